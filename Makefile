@@ -1,0 +1,93 @@
+# payment: a payment backend inside PostgreSQL
+#
+#   make, make install, make installcheck    as for any PGXS extension
+#   make demo, make play, make play-stop     see it work on private servers
+#   make test                                everything, on private servers
+#   make help                                the rest
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+SHELL = /bin/bash
+
+# Sources are found by wildcard; what lies in these folders is the module.
+here := $(dir $(firstword $(MAKEFILE_LIST)))
+folders := src src/ledger src/order src/webhook src/reconcile \
+	worker worker/psp worker/settlement
+sources := $(sort $(wildcard $(folders:%=$(here)%/*.c)))
+headers := $(sort $(wildcard $(folders:%=$(here)%/*.h)))
+
+MODULE_big = payment
+OBJS = $(patsubst $(here)%.c,%.o,$(sources))
+EXTENSION = payment
+DATA = $(notdir $(sort $(wildcard $(here)payment--*.sql)))
+PGFILEDESC = "payment - payment backend"
+
+# PostgreSQL's headers as system headers: -Wextra is for our code.
+PG_CPPFLAGS = -I$(here)src -I$(here)worker \
+	-isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null) \
+	$(shell curl-config --cflags 2>/dev/null)
+PG_CFLAGS = -Wall -Wextra
+SHLIB_LINK = $(or $(shell curl-config --libs 2>/dev/null),-lcurl) -lcsv
+
+# Tests against the server that PGHOST, PGPORT and PGUSER name.
+# TESTS= picks some by name: make installcheck TESTS="money ledger".
+pick = $(if $(TESTS),$(filter $(TESTS),$(1)),$(1))
+REGRESS = $(call pick,$(sort $(notdir $(basename $(wildcard $(here)test/sql/*.sql)))))
+REGRESS_OPTS = --inputdir=$(here)test --load-extension=payment
+ISOLATION = $(call pick,$(sort $(notdir $(basename $(wildcard $(here)test/specs/*.spec)))))
+ISOLATION_OPTS = --inputdir=$(here)test --outputdir=. --load-extension=payment
+tap_files := $(sort $(wildcard $(here)test/t/*.pl))
+PROVE_TESTS = $(if $(TESTS),$(filter $(TESTS:%=\%/%.pl),$(tap_files)),$(tap_files))
+PROVE_FLAGS = -I $(here)test/lib --timer
+EXTRA_CLEAN = .build_id
+
+# Left away when there is nothing to run, or nothing to run it with.
+ifeq ($(strip $(REGRESS)),)
+undefine REGRESS
+endif
+ifeq ($(strip $(ISOLATION)),)
+undefine ISOLATION
+endif
+ifneq ($(strip $(PROVE_TESTS)),)
+ifneq ($(shell perl -MIPC::Run -e 'print 1' 2>/dev/null),)
+TAP_TESTS = 1
+endif
+endif
+
+ifneq ($(PGXS),)
+
+# Bitcode for the JIT needs the clang that PostgreSQL was built with.
+clang := $(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global)
+ifeq ($(shell command -v '$(clang)'),)
+override with_llvm = no
+endif
+
+include $(PGXS)
+
+# PGXS tracks no headers, nor another PostgreSQL or other flags.
+.build_id_now := $(shell $(PG_CONFIG) --version) $(CC) $(CFLAGS) $(COPT) $(CPPFLAGS)
+$(shell echo '$(subst ','\'',$(.build_id_now))' | cmp -s - .build_id || \
+	echo '$(subst ','\'',$(.build_id_now))' > .build_id)
+$(OBJS) $(OBJS:.o=.bc): $(headers) $(here)Makefile .build_id
+
+# A build outside of the source tree lacks the folders.
+ifdef VPATH
+$(shell mkdir -p $(folders))
+endif
+
+clean: clean-sandbox
+
+else
+
+all install uninstall installcheck clean:
+	@echo "$(PG_CONFIG) is missing: 'make deps' installs what is needed" >&2
+	@exit 1
+
+endif
+
+.PHONY: sandbox clean-sandbox
+sandbox:
+	$(MAKE) -C $(here)sandbox
+
+clean-sandbox:
+	@test ! -f $(here)sandbox/Makefile || $(MAKE) -C $(here)sandbox clean
