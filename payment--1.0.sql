@@ -1,0 +1,433 @@
+/* payment--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION payment" to load this file. \quit
+
+-- ---------------------------------------------------------------------------
+-- Roles.  Cluster-wide, so they may be there already and they outlive the
+-- extension.
+-- ---------------------------------------------------------------------------
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['payment_app', 'payment_finance',
+        'payment_admin', 'payment_auditor', 'payment_worker']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA payment TO payment_app, payment_finance, payment_admin,
+    payment_auditor, payment_worker;
+
+-- ---------------------------------------------------------------------------
+-- src/: ids and money
+-- ---------------------------------------------------------------------------
+
+-- ---------------------------------------------------------------------------
+-- src/ledger: accounts, journals, entries, balances
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE payment.account (
+    id uuid NOT NULL PRIMARY KEY,
+    code text NOT NULL,
+    owner uuid,
+    currency text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('asset', 'liability', 'equity', 'revenue', 'expense', 'memo')),
+    min_balance bigint,
+    max_balance bigint,
+    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'frozen', 'closed')),
+    UNIQUE NULLS NOT DISTINCT (code, owner, currency)
+);
+
+-- Parents of partitions carry no key and no index: a restore attaches
+-- run-time partitions before it would build them.
+CREATE TABLE payment.journal (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    subject uuid,
+    reverses uuid,
+    effective_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    description text
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.journal_default PARTITION OF payment.journal (
+    PRIMARY KEY (id)
+) DEFAULT;
+
+CREATE INDEX journal_default_subject_idx ON payment.journal_default (subject);
+
+CREATE TABLE payment.entry (
+    journal_id uuid NOT NULL,
+    leg smallint NOT NULL,
+    account_id uuid NOT NULL,
+    amount bigint NOT NULL
+) PARTITION BY RANGE (journal_id);
+
+CREATE TABLE payment.entry_default PARTITION OF payment.entry (
+    PRIMARY KEY (journal_id, leg)
+) DEFAULT;
+
+CREATE INDEX entry_default_account_idx ON payment.entry_default (account_id, journal_id);
+
+-- The balance of an account is the sum of its slots; slot is the full
+-- transaction id that added it, so that no two transactions add the same.
+CREATE TABLE payment.balance_slot (
+    account_id uuid NOT NULL,
+    slot bigint NOT NULL,
+    balance bigint NOT NULL,
+    PRIMARY KEY (account_id, slot)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- ---------------------------------------------------------------------------
+-- src/order: PSPs, sellers, payments, orders, payouts and their dispatch
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE payment.psp (
+    id uuid NOT NULL PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    adapter text NOT NULL,
+    base_url text NOT NULL,
+    secret_name text NOT NULL,
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
+    payouts boolean NOT NULL DEFAULT true,
+    max_in_flight integer NOT NULL DEFAULT 32 CHECK (max_in_flight BETWEEN 1 AND 1024),
+    requests_per_second integer NOT NULL DEFAULT 80 CHECK (requests_per_second BETWEEN 1 AND 100000),
+    connect_timeout_ms integer NOT NULL DEFAULT 5000 CHECK (connect_timeout_ms BETWEEN 1 AND 600000),
+    timeout_ms integer NOT NULL DEFAULT 30000 CHECK (timeout_ms BETWEEN 1 AND 600000),
+    max_attempts integer NOT NULL DEFAULT 20 CHECK (max_attempts BETWEEN 1 AND 1000),
+    backoff_base_ms integer NOT NULL DEFAULT 500 CHECK (backoff_base_ms BETWEEN 1 AND 3600000),
+    backoff_max_ms integer NOT NULL DEFAULT 300000 CHECK (backoff_max_ms BETWEEN 1 AND 86400000),
+    lookup_delay_ms integer NOT NULL DEFAULT 1000 CHECK (lookup_delay_ms BETWEEN 0 AND 3600000),
+    poll_interval_ms integer NOT NULL DEFAULT 30000 CHECK (poll_interval_ms BETWEEN 1 AND 86400000),
+    key_lifetime_s integer NOT NULL DEFAULT 82800 CHECK (key_lifetime_s BETWEEN 1 AND 7776000),
+    fee_tolerance bigint NOT NULL DEFAULT 1 CHECK (fee_tolerance >= 0),
+    -- {"USD": {"fixed": 30, "basis_points": 290}, ...}: what the PSP should charge
+    fees jsonb NOT NULL DEFAULT '{}'
+);
+
+CREATE TABLE payment.seller (
+    id uuid NOT NULL PRIMARY KEY,
+    reference text NOT NULL UNIQUE,
+    name text NOT NULL,
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended')),
+    metadata jsonb NOT NULL DEFAULT '{}'
+);
+
+-- What the platform takes of an order.  The most specific row wins: seller
+-- before currency before neither.
+CREATE TABLE payment.fee_schedule (
+    id uuid NOT NULL PRIMARY KEY,
+    seller_id uuid,
+    currency text,
+    fixed bigint NOT NULL CHECK (fixed >= 0),
+    basis_points integer NOT NULL CHECK (basis_points BETWEEN 0 AND 10000),
+    UNIQUE NULLS NOT DISTINCT (seller_id, currency)
+);
+
+-- Kept for good: the key of every mutating call, and what it answered.
+CREATE TABLE payment.idempotency (
+    key text NOT NULL PRIMARY KEY,
+    operation text NOT NULL,
+    fingerprint bytea NOT NULL,
+    -- the object made first, then its parts in input order
+    result uuid[] NOT NULL
+);
+
+CREATE TABLE payment.payment_record (
+    id uuid NOT NULL,
+    payer text NOT NULL,
+    psp_id uuid NOT NULL,
+    payment_method text NOT NULL,
+    status text NOT NULL,
+    order_count integer NOT NULL,
+    succeeded_count integer NOT NULL DEFAULT 0,
+    failed_count integer NOT NULL DEFAULT 0,
+    metadata jsonb NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.payment_record_default PARTITION OF payment.payment_record (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE TABLE payment.order_record (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    seller_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    currency text NOT NULL,
+    platform_fee bigint NOT NULL CHECK (platform_fee BETWEEN 0 AND amount),
+    captured_amount bigint NOT NULL DEFAULT 0 CHECK (captured_amount >= 0),
+    status text NOT NULL,
+    attempt_no integer NOT NULL DEFAULT 0,
+    captured_at timestamptz,
+    released_at timestamptz,
+    psp_reference text,
+    failure_code text,
+    failure_message text,
+    reference text,
+    description text,
+    metadata jsonb NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE INDEX order_record_default_payment_idx ON payment.order_record_default (payment_id);
+
+CREATE TABLE payment.payout_record (
+    id uuid NOT NULL,
+    seller_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    currency text NOT NULL,
+    destination text NOT NULL,
+    status text NOT NULL,
+    attempt_no integer NOT NULL DEFAULT 0,
+    psp_reference text,
+    failure_code text,
+    failure_message text,
+    requested_by text NOT NULL,
+    updated_at timestamptz NOT NULL
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.payout_record_default PARTITION OF payment.payout_record (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE INDEX payout_record_default_seller_idx ON payment.payout_record_default (seller_id, id);
+
+-- A PSP's name for an object of ours; unique for ever.
+CREATE TABLE payment.psp_reference (
+    psp_id uuid NOT NULL,
+    reference text NOT NULL,
+    object_id uuid NOT NULL,
+    PRIMARY KEY (psp_id, reference)
+);
+
+-- Every status an object ever had.
+CREATE TABLE payment.status_history (
+    id uuid NOT NULL,
+    object text NOT NULL,
+    object_id uuid NOT NULL,
+    from_status text,
+    to_status text NOT NULL,
+    cause text NOT NULL,
+    actor text NOT NULL,
+    recorded_at timestamptz NOT NULL
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.status_history_default PARTITION OF payment.status_history (
+    PRIMARY KEY (id)
+) DEFAULT;
+
+CREATE INDEX status_history_default_object_idx ON payment.status_history_default (object_id, id);
+
+-- The queue.  A claim moves run_at past its lease, so that a lost claim falls
+-- due again by itself; attempt_id says that one is in flight.
+CREATE TABLE payment.task (
+    id uuid NOT NULL PRIMARY KEY,
+    psp_id uuid NOT NULL,
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout')),
+    step text NOT NULL DEFAULT 'send' CHECK (step IN ('send', 'lookup')),
+    object_id uuid NOT NULL,
+    run_at timestamptz NOT NULL,
+    tries integer NOT NULL DEFAULT 0,
+    attempt_id uuid,
+    first_sent_at timestamptz,
+    dead_at timestamptz,
+    last_error text,
+    UNIQUE (object_id, operation)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE INDEX task_due_idx ON payment.task (psp_id, run_at) WHERE dead_at IS NULL;
+
+-- One row per try: what was sent under which key, and what came of it.
+CREATE TABLE payment.attempt (
+    id uuid NOT NULL,
+    task_id uuid NOT NULL,
+    object_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    operation text NOT NULL,
+    step text NOT NULL,
+    attempt_no integer NOT NULL,
+    psp_key text NOT NULL,
+    claimed_at timestamptz NOT NULL,
+    lease_until timestamptz NOT NULL,
+    finished_at timestamptz,
+    outcome text,
+    http_status integer,
+    latency_ms integer,
+    psp_reference text,
+    error_code text,
+    error_message text
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.attempt_default PARTITION OF payment.attempt (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE INDEX attempt_default_object_idx ON payment.attempt_default (object_id, id);
+
+-- What the worker gets to send.
+CREATE TYPE payment.claimed_task AS (
+    attempt_id uuid,
+    task_id uuid,
+    psp_id uuid,
+    operation text,
+    step text,
+    object_id uuid,
+    payment_id uuid,
+    psp_key text,
+    attempt_no integer,
+    amount bigint,
+    currency text,
+    payment_method text,
+    destination text,
+    description text,
+    psp_reference text,
+    first_sent_at timestamptz
+);
+
+-- What came of one attempt.  outcome: succeeded (money moved: amount and
+-- currency say how much), pending (accepted, not final), declined (definitely
+-- not executed, by the payer's bank or the PSP's rules), failed (definitely not
+-- executed and never will be: the PSP refuses the request itself), retry
+-- (definitely not executed, send again under the same key), unknown, not_found
+-- (a lookup: the PSP has no such object).
+CREATE TYPE payment.attempt_outcome AS (
+    attempt_id uuid,
+    outcome text,
+    http_status integer,
+    latency_ms integer,
+    psp_reference text,
+    amount bigint,
+    currency text,
+    error_code text,
+    error_message text,
+    retry_after_ms bigint
+);
+
+-- ---------------------------------------------------------------------------
+-- src/reconcile: settlement files, matching, exceptions
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE payment.settlement_file (
+    id uuid NOT NULL PRIMARY KEY,
+    psp_id uuid NOT NULL,
+    format text NOT NULL,
+    file_name text NOT NULL,
+    sha256 bytea NOT NULL,
+    status text NOT NULL,
+    line_count bigint NOT NULL DEFAULT 0,
+    warnings jsonb NOT NULL DEFAULT '[]',
+    imported_at timestamptz NOT NULL,
+    imported_by text NOT NULL,
+    UNIQUE (psp_id, sha256)
+);
+
+CREATE TABLE payment.settlement_line (
+    id uuid NOT NULL,
+    file_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    line_no bigint NOT NULL,
+    category text NOT NULL,
+    external_id text NOT NULL,
+    psp_reference text,
+    claimed_order_id uuid,
+    currency text NOT NULL,
+    gross bigint NOT NULL,
+    fee bigint NOT NULL,
+    net bigint NOT NULL,
+    occurred_at timestamptz,
+    available_on timestamptz,
+    payout_reference text,
+    description text,
+    -- set by reconcile
+    order_id uuid,
+    match text NOT NULL DEFAULT 'pending' CHECK (match IN ('pending', 'matched', 'exception', 'ignored'))
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.settlement_line_default PARTITION OF payment.settlement_line (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE INDEX settlement_line_default_pending_idx ON payment.settlement_line_default (psp_id, id) WHERE match = 'pending';
+CREATE INDEX settlement_line_default_order_idx ON payment.settlement_line_default (order_id) WHERE order_id IS NOT NULL;
+CREATE INDEX settlement_line_default_file_idx ON payment.settlement_line_default (file_id, line_no);
+
+CREATE TABLE payment.exception_record (
+    id uuid NOT NULL PRIMARY KEY,
+    type text NOT NULL CHECK (type IN ('missing_external', 'missing_internal', 'amount', 'fee', 'currency', 'status',
+        'duplicate', 'timing', 'late_success', 'orphan_refund')),
+    class text NOT NULL DEFAULT 'unclassified' CHECK (class IN ('auto_adjustable', 'manual_adjustable', 'unclassified')),
+    status text NOT NULL DEFAULT 'open',
+    psp_id uuid NOT NULL,
+    order_id uuid,
+    line_id uuid,
+    file_id uuid,
+    currency text,
+    expected_amount bigint,
+    actual_amount bigint,
+    detail text NOT NULL,
+    opened_at timestamptz NOT NULL,
+    closed_at timestamptz,
+    UNIQUE NULLS NOT DISTINCT (type, order_id, line_id)
+);
+
+CREATE TABLE payment.reconciliation_run (
+    id uuid NOT NULL PRIMARY KEY,
+    psp_id uuid NOT NULL,
+    through timestamptz NOT NULL,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz NOT NULL,
+    lines_matched bigint NOT NULL,
+    lines_excepted bigint NOT NULL,
+    exceptions_opened bigint NOT NULL,
+    exceptions_closed bigint NOT NULL
+);
+
+-- ---------------------------------------------------------------------------
+-- worker: what it tells about itself
+-- ---------------------------------------------------------------------------
+
+-- ---------------------------------------------------------------------------
+-- Dumps: the rows of every table of the extension belong to the user
+-- ---------------------------------------------------------------------------
+
+SELECT pg_catalog.pg_extension_config_dump('payment.account', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.journal_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.entry_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.balance_slot', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.idempotency', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.payment_record_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.order_record_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.payout_record_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.psp_reference', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.status_history_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.task', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.attempt_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.settlement_file', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.settlement_line_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.exception_record', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.reconciliation_run', '');
+
+-- ---------------------------------------------------------------------------
+-- Nothing for PUBLIC
+-- ---------------------------------------------------------------------------
+
+REVOKE ALL ON ALL TABLES IN SCHEMA payment FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA payment FROM PUBLIC;

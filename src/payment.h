@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * payment.h
+ *	  What every room of the extension shares: settings and the wake-up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_H
+#define PAYMENT_H
+
+#include "errcodes.h"
+
+/* settings, defined in payment.c */
+extern int	 payment_shard_id;
+extern char *payment_secrets_dir;
+extern int	 payment_max_orders_per_payment;
+extern int	 payment_max_events_per_submit;
+extern int	 payment_max_metadata_bytes;
+extern int	 payment_max_text_bytes;
+extern int	 payment_max_settlement_bytes;
+extern int	 payment_max_balance_slots;
+extern int	 payment_batch_size;
+extern int	 payment_max_in_flight;
+extern int	 payment_max_body_bytes;
+extern int	 payment_poll_interval_ms;
+extern int	 payment_lease_ms;
+extern int	 payment_max_databases;
+
+/*
+ * Wake this database's dispatcher when the current transaction commits; never
+ * throws, does nothing when the worker is not preloaded.
+ */
+extern void payment_wake_dispatcher_at_commit(void);
+
+#endif /* PAYMENT_H */

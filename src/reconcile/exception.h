@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * exception.h
+ *	  Differences that people work off.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_EXCEPTION_H
+#define PAYMENT_EXCEPTION_H
+
+#include "utils/uuid.h"
+
+typedef struct ExceptionReport
+{
+	const char		*type; /* amount, currency, late_success, ... */
+	const pg_uuid_t *psp_id;
+	const pg_uuid_t *order_id; /* or NULL */
+	const pg_uuid_t *line_id;  /* or NULL */
+	const char		*currency; /* or NULL */
+	bool			 has_amounts;
+	int64			 expected_amount;
+	int64			 actual_amount;
+	const char		*detail; /* a sentence for people */
+} ExceptionReport;
+
+/*
+ * Open an exception; one that is already there for the same type, order and
+ * line is left as it is.
+ */
+extern void exception_open(const ExceptionReport *report);
+
+#endif /* PAYMENT_EXCEPTION_H */

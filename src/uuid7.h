@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * uuid7.h
+ *	  UUIDv7 (RFC 9562) with the shard number inside.
+ *
+ * 48 bits of milliseconds, version, 12 bits of sub-millisecond fraction
+ * (method 3), variant, 12 bits of shard number, 50 random bits.  Ids made by
+ * one backend ascend strictly.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_UUID7_H
+#define PAYMENT_UUID7_H
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define UUID7_MAX_SHARD 4095
+
+extern void		   uuid7_generate(pg_uuid_t *id);
+extern TimestampTz uuid7_time(const pg_uuid_t *id);
+extern int		   uuid7_shard(const pg_uuid_t *id);
+/* the smallest id of that instant: a bound for ranges over ids */
+extern void uuid7_floor(TimestampTz at, pg_uuid_t *id);
+
+#endif /* PAYMENT_UUID7_H */
