@@ -29,6 +29,53 @@ GRANT USAGE ON SCHEMA payment TO payment_app, payment_finance, payment_admin,
 -- src/: ids and money
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION payment.new_id() RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_new_id';
+COMMENT ON FUNCTION payment.new_id() IS
+    'A new id: a UUIDv7 that holds the time and payment.shard_id. Those of one session ascend strictly.';
+
+CREATE FUNCTION payment.id_time(id uuid) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_id_time';
+COMMENT ON FUNCTION payment.id_time(uuid) IS
+    'When an id was made, to the microsecond. Errors: PY001 when it is not of version 7.';
+
+CREATE FUNCTION payment.id_shard(id uuid) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_id_shard';
+COMMENT ON FUNCTION payment.id_shard(uuid) IS
+    'The shard (0 to 4095) on which an id was made. Errors: PY001 when it is not of version 7.';
+
+CREATE FUNCTION payment.currency_exponent(currency text) RETURNS integer
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_currency_exponent';
+COMMENT ON FUNCTION payment.currency_exponent(text) IS
+    'Decimals of an ISO 4217 currency: 0, 2, 3 or 4. Errors: PY001, PY002.';
+
+CREATE FUNCTION payment.format_money(amount bigint, currency text) RETURNS text
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_format_money';
+COMMENT ON FUNCTION payment.format_money(bigint, text) IS
+    'Minor units as major units for people: (1234, USD) is 12.34. Errors: PY001, PY002.';
+
+CREATE FUNCTION payment.parse_money(amount text, currency text) RETURNS bigint
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_parse_money';
+COMMENT ON FUNCTION payment.parse_money(text, text) IS
+    'Major units with a decimal point as minor units: (12.34, USD) is 1234. Never rounds. Errors: PY001, PY002, PY003 (not an amount, or too many decimals), PY004.';
+
+CREATE FUNCTION payment.split_money(amount bigint, weights bigint[]) RETURNS bigint[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_split_money';
+COMMENT ON FUNCTION payment.split_money(bigint, bigint[]) IS
+    'Split minor units by weights into parts that sum to the amount: each part half-even, the last one with a weight takes the remainder. Errors: PY001, PY006.';
+
+GRANT EXECUTE ON FUNCTION payment.new_id(), payment.id_time(uuid), payment.id_shard(uuid),
+    payment.currency_exponent(text), payment.format_money(bigint, text), payment.parse_money(text, text),
+    payment.split_money(bigint, bigint[])
+    TO payment_app, payment_finance, payment_admin, payment_auditor, payment_worker;
+
 -- ---------------------------------------------------------------------------
 -- src/ledger: accounts, journals, entries, balances
 -- ---------------------------------------------------------------------------

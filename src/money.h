@@ -28,8 +28,10 @@ extern int64 money_negate(int64 a);
 extern int64 money_basis_points(int64 amount, int32 basis_points);
 
 /*
- * Split amount into count parts by weights; floors the first ones half-even
- * and gives the last part the remainder, so that the parts sum to amount.
+ * Split amount into count parts by weights: each is rounded half-even, and the
+ * last one whose weight is not zero takes the remainder, so that the parts sum
+ * to amount.  No part ever has the other sign.  Raises PY001 on negative
+ * weights and when all are zero.
  */
 extern void money_split(int64 amount, const int64 *weights, int count,
 						int64 *parts);
@@ -37,8 +39,8 @@ extern void money_split(int64 amount, const int64 *weights, int count,
 /*
  * Parse "-12.34" (major units, '.' as decimal mark, at most the currency's
  * decimals that are not zero) into minor units.  Returns false when the text
- * is not such a number; sets *overflow when it is one but does not fit.  Never
- * raises, so that pure parsers can use it.
+ * is not such a number or does not fit; *overflow says which.  Never raises,
+ * so that pure parsers can use it.
  */
 extern bool money_parse(const char *text, int length, int exponent,
 						int64 *amount, bool *overflow);
