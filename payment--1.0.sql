@@ -448,6 +448,17 @@ CREATE TABLE payment.reconciliation_run (
 -- worker: what it tells about itself
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION payment.wake_worker() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'payment_wake_worker';
+COMMENT ON FUNCTION payment.wake_worker() IS
+    'Has the worker look at this database''s queue when the transaction commits. Tasks queued by payment''s own functions do that by themselves.';
+
+GRANT EXECUTE ON FUNCTION payment.wake_worker() TO payment_app, payment_finance, payment_admin, payment_worker;
+
+-- The launcher learns of this database as soon as it has the extension.
+SELECT payment.wake_worker();
+
 -- ---------------------------------------------------------------------------
 -- Dumps: the rows of every table of the extension belong to the user
 -- ---------------------------------------------------------------------------

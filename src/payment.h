@@ -25,6 +25,7 @@ extern int	 payment_max_body_bytes;
 extern int	 payment_poll_interval_ms;
 extern int	 payment_lease_ms;
 extern int	 payment_max_databases;
+extern bool	 payment_worker_enabled;
 
 /*
  * Wake this database's dispatcher when the current transaction commits; never

@@ -1,0 +1,323 @@
+/*-------------------------------------------------------------------------
+ *
+ * payment.c
+ *	  Entry of the module: settings, shared memory and the wake-up at commit.
+ *
+ * Loaded from shared_preload_libraries, the module has a launcher started and
+ * shares memory with it.  Loaded later, by the first call of a function,
+ * everything works but nothing is sent: there is no worker to send it.
+ *
+ * The wake-up is a SetLatch after commit, so that a checkout is on the wire
+ * within milliseconds.  It may get lost (PREPARE TRANSACTION, a commit that
+ * dies on its way): the dispatcher looks at the queue every
+ * payment.poll_interval as well.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "payment.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+PG_MODULE_MAGIC;
+
+void _PG_init(void);
+
+PG_FUNCTION_INFO_V1(payment_wake_worker);
+
+int	  payment_shard_id = 0;
+char *payment_secrets_dir = NULL;
+int	  payment_max_orders_per_payment = 100;
+int	  payment_max_events_per_submit = 10000;
+int	  payment_max_metadata_bytes = 16 * 1024;
+int	  payment_max_text_bytes = 1024;
+int	  payment_max_settlement_bytes = MaxAllocSize;
+int	  payment_max_balance_slots = 256;
+int	  payment_batch_size = 200;
+int	  payment_max_in_flight = 256;
+int	  payment_max_body_bytes = 1024 * 1024;
+int	  payment_poll_interval_ms = 1000;
+int	  payment_lease_ms = 120 * 1000;
+int	  payment_max_databases = 16;
+bool  payment_worker_enabled = true;
+
+WorkerShared *worker_shared = NULL;
+
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+static bool wake_at_commit = false;
+
+typedef struct IntegerSetting
+{
+	const char *name;
+	const char *summary;
+	const char *detail;
+	int		   *variable;
+	int			minimum;
+	int			maximum;
+	GucContext	context;
+	int			flags;
+} IntegerSetting;
+
+/* The variables' initial values are the defaults. */
+static const IntegerSetting integer_settings[] = {
+	/* Which database this is, of the many that share the sellers. */
+	{ "payment.shard_id", "Number of this shard, written into every id.",
+	  "Databases that belong together need different numbers.",
+	  &payment_shard_id, 0, 4095, PGC_SIGHUP, 0 },
+
+	/* How much one call may ask for. */
+	{ "payment.max_orders_per_payment",
+	  "Most payment orders that one payment may have.", NULL,
+	  &payment_max_orders_per_payment, 1, 10000, PGC_SUSET, 0 },
+	{ "payment.max_events_per_submit",
+	  "Most payment events that one call of submit may carry.", NULL,
+	  &payment_max_events_per_submit, 1, 1000000, PGC_SUSET, 0 },
+	{ "payment.max_metadata_bytes",
+	  "Largest metadata document of one object, as text.", NULL,
+	  &payment_max_metadata_bytes, 0, 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE },
+	{ "payment.max_text_bytes",
+	  "Longest name, reference or description that a caller may pass.", NULL,
+	  &payment_max_text_bytes, 64, 65536, PGC_SUSET, GUC_UNIT_BYTE },
+	{ "payment.max_settlement_bytes",
+	  "Largest settlement file that can be imported.", NULL,
+	  &payment_max_settlement_bytes, 1024, MaxAllocSize, PGC_SUSET,
+	  GUC_UNIT_BYTE },
+	{ "payment.max_balance_slots",
+	  "Most slots that the balance of one account is spread over.",
+	  "About as many as transactions may post to one account at once.",
+	  &payment_max_balance_slots, 1, 65536, PGC_SUSET, 0 },
+
+	/* How hard a dispatcher works, and how much it holds in memory. */
+	{ "payment.batch_size",
+	  "Most tasks that are claimed, or outcomes recorded, in one transaction.",
+	  NULL, &payment_batch_size, 1, 10000, PGC_SIGHUP, 0 },
+	{ "payment.max_in_flight",
+	  "Most requests that one database's dispatcher has under way at once.",
+	  "Each PSP has a limit of its own as well.", &payment_max_in_flight, 1,
+	  4096, PGC_SIGHUP, 0 },
+	{ "payment.max_body_bytes", "Largest answer that is taken from a PSP.",
+	  "A longer one leaves the outcome unknown.", &payment_max_body_bytes,
+	  1024, 64 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE },
+	{ "payment.poll_interval",
+	  "Time after which a dispatcher looks at the queue unasked.",
+	  "Commits wake it at once; this is for those that could not.",
+	  &payment_poll_interval_ms, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS },
+	{ "payment.lease",
+	  "Time after which a claimed task falls due again by itself.",
+	  "Longer than a PSP's timeout in any case, whatever is set here.",
+	  &payment_lease_ms, 1000, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS },
+};
+
+static void
+define_settings(void)
+{
+	for (int i = 0; i < (int) lengthof(integer_settings); i++)
+	{
+		const IntegerSetting *s = &integer_settings[i];
+
+		DefineCustomIntVariable(s->name, s->summary, s->detail, s->variable,
+								*s->variable, s->minimum, s->maximum,
+								s->context, s->flags, NULL, NULL, NULL);
+	}
+
+	/* Only names of secrets are in the database; the files are here. */
+	DefineCustomStringVariable(
+		"payment.secrets_dir",
+		"Directory of the files that hold the PSPs' secret keys.",
+		"A PSP's secret_name is the name of a file in it.",
+		&payment_secrets_dir, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL,
+		NULL);
+
+	/* To stop all sending at once, and see it stopped, without a restart. */
+	DefineCustomBoolVariable(
+		"payment.worker_enabled", "Whether payments are sent to PSPs.",
+		"When off, dispatchers finish what is under way and leave.",
+		&payment_worker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* Sizes shared memory, so it exists only where there is some. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable(
+			"payment.max_databases",
+			"Most databases of this server that payments are sent from.",
+			"Each takes a background worker of max_worker_processes.",
+			&payment_max_databases, payment_max_databases, 1, 1024,
+			PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("payment");
+}
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(WorkerShared, slots),
+					mul_size(payment_max_databases + 1,
+							 sizeof(DispatcherSlot)));
+}
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+}
+
+static void
+init_slot(DispatcherSlot *slot)
+{
+	memset(slot, 0, sizeof(DispatcherSlot));
+	pg_atomic_init_u64(&slot->heartbeat_at, 0);
+	pg_atomic_init_u32(&slot->in_flight, 0);
+	pg_atomic_init_u64(&slot->sent, 0);
+	pg_atomic_init_u64(&slot->recorded, 0);
+	pg_atomic_init_u64(&slot->succeeded, 0);
+	pg_atomic_init_u64(&slot->declined, 0);
+	pg_atomic_init_u64(&slot->unknown, 0);
+	pg_atomic_init_u64(&slot->retried, 0);
+}
+
+static void
+attach_shared_memory(void)
+{
+	bool found;
+
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	worker_shared = ShmemInitStruct("payment worker", shared_size(), &found);
+	if (!found)
+	{
+		memset(worker_shared, 0, offsetof(WorkerShared, slots));
+		SpinLockInit(&worker_shared->mutex);
+		worker_shared->slot_count = payment_max_databases + 1;
+		for (int i = 0; i < worker_shared->slot_count; i++)
+			init_slot(&worker_shared->slots[i]);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * Leave word with the launcher that a database without a dispatcher has work.
+ */
+static void
+wake_launcher(void)
+{
+	Latch *latch;
+
+	SpinLockAcquire(&worker_shared->mutex);
+	latch = worker_shared->launcher_latch;
+	if (latch)
+	{
+		int i = 0;
+
+		while (i < worker_shared->hint_count &&
+			   worker_shared->hints[i] != MyDatabaseId)
+			i++;
+		if (i == WORKER_MAX_HINTS)
+			worker_shared->hints_lost = true;
+		else if (i == worker_shared->hint_count)
+			worker_shared->hints[worker_shared->hint_count++] = MyDatabaseId;
+	}
+	SpinLockRelease(&worker_shared->mutex);
+
+	if (latch)
+		SetLatch(latch);
+}
+
+static void
+wake_dispatcher(void)
+{
+	/* The commit comes before the look at the slots. */
+	pg_memory_barrier();
+
+	for (int i = 0; i < worker_shared->slot_count; i++)
+	{
+		volatile DispatcherSlot *slot = &worker_shared->slots[i];
+
+		if (slot->database_id == MyDatabaseId)
+		{
+			Latch *latch = slot->latch;
+
+			if (latch)
+			{
+				SetLatch(latch);
+				return;
+			}
+		}
+	}
+	wake_launcher();
+}
+
+/*
+ * Runs at the end of every transaction of a backend that ever queued a task;
+ * an error here would be a PANIC, so nothing here can raise one.
+ */
+static void
+at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (wake_at_commit)
+				wake_dispatcher();
+			wake_at_commit = false;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			wake_at_commit = false;
+			break;
+		default:
+			break;
+	}
+}
+
+void
+payment_wake_dispatcher_at_commit(void)
+{
+	if (worker_shared)
+		wake_at_commit = true;
+}
+
+/*
+ * payment.wake_worker(): look at the queue now.
+ */
+Datum
+payment_wake_worker(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	payment_wake_dispatcher_at_commit();
+	PG_RETURN_VOID();
+}
+
+void
+_PG_init(void)
+{
+	/* pg_upgrade starts the server to move catalogs, not money. */
+	if (IsBinaryUpgrade)
+		return;
+
+	define_settings();
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = attach_shared_memory;
+	RegisterXactCallback(at_transaction_end, NULL);
+}
