@@ -38,7 +38,6 @@ ISOLATION = $(call pick,$(sort $(notdir $(basename $(wildcard $(here)test/specs/
 ISOLATION_OPTS = --inputdir=$(here)test --outputdir=. --load-extension=payment
 tap_files := $(sort $(wildcard $(here)test/t/*.pl))
 PROVE_TESTS = $(if $(TESTS),$(filter $(TESTS:%=\%/%.pl),$(tap_files)),$(tap_files))
-PROVE_FLAGS = -I $(here)test/lib --timer
 EXTRA_CLEAN = .build_id
 
 # Left away when there is nothing to run, or nothing to run it with.
@@ -63,6 +62,8 @@ override with_llvm = no
 endif
 
 include $(PGXS)
+
+PROVE_FLAGS += -I $(here)test/lib --timer
 
 # PGXS tracks no headers, nor another PostgreSQL or other flags.
 .build_id_now := $(shell $(PG_CONFIG) --version) $(CC) $(CFLAGS) $(COPT) $(CPPFLAGS)
@@ -91,3 +92,46 @@ sandbox:
 
 clean-sandbox:
 	@test ! -f $(here)sandbox/Makefile || $(MAKE) -C $(here)sandbox clean
+
+# Private servers, sandbox and tests: see script/.
+.PHONY: deps test test-regress test-isolation test-pgtap test-tap \
+	check-style format demo play play-stop help
+export TESTS PG_MAJOR
+
+deps:
+	@$(here)script/deps
+
+test: deps
+	@$(here)script/test
+
+test-regress test-isolation test-pgtap test-tap: test-%: deps
+	@$(here)script/test $*
+
+check-style: deps
+	@$(here)script/check-style
+
+format:
+	cd $(here)./ && clang-format -i $$(find $(folders) sandbox gateway bench test \
+		-name '*.[ch]' 2>/dev/null | sort -u)
+
+demo: deps
+	@$(here)demo/demo
+
+play: deps
+	@$(here)demo/demo --play
+
+play-stop:
+	@$(here)demo/demo --stop
+
+help:
+	@echo 'make                       build the extension'
+	@echo 'make install               install it (DESTDIR= as usual)'
+	@echo 'make installcheck          test it on the server at PGHOST, PGPORT'
+	@echo 'make deps                  install what is missing, from Debian packages'
+	@echo 'make demo                  a day of payments on private servers'
+	@echo 'make play, play-stop       the same, left running to look around'
+	@echo 'make test                  all tests on private servers'
+	@echo 'make test-regress, test-isolation, test-pgtap, test-tap [TESTS="a b"]'
+	@echo 'make check-style           format, warnings, static analysis'
+	@echo 'make format                put all C files into the format'
+	@echo 'make sandbox               the PSP to test against'

@@ -1,0 +1,625 @@
+=head1 NAME
+
+PaymentTest - a server with the extension, a sandbox PSP, and what tests ask
+
+=head1 SYNOPSIS
+
+  use PaymentTest;
+  use Test::More;
+
+  my $t = PaymentTest->new('retries');
+  $t->start_sandbox('lost_answer=next:1');
+  $t->register_psp;
+  $t->register_seller('alice');
+  $t->sql(q{SELECT payment.checkout('key-1', ...)});
+  $t->wait_for(q{SELECT bool_and(status = 'captured') FROM payment.payment_order});
+  is(scalar @{ $t->book->{charges} }, 1, 'S08 one charge');
+  $t->finish;
+
+Built on PostgreSQL::Test::Cluster: C<< $t->node >> is such a node, for
+everything that is not here.  Nothing waits for ever: each wait has a deadline
+and, when it passes, dies with the end of the server's log.
+
+=cut
+
+package PaymentTest;
+
+use strict;
+use warnings;
+
+use Cwd ();
+use File::Basename ();
+use HTTP::Tiny;
+use JSON::PP;
+use POSIX ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes ();
+
+use constant {
+    DEFAULT_SECONDS => 60,
+    POLL_SECONDS    => 0.1,
+    LOG_TAIL_LINES  => 40,
+};
+
+# process id of a sandbox => that of the process that started it
+my %sandboxes;
+
+=head1 THE SERVER
+
+=head2 PaymentTest->new(name, option => value ...)
+
+Makes and starts a node, a database and the extension in it.  Skips the whole
+file, saying why, where that is impossible (as root).  Options:
+
+  database   name of the database ('shop')
+  extension  0: do not create the extension
+  preload    shared_preload_libraries ('payment')
+  settings   { name => value } for postgresql.conf, over the defaults below
+  durable    1: fsync on, for tests that crash more than processes
+  init       [ arguments for node->init ], e.g. [ allows_streaming => 1 ]
+
+=cut
+
+sub new
+{
+    my ($class, $name, %option) = @_;
+
+    plan(skip_all => 'PostgreSQL does not run as root: use "make test"') if $> == 0;
+
+    my $node = PostgreSQL::Test::Cluster->new($name);
+    my $self = bless {
+        node     => $node,
+        database => $option{database} // 'shop',
+        sandbox  => undef,
+    }, $class;
+
+    $node->init(@{ $option{init} // [] });
+    mkdir $self->secrets_dir, 0700 or die 'mkdir ' . $self->secrets_dir . ": $!";
+    $node->append_conf('postgresql.conf', $self->_conf(%option));
+    $node->start;
+    $self->create_database($self->{database}, extension => $option{extension});
+    return $self;
+}
+
+# Restarts after a crash, unlike the node's own default: a worker killed with
+# -9 takes the other backends with it, and the server is to come back.
+sub _conf
+{
+    my ($self, %option) = @_;
+    my $settings = $option{settings} // {};
+    my %conf = (
+        shared_preload_libraries => $option{preload} // 'payment',
+        'payment.secrets_dir'    => $self->secrets_dir,
+        restart_after_crash      => 'on',
+        fsync                    => $option{durable} ? 'on' : 'off',
+        log_statement            => 'none',
+        max_connections          => 100,
+        max_worker_processes     => 32,
+        max_prepared_transactions => 10,
+        %$settings,
+    );
+    if (my $destdir = $ENV{PAYMENT_DESTDIR})
+    {
+        my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+        chomp(my $libdir = qx("$pg_config" --pkglibdir));
+        $conf{extension_destdir} = $destdir;
+        $conf{dynamic_library_path} = "$destdir$libdir:\$libdir";
+    }
+    return join '', map { "$_ = '$conf{$_}'\n" } sort keys %conf;
+}
+
+=head2 node, database, secrets_dir, log_file
+
+What they are called.
+
+=cut
+
+sub node        { return $_[0]->{node} }
+sub database    { return $_[0]->{database} }
+sub secrets_dir { return $_[0]->{node}->basedir . '/secrets' }
+sub log_file    { return $_[0]->{node}->logfile }
+
+=head2 create_database(name, extension => 0|1)
+
+One more database, with the extension unless told otherwise.
+
+=cut
+
+sub create_database
+{
+    my ($self, $name, %option) = @_;
+    $self->{node}->safe_psql('postgres', qq(CREATE DATABASE "$name"));
+    $self->{node}->safe_psql($name, 'CREATE EXTENSION payment') if $option{extension} // 1;
+    return;
+}
+
+=head2 configure(name => value ...)
+
+Changes settings and reloads.
+
+=cut
+
+sub configure
+{
+    my ($self, %setting) = @_;
+    $self->{node}->adjust_conf('postgresql.conf', $_, "'$setting{$_}'") foreach sort keys %setting;
+    $self->{node}->reload;
+    return;
+}
+
+=head2 finish
+
+Stops sandbox and server, and ends the plan.
+
+=cut
+
+sub finish
+{
+    my ($self) = @_;
+    $self->stop_sandbox if $self->{sandbox};
+    $self->{node}->stop('fast') if defined $self->{node}->{_pid};
+    done_testing();
+    return;
+}
+
+=head1 SQL
+
+=head2 sql(query, database => name)
+
+Runs it and returns what it returned, bare; dies when it fails.
+
+=cut
+
+sub sql
+{
+    my ($self, $query, %option) = @_;
+    return $self->{node}->safe_psql($option{database} // $self->{database}, $query);
+}
+
+=head2 sqlstate(query, database => name)
+
+The SQLSTATE that the query fails with, '00000' when it does not.
+
+=cut
+
+sub sqlstate
+{
+    my ($self, $query, %option) = @_;
+    my (undef, undef, $err) = $self->try_sql("\\set VERBOSITY sqlstate\n$query", %option);
+    return $err =~ /(?:ERROR|FATAL|PANIC):\s+(\w{5})/ ? $1 : $err eq '' ? '00000' : $err;
+}
+
+=head2 try_sql(query, database => name)
+
+(psql's exit status, stdout, stderr), whatever happens.
+
+=cut
+
+sub try_sql
+{
+    my ($self, $query, %option) = @_;
+    my ($out, $err) = ('', '');
+    my $status = $self->{node}->psql($option{database} // $self->{database}, $query,
+        stdout => \$out, stderr => \$err);
+    return ($status, $out // '', $err // '');
+}
+
+=head2 wait_for(query, what => text, seconds => n, database => name)
+
+Polls until the query returns true.  When the deadline passes it dies with the
+last answer, the queue's state as far as the query shows it, and the log's end.
+Errors on the way (a server just restarting) count as "not yet".
+
+=cut
+
+sub wait_for
+{
+    my ($self, $query, %option) = @_;
+    my $seconds = $option{seconds} // DEFAULT_SECONDS;
+    my $what = $option{what} // $query;
+    my ($status, $out, $err);
+    return 1 if wait_until(
+        sub {
+            ($status, $out, $err) = $self->try_sql($query, %option);
+            return $out eq 't';
+        }, $seconds);
+    die "gave up after $seconds s waiting for: $what\n"
+      . "last answer: '$out' $err\n" . $self->log_tail;
+}
+
+=head2 wait_until(code, seconds)
+
+Polls until the code returns true; returns whether it did.  A plain function.
+
+=cut
+
+sub wait_until
+{
+    my ($code, $seconds) = @_;
+    my $deadline = Time::HiRes::time() + $seconds;
+    while (1)
+    {
+        return 1 if $code->();
+        return 0 if Time::HiRes::time() >= $deadline;
+        Time::HiRes::sleep(POLL_SECONDS);
+    }
+}
+
+=head2 log_tail(lines), log_offset, log_since(offset)
+
+The end of the server's log; its size now; what was written since.
+
+=cut
+
+sub log_tail
+{
+    my ($self, $lines) = @_;
+    my @log = split /^/, slurp_file($self->log_file);
+    $lines //= LOG_TAIL_LINES;
+    splice @log, 0, @log - $lines if @log > $lines;
+    return "--- end of the server's log:\n" . join '', @log;
+}
+
+sub log_offset { return -s $_[0]->log_file }
+sub log_since  { return slurp_file($_[0]->log_file, $_[1]) }
+
+=head1 THE WORKER
+
+=head2 dispatcher_pid(database => name), launcher_pid
+
+Process ids, undef when there is none.
+
+=cut
+
+sub dispatcher_pid
+{
+    my ($self, %option) = @_;
+    my $database = $option{database} // $self->{database};
+    return $self->_worker_pid("backend_type LIKE 'payment dispatcher%' AND datname = '$database'");
+}
+
+sub launcher_pid
+{
+    my ($self) = @_;
+    return $self->_worker_pid("backend_type LIKE 'payment launcher%'");
+}
+
+sub _worker_pid
+{
+    my ($self, $which) = @_;
+    my (undef, $pid) = $self->try_sql("SELECT pid FROM pg_stat_activity WHERE $which LIMIT 1",
+        database => 'postgres');
+    return $pid eq '' ? undef : $pid;
+}
+
+=head2 wait_for_dispatcher(seconds => n, database => name)
+
+Until there is one; returns its process id.
+
+=cut
+
+sub wait_for_dispatcher
+{
+    my ($self, %option) = @_;
+    my $seconds = $option{seconds} // DEFAULT_SECONDS;
+    my $pid;
+    return $pid if wait_until(sub { defined($pid = $self->dispatcher_pid(%option)) }, $seconds);
+    die "no dispatcher after $seconds s\n" . $self->log_tail;
+}
+
+=head2 kill_dispatcher(signal, database => name)
+
+KILL unless told otherwise.  PostgreSQL answers that with a restart of all its
+processes; wait_for_server tells when it is back.  Returns the process id, or
+undef when there was none to kill.
+
+=cut
+
+sub kill_dispatcher
+{
+    my ($self, $signal, %option) = @_;
+    my $pid = $self->dispatcher_pid(%option);
+    return undef if !defined $pid || !kill($signal // 'KILL', $pid);
+    return $pid;
+}
+
+=head2 kill_postmaster, restart_postmaster
+
+kill -9 of the postmaster, as a power cut for the processes; then start again.
+
+=cut
+
+sub kill_postmaster
+{
+    my ($self) = @_;
+    my $pid = $self->{node}->{_pid};
+    $self->{node}->kill9;
+    # its children notice by themselves, and hold the shared memory until then
+    wait_until(sub { !kill(0, $pid) && !$self->_has_backends }, DEFAULT_SECONDS)
+      or die "backends outlive their postmaster\n" . $self->log_tail;
+    return;
+}
+
+sub _has_backends
+{
+    my ($self) = @_;
+    my $data = Cwd::realpath($self->{node}->data_dir);
+    foreach my $link (glob '/proc/[0-9]*/cwd')
+    {
+        my $cwd = readlink $link;
+        return 1 if defined $cwd && $cwd eq $data;
+    }
+    return 0;
+}
+
+sub restart_postmaster
+{
+    my ($self) = @_;
+    $self->{node}->start;
+    return;
+}
+
+=head2 wait_for_server(seconds)
+
+Until it answers queries.
+
+=cut
+
+sub wait_for_server
+{
+    my ($self, $seconds) = @_;
+    $seconds //= DEFAULT_SECONDS;
+    return 1 if wait_until(sub { ($self->try_sql('SELECT true'))[1] eq 't' }, $seconds);
+    die "the server does not answer after $seconds s\n" . $self->log_tail;
+}
+
+=head1 SECRETS
+
+=head2 write_secret(name, value)
+
+A file that only the server's user can read, in payment.secrets_dir.
+
+=cut
+
+sub write_secret
+{
+    my ($self, $name, $value) = @_;
+    my $path = $self->secrets_dir . "/$name";
+    my $umask = umask 0077;
+    open my $file, '>', $path or die "$path: $!";
+    umask $umask;
+    print $file $value;
+    close $file or die "$path: $!";
+    return $path;
+}
+
+=head1 THE SANDBOX
+
+=head2 start_sandbox(fault ..., { option => value })
+
+Starts it on a port of its own choice, with faults as "name=value"; the last
+argument may hold options:
+
+  port   a port, to come back where it was (0)
+  flags  [ further command line flags ]
+
+Its book is kept in a file, so that a sandbox killed and started again knows
+what it did.
+
+=cut
+
+sub start_sandbox
+{
+    my ($self, @faults) = @_;
+    my %option = @faults && ref $faults[-1] ? %{ pop @faults } : ();
+    my $program = _sandbox_program();
+    my $base = $self->{node}->basedir;
+    my $secret = $self->secrets_dir . '/sandbox';
+    my $port_file = "$base/sandbox.port";
+
+    $self->write_secret('sandbox', 'sk_test_' . join '', map { int rand 10 } 1 .. 24) if !-s $secret;
+    unlink $port_file;
+    my @command = (
+        $program,
+        '--bind'            => '127.0.0.1',
+        '--port'            => $option{port} // 0,
+        '--port-file'       => $port_file,
+        '--pid-file'        => "$base/sandbox.pid",
+        '--secret-key-file' => $secret,
+        '--book'            => "$base/sandbox.book",
+        (map { ('--fault' => $_) } @faults),
+        @{ $option{flags} // [] });
+    my $pid = _spawn($self->sandbox_log, @command);
+    $sandboxes{$pid} = $$;
+    $self->{sandbox} = { pid => $pid };
+    wait_until(sub { -s $port_file || waitpid($pid, POSIX::WNOHANG()) == $pid }, DEFAULT_SECONDS);
+    die "the sandbox does not start: @command\n" . slurp_file($self->sandbox_log) if !-s $port_file;
+    chomp(my $port = slurp_file($port_file));
+    $self->{sandbox}{port} = $port;
+    $self->sandbox('GET', '/_sandbox/healthz');
+    return $port;
+}
+
+sub _sandbox_program
+{
+    my $here = File::Basename::dirname(Cwd::realpath(__FILE__));
+    my $program = $ENV{PAYMENT_SANDBOX} // "$here/../../sandbox/payment-sandbox";
+    plan(skip_all => 'no sandbox to test against: "make sandbox" builds it') if !-x $program;
+    return $program;
+}
+
+sub _spawn
+{
+    my ($log, @command) = @_;
+    my $pid = fork // die "fork: $!";
+    return $pid if $pid;
+    open STDIN, '<', '/dev/null' and open STDOUT, '>>', $log and open STDERR, '>&', \*STDOUT
+      and exec { $command[0] } @command;
+    # no destructors and END blocks of the parent's
+    POSIX::_exit(127);
+}
+
+=head2 sandbox_log, sandbox_pid, sandbox_port, sandbox_url
+
+What they are called.
+
+=cut
+
+sub sandbox_log
+{
+    my ($self) = @_;
+    return $PostgreSQL::Test::Utils::log_path . '/sandbox_' . $self->{node}->name . '.log';
+}
+sub sandbox_pid  { return $_[0]->{sandbox}{pid} }
+sub sandbox_port { return $_[0]->{sandbox}{port} }
+sub sandbox_url  { return 'http://127.0.0.1:' . $_[0]->sandbox_port }
+
+=head2 stop_sandbox(signal)
+
+TERM unless told otherwise; waits for its end.
+
+=cut
+
+sub stop_sandbox
+{
+    my ($self, $signal) = @_;
+    my $sandbox = delete $self->{sandbox} or return;
+    _end_sandbox($sandbox->{pid}, $signal // 'TERM');
+    return $sandbox->{port};
+}
+
+sub _end_sandbox
+{
+    my ($pid, $signal) = @_;
+    delete $sandboxes{$pid};
+    kill $signal, $pid;
+    return if wait_until(sub { waitpid($pid, POSIX::WNOHANG()) != 0 }, 10);
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    return;
+}
+
+=head2 sandbox(method, path, form)
+
+One request to it, as its operator or with a hash of form fields.  Returns the
+decoded JSON, or the body when it is none; dies unless the answer is 2xx.
+
+=cut
+
+sub sandbox
+{
+    my ($self, $method, $path, $form) = @_;
+    my $http = HTTP::Tiny->new(timeout => 30, proxy => undef, http_proxy => undef);
+    my $url = $self->sandbox_url . $path;
+    my $answer =
+      $method eq 'POST'
+      ? $http->post_form($url, $form // {})
+      : $http->request($method, $url);
+    die "$method $url: $answer->{status} $answer->{content}" if !$answer->{success};
+    return $answer->{content} if ($answer->{headers}{'content-type'} // '') !~ /json/;
+    return JSON::PP->new->utf8->decode($answer->{content});
+}
+
+=head2 faults(name => value ...)
+
+Switches them, 0 for off; without arguments returns them and how often each
+came to pass.
+
+=cut
+
+sub faults
+{
+    my ($self, %fault) = @_;
+    return $self->sandbox(%fault ? ('POST', '/_sandbox/faults', \%fault) : ('GET', '/_sandbox/faults'));
+}
+
+=head2 book, requests
+
+What the sandbox did, and every request it got: the truth to compare with.
+
+=cut
+
+sub book     { return $_[0]->sandbox('GET', '/_sandbox/book') }
+sub requests { return $_[0]->sandbox('GET', '/_sandbox/requests') }
+
+=head2 settle(field => value ...), settlement_csv(id)
+
+Makes a settlement of what was not settled yet; the file of one.
+
+=cut
+
+sub settle { my ($self, %form) = @_; return $self->sandbox('POST', '/_sandbox/settle', \%form) }
+
+sub settlement_csv
+{
+    my ($self, $id) = @_;
+    return $self->sandbox('GET', "/_sandbox/settlement.csv?settlement=$id");
+}
+
+=head1 SHORT WAYS TO USUAL CALLS
+
+=head2 register_psp(name, argument => value ...)
+
+The sandbox as a PSP named 'sandbox'; arguments are payment.register_psp's, on
+top of those that make tests quick.  Returns its id.
+
+=cut
+
+sub register_psp
+{
+    my ($self, $name, %argument) = @_;
+    return $self->call(
+        'register_psp',
+        name        => $name // 'sandbox',
+        adapter     => 'stripe',
+        base_url    => $argument{base_url} // $self->sandbox_url,
+        secret_name => 'sandbox',
+        %argument);
+}
+
+=head2 call(function, argument => value ...)
+
+SELECT payment.function(argument => 'value', ...): values are quoted, undef is
+NULL, array and hash references become JSON.  Returns what psql shows.
+
+=cut
+
+sub call
+{
+    my ($self, $function, %argument) = @_;
+    return $self->sql($self->call_text($function, %argument));
+}
+
+sub call_text
+{
+    my ($self, $function, %argument) = @_;
+    my @arguments = map { "$_ => " . literal($argument{$_}) } sort keys %argument;
+    return "SELECT payment.$function(" . join(', ', @arguments) . ')';
+}
+
+=head2 literal(value)
+
+The value as an SQL literal of unknown type.  A plain function.
+
+=cut
+
+sub literal
+{
+    my ($value) = @_;
+    return 'NULL' if !defined $value;
+    $value = JSON::PP->new->canonical->encode($value) if ref $value;
+    $value =~ s/'/''/g;
+    return $value =~ /\\/ ? ' E' . "'" . $value =~ s/\\/\\\\/gr . "'" : "'$value'";
+}
+
+# Whatever happened: no sandbox outlives its test.
+END
+{
+    my $status = $?;
+    _end_sandbox($_, 'TERM') foreach grep { $sandboxes{$_} == $$ } keys %sandboxes;
+    $? = $status;
+}
+
+1;
