@@ -365,6 +365,90 @@ CREATE TYPE payment.attempt_outcome AS (
     retry_after_ms bigint
 );
 
+-- The state machines, as C code enforces them.
+CREATE FUNCTION payment.transitions(OUT object text, OUT from_status text, OUT to_status text, OUT causes text[])
+    RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_transitions';
+
+COMMENT ON FUNCTION payment.transitions() IS
+    'Every legal status change: object, from_status (null: how it begins), to_status and the causes that may bring it '
+    'about. api: the application asked; claim: the worker took the task; response, lookup, webhook, settlement: '
+    'evidence from the PSP; lease: a claim ran out unanswered; policy: configuration; decision: people, with approval; '
+    'operator: an UPDATE by hand.';
+
+CREATE FUNCTION payment.guard_update() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_guard_update';
+
+COMMENT ON FUNCTION payment.guard_update() IS
+    'Trigger: refuses illegal status changes (PY300), changes of what never changes (PY302) and changes by hand of what '
+    'bears money (PY301); sets updated_at. Argument: the object.';
+
+CREATE FUNCTION payment.guard_rows() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_guard_rows';
+
+COMMENT ON FUNCTION payment.guard_rows() IS
+    'Trigger: only the extension adds rows (by hand only into an empty table, as a restore does); DELETE and TRUNCATE '
+    'are refused always (PY301). With the argument append_only, UPDATE is refused always as well.';
+
+CREATE FUNCTION payment.record_history() RETURNS trigger
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_record_history';
+
+COMMENT ON FUNCTION payment.record_history() IS
+    'Trigger: writes each change of status to payment.status_history. Argument: the object.';
+
+-- Statement triggers are not inherited: parents and partitions get their own.
+-- Row triggers are cloned to partitions.
+DO $$
+DECLARE
+    guarded record;
+    suffix text;
+BEGIN
+    FOR guarded IN
+        SELECT * FROM (VALUES
+            ('payment_record', 'payment'),
+            ('order_record', 'payment_order'),
+            ('payout_record', 'payout')) AS g (tablename, object)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_update BEFORE UPDATE ON payment.%I '
+            'FOR EACH ROW EXECUTE FUNCTION payment.guard_update(%L)', guarded.tablename, guarded.object);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_update', guarded.tablename);
+        FOREACH suffix IN ARRAY ARRAY['', '_default']
+        LOOP
+            EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR DELETE OR TRUNCATE ON payment.%I '
+                'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows()', guarded.tablename || suffix);
+            EXECUTE pg_catalog.format('CREATE TRIGGER record_insert AFTER INSERT ON payment.%I '
+                'REFERENCING NEW TABLE AS new_rows '
+                'FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history(%L)', guarded.tablename || suffix, guarded.object);
+            EXECUTE pg_catalog.format('CREATE TRIGGER record_update AFTER UPDATE ON payment.%I '
+                'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows '
+                'FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history(%L)', guarded.tablename || suffix, guarded.object);
+            EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows, '
+                'ENABLE ALWAYS TRIGGER record_insert, ENABLE ALWAYS TRIGGER record_update', guarded.tablename || suffix);
+        END LOOP;
+    END LOOP;
+
+    FOR guarded IN
+        SELECT * FROM (VALUES
+            ('status_history', 'append_only'),
+            ('status_history_default', 'append_only'),
+            ('psp_reference', 'append_only'),
+            ('idempotency', 'append_only'),
+            ('attempt', NULL),
+            ('attempt_default', NULL)) AS g (tablename, argument)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(%s)', guarded.tablename, guarded.argument);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded.tablename);
+    END LOOP;
+END
+$$;
+
 -- ---------------------------------------------------------------------------
 -- src/reconcile: settlement files, matching, exceptions
 -- ---------------------------------------------------------------------------

@@ -18,7 +18,8 @@ typedef enum TransitionObject
 	OBJECT_PAYOUT,
 	OBJECT_DISPUTE,
 	OBJECT_SETTLEMENT_FILE,
-	OBJECT_EXCEPTION
+	OBJECT_EXCEPTION,
+	OBJECT_COUNT
 } TransitionObject;
 
 /* Bits, so that one row of the table can name several. */
@@ -39,15 +40,22 @@ typedef enum TransitionCause
 #define CAUSE_EVIDENCE \
 	(CAUSE_RESPONSE | CAUSE_LOOKUP | CAUSE_WEBHOOK | CAUSE_SETTLEMENT)
 
+/* from NULL: the status an object begins with */
 extern bool transition_is_legal(TransitionObject object, const char *from,
 								const char *to, TransitionCause cause);
 
+/* names as status_history and payment.transitions() show them */
+extern const char *transition_object_name(TransitionObject object);
+extern const char *transition_cause_name(TransitionCause cause);
+
 /*
  * Run a prepared INSERT or UPDATE on a guarded table (payment_record,
- * order_record, payout_record) as the extension itself, for the given cause.
- * The guard triggers let writes through only while this runs; anything else
- * is an UPDATE by hand and gets CAUSE_OPERATOR.  Returns SPI_processed; with a
- * RETURNING clause SPI_tuptable holds the rows.
+ * order_record, payout_record, status_history, attempt, psp_reference,
+ * idempotency) as the extension itself, for the given cause.  The guard
+ * triggers let writes through only while this runs; anything else is an
+ * UPDATE by hand and gets CAUSE_OPERATOR.  Returns SPI_processed; with a
+ * RETURNING clause SPI_tuptable holds the rows.  Each changed status is
+ * checked and recorded in status_history by the triggers.
  */
 extern uint64 order_write(SPIPlanPtr plan, Datum *values, const char *nulls,
 						  TransitionCause cause);
