@@ -72,7 +72,7 @@ $(shell echo '$(subst ','\'',$(.build_id_now))' | cmp -s - .build_id || \
 $(OBJS) $(OBJS:.o=.bc): $(headers) $(here)Makefile .build_id
 
 # A build outside of the source tree lacks the folders.
-ifdef VPATH
+ifneq ($(here),./)
 $(shell mkdir -p $(folders))
 endif
 
@@ -88,7 +88,7 @@ endif
 
 .PHONY: sandbox clean-sandbox
 sandbox:
-	$(MAKE) -C $(here)sandbox
+	@test ! -f $(here)sandbox/Makefile || $(MAKE) -C $(here)sandbox
 
 clean-sandbox:
 	@test ! -f $(here)sandbox/Makefile || $(MAKE) -C $(here)sandbox clean
