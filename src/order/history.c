@@ -102,7 +102,9 @@ flush_history(HistoryBatch *batch)
 			  "INSERT INTO payment.status_history (id, object, object_id, "
 			  "from_status, to_status, cause, actor, recorded_at) "
 			  "SELECT i, $5, o, f, t, $6, $7, $8 "
-			  "FROM pg_catalog.unnest($1, $2, $3, $4) AS u (i, o, f, t)",
+			  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+			  "pg_catalog.unnest($3), pg_catalog.unnest($4)) "
+			  "AS u (i, o, f, t)",
 			  lengthof(types), types);
 	order_write(plan, values, NULL, order_write_cause());
 	MemoryContextReset(batch->context);
