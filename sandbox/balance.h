@@ -1,0 +1,26 @@
+/*
+ * balance.h
+ *		The balance, the transactions it is made of, and charges by id.
+ */
+#ifndef SANDBOX_BALANCE_H
+#define SANDBOX_BALANCE_H
+
+#include "book.h"
+#include "buf.h"
+#include "request.h"
+
+extern bool balance_prepare(Request *request);
+extern void balance_get(Request *request);
+extern bool balance_prepare_tx_list(Request *request);
+extern void balance_tx_list(Request *request);
+extern bool balance_prepare_tx(Request *request);
+extern void balance_get_tx(Request *request);
+extern bool balance_prepare_charge(Request *request);
+extern void balance_get_charge(Request *request);
+
+extern void balance_tx_json(Buf *b, const char *key, const BalanceTx *tx);
+
+/* The settlement a transaction has gone into, or NONE. */
+extern uint32_t balance_tx_settlement(const BalanceTx *tx);
+
+#endif

@@ -1,0 +1,252 @@
+/*
+ * book.c
+ *		The shelves, the lock, and finding things by id.
+ */
+#include "book.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "buf.h"
+#include "hash.h"
+#include "journal.h"
+#include "random.h"
+#include "timer.h"
+
+Book book;
+
+/* All ids share one table: their prefixes tell them apart. */
+static Hash			   by_id;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+int64_t
+clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void
+book_lock(void)
+{
+	int64_t now_ms;
+
+	pthread_mutex_lock(&lock);
+	now_ms = clock_ms();
+	if (now_ms > book.now_ms)
+		book.now_ms = now_ms;
+	timer_run_due(book.now_ms);
+}
+
+void
+book_unlock(void)
+{
+	journal_commit();
+	pthread_mutex_unlock(&lock);
+}
+
+void
+book_shelve(Shelf *shelf, void *object, const char *id)
+{
+	if (shelf->count == NONE - 1)
+		die("the book is full");
+	if (shelf->count == shelf->cap)
+	{
+		shelf->cap = shelf->cap ? shelf->cap * 2 : 256;
+		shelf->objects = xrealloc(shelf->objects, shelf->cap * sizeof(void *));
+	}
+	shelf->objects[shelf->count++] = object;
+	hash_put(&by_id, id, object);
+}
+
+Intent *
+book_new_intent(void)
+{
+	Intent *intent = xcalloc(1, sizeof(Intent));
+
+	random_id(intent->id, ID_SIZE, "pi_");
+	random_id(intent->secret, ID_SIZE, "secret_");
+	intent->number = book.intents.count;
+	intent->latest_charge = NONE;
+	intent->created_ms = book.now_ms;
+	book_shelve(&book.intents, intent, intent->id);
+	return intent;
+}
+
+Charge *
+book_new_charge(Intent *intent)
+{
+	Charge *charge = xcalloc(1, sizeof(Charge));
+
+	random_id(charge->id, ID_SIZE, "ch_");
+	charge->number = book.charges.count;
+	charge->intent = intent->number;
+	charge->balance_tx = NONE;
+	charge->settlement = NONE;
+	charge->currency = intent->currency;
+	charge->amount = intent->amount;
+	charge->created_ms = book.now_ms;
+	charge->payment_method = xstrdup(intent->payment_method);
+	intent->latest_charge = charge->number;
+	book_shelve(&book.charges, charge, charge->id);
+	return charge;
+}
+
+Payout *
+book_new_payout(void)
+{
+	Payout *payout = xcalloc(1, sizeof(Payout));
+
+	random_id(payout->id, ID_SIZE, "po_");
+	payout->number = book.payouts.count;
+	payout->balance_tx = NONE;
+	payout->failure_balance_tx = NONE;
+	payout->settlement = NONE;
+	payout->created_ms = book.now_ms;
+	book_shelve(&book.payouts, payout, payout->id);
+	return payout;
+}
+
+BalanceTx *
+book_new_balance_tx(BalanceTxType type, uint32_t source, int32_t currency,
+					int64_t amount, int64_t fee)
+{
+	BalanceTx *tx = xcalloc(1, sizeof(BalanceTx));
+
+	random_id(tx->id, ID_SIZE, "txn_");
+	tx->number = book.balance_txs.count;
+	tx->type = (uint8_t) type;
+	tx->source = source;
+	tx->currency = currency;
+	tx->amount = amount;
+	tx->fee = fee;
+	tx->created_ms = book.now_ms;
+	book_shelve(&book.balance_txs, tx, tx->id);
+	journal_balance_tx(tx);
+	return tx;
+}
+
+Settlement *
+book_new_settlement(void)
+{
+	Settlement *settlement = xcalloc(1, sizeof(Settlement));
+
+	random_id(settlement->id, ID_SIZE, "set_");
+	settlement->number = book.settlements.count;
+	settlement->created_ms = book.now_ms;
+	book_shelve(&book.settlements, settlement, settlement->id);
+	return settlement;
+}
+
+static void *
+find(const char *id, const char *prefix)
+{
+	return strncmp(id, prefix, strlen(prefix)) == 0 ? hash_get(&by_id, id)
+													: NULL;
+}
+
+Intent *
+book_find_intent(const char *id)
+{
+	return find(id, "pi_");
+}
+
+Charge *
+book_find_charge(const char *id)
+{
+	return find(id, "ch_");
+}
+
+Payout *
+book_find_payout(const char *id)
+{
+	return find(id, "po_");
+}
+
+BalanceTx *
+book_find_balance_tx(const char *id)
+{
+	return find(id, "txn_");
+}
+
+Settlement *
+book_find_settlement(const char *id)
+{
+	return find(id, "set_");
+}
+
+static void *
+at(const Shelf *shelf, uint32_t number)
+{
+	if (number >= shelf->count)
+		die("object %u of %u asked for", number, shelf->count);
+	return shelf->objects[number];
+}
+
+Intent *
+book_intent(uint32_t number)
+{
+	return at(&book.intents, number);
+}
+
+Charge *
+book_charge(uint32_t number)
+{
+	return at(&book.charges, number);
+}
+
+Payout *
+book_payout(uint32_t number)
+{
+	return at(&book.payouts, number);
+}
+
+BalanceTx *
+book_balance_tx(uint32_t number)
+{
+	return at(&book.balance_txs, number);
+}
+
+Settlement *
+book_settlement(uint32_t number)
+{
+	return at(&book.settlements, number);
+}
+
+const char *
+metadata_get(const Metadata *metadata, const char *key)
+{
+	for (uint32_t i = 0; i < metadata->count; i++)
+	{
+		if (strcmp(metadata->items[i].key, key) == 0)
+			return metadata->items[i].value;
+	}
+	return NULL;
+}
+
+void
+metadata_add(Metadata *metadata, const char *key, const char *value)
+{
+	size_t size = (metadata->count + 1) * sizeof(MetaItem);
+
+	metadata->items = xrealloc(metadata->items, size);
+	metadata->items[metadata->count].key = xstrdup(key);
+	metadata->items[metadata->count].value = xstrdup(value);
+	metadata->count++;
+}
+
+void
+metadata_free(Metadata *metadata)
+{
+	for (uint32_t i = 0; i < metadata->count; i++)
+	{
+		free(metadata->items[i].key);
+		free(metadata->items[i].value);
+	}
+	free(metadata->items);
+	memset(metadata, 0, sizeof(*metadata));
+}

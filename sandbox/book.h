@@ -1,0 +1,256 @@
+/*
+ * book.h
+ *		The book: every object the sandbox knows, in order of creation.
+ *
+ * Objects are numbered from 0 in their order of creation and refer to each
+ * other by number; NONE is no object. Objects are never deleted or moved.
+ * One lock guards the book and everything else that requests share.
+ */
+#ifndef SANDBOX_BOOK_H
+#define SANDBOX_BOOK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "test_method.h"
+
+#define ID_SIZE 32
+#define NONE UINT32_MAX
+#define AMOUNT_MAX INT64_C(999999999999)
+
+typedef struct MetaItem
+{
+	char *key;
+	char *value;
+} MetaItem;
+
+typedef struct Metadata
+{
+	uint32_t  count;
+	MetaItem *items;
+} Metadata;
+
+typedef enum IntentStatus
+{
+	INTENT_REQUIRES_PAYMENT_METHOD,
+	INTENT_REQUIRES_CONFIRMATION,
+	INTENT_REQUIRES_ACTION,
+	INTENT_PROCESSING,
+	INTENT_REQUIRES_CAPTURE,
+	INTENT_CANCELED,
+	INTENT_SUCCEEDED
+} IntentStatus;
+
+typedef enum CaptureMethod
+{
+	CAPTURE_AUTOMATIC,
+	CAPTURE_AUTOMATIC_ASYNC,
+	CAPTURE_MANUAL
+} CaptureMethod;
+
+typedef enum AutomaticMethods
+{
+	AUTOMATIC_NOT_GIVEN,
+	AUTOMATIC_DISABLED,
+	AUTOMATIC_ENABLED,
+	AUTOMATIC_NO_REDIRECTS
+} AutomaticMethods;
+
+typedef struct Intent
+{
+	char	 id[ID_SIZE];
+	char	 secret[ID_SIZE];
+	uint32_t number;
+	uint32_t latest_charge;
+	uint8_t	 status;
+	uint8_t	 capture_method;
+	uint8_t	 automatic_payment_methods;
+	bool	 failed; /* last_payment_error is set */
+	int32_t	 currency;
+	int64_t	 amount;
+	int64_t	 amount_capturable;
+	int64_t	 amount_received;
+	int64_t	 created_ms;
+	int64_t	 canceled_ms;
+	int64_t	 due_ms; /* when processing ends, 0 when it does not run */
+	char	*payment_method;
+	char	*description;
+	char	*transfer_group;
+	char	*return_url;
+	char	*cancellation_reason;
+	Metadata metadata;
+} Intent;
+
+typedef enum ChargeStatus
+{
+	CHARGE_PENDING,
+	CHARGE_AUTHORIZED,
+	CHARGE_VOIDED,
+	CHARGE_SUCCEEDED,
+	CHARGE_FAILED
+} ChargeStatus;
+
+typedef struct Charge
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t intent;
+	uint32_t balance_tx;
+	uint32_t settlement;
+	uint8_t	 status;
+	int32_t	 currency;
+	int64_t	 amount;
+	int64_t	 amount_captured;
+	int64_t	 created_ms;
+	char	*payment_method;
+	char	*idempotency_key;
+} Charge;
+
+typedef enum PayoutStatus
+{
+	PAYOUT_PENDING,
+	PAYOUT_IN_TRANSIT,
+	PAYOUT_PAID,
+	PAYOUT_CANCELED,
+	PAYOUT_FAILED
+} PayoutStatus;
+
+typedef struct Payout
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t balance_tx;
+	uint32_t failure_balance_tx;
+	uint32_t settlement; /* of an automatic payout */
+	uint8_t	 status;
+	bool	 instant;
+	int32_t	 currency;
+	int64_t	 amount;
+	int64_t	 created_ms;
+	int64_t	 arrival_ms;
+	int64_t	 due_ms; /* when the status moves on, 0 when it does not */
+	char	*destination;
+	char	*description;
+	char	*idempotency_key;
+	Metadata metadata;
+} Payout;
+
+typedef enum BalanceTxType
+{
+	TX_CHARGE,
+	TX_PAYOUT,
+	TX_PAYOUT_CANCEL,
+	TX_PAYOUT_FAILURE
+} BalanceTxType;
+
+typedef struct BalanceTx
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t source; /* a charge or, for the other types, a payout */
+	uint8_t	 type;
+	int32_t	 currency;
+	int64_t	 amount;
+	int64_t	 fee;
+	int64_t	 created_ms;
+} BalanceTx;
+
+typedef enum PlantKind
+{
+	PLANT_NOTHING,
+	PLANT_AMOUNT,
+	PLANT_MISSING,
+	PLANT_UNKNOWN,
+	PLANT_DUPLICATE,
+	PLANT_FEE,
+	PLANT_CURRENCY,
+	PLANT_COUNT
+} PlantKind;
+
+/* A line that differs from the truth, or a charge whose line is missing. */
+typedef struct Plant
+{
+	uint8_t	 kind;
+	uint32_t charge; /* the charge it copies */
+	char	 balance_tx_id[ID_SIZE];
+	char	 charge_id[ID_SIZE];
+	char	 intent_id[ID_SIZE];
+} Plant;
+
+/* Plants stand in order of kind "after" the line of their charge. */
+typedef struct Settlement
+{
+	char	  id[ID_SIZE];
+	uint32_t  number;
+	int64_t	  created_ms;
+	uint32_t  tx_from; /* balance transactions [from, to) belong to it */
+	uint32_t  tx_to;
+	uint32_t  charge_count;
+	uint32_t *charges;
+	uint32_t  plant_count;
+	Plant	 *plants;
+	uint32_t  payout_count;
+	uint32_t *payouts; /* one automatic payout for each currency */
+} Settlement;
+
+/* Objects of one kind. */
+typedef struct Shelf
+{
+	void   **objects;
+	uint32_t count;
+	uint32_t cap;
+} Shelf;
+
+typedef struct Book
+{
+	Shelf	 intents;
+	Shelf	 charges;
+	Shelf	 payouts;
+	Shelf	 balance_txs;
+	Shelf	 settlements;
+	uint32_t first_unsettled_charge; /* none before it is unsettled */
+	int64_t	 now_ms;				 /* as of the last lock; never goes back */
+} Book;
+
+extern Book book;
+
+/*
+ * Taking the lock brings the book up to the present (what was due happens);
+ * giving it back first writes what changed to the journal.
+ */
+extern void book_lock(void);
+extern void book_unlock(void);
+
+/* New objects, numbered and stamped, with an id of their own. */
+extern Intent	  *book_new_intent(void);
+extern Charge	  *book_new_charge(Intent *intent);
+extern Payout	  *book_new_payout(void);
+extern BalanceTx  *book_new_balance_tx(BalanceTxType type, uint32_t source,
+									   int32_t currency, int64_t amount,
+									   int64_t fee);
+extern Settlement *book_new_settlement(void);
+
+/* NULL when nobody knows the id. */
+extern Intent	  *book_find_intent(const char *id);
+extern Charge	  *book_find_charge(const char *id);
+extern Payout	  *book_find_payout(const char *id);
+extern BalanceTx  *book_find_balance_tx(const char *id);
+extern Settlement *book_find_settlement(const char *id);
+
+extern Intent	  *book_intent(uint32_t number);
+extern Charge	  *book_charge(uint32_t number);
+extern Payout	  *book_payout(uint32_t number);
+extern BalanceTx  *book_balance_tx(uint32_t number);
+extern Settlement *book_settlement(uint32_t number);
+
+/* For the journal: makes the object known that it has filled. */
+extern void book_shelve(Shelf *shelf, void *object, const char *id);
+
+extern const char *metadata_get(const Metadata *metadata, const char *key);
+extern void		   metadata_add(Metadata *metadata, const char *key,
+								const char *value);
+extern void		   metadata_free(Metadata *metadata);
+
+extern int64_t clock_ms(void);
+
+#endif

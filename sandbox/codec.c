@@ -1,0 +1,320 @@
+/*
+ * codec.c
+ *		Little-endian integers, length-prefixed strings. A string's length is
+ *		written plus one, so that 0 is NULL.
+ */
+#include "codec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "currency.h"
+
+static bool
+take(Codec *c, size_t len)
+{
+	if (c->bad || (size_t) (c->end - c->in) < len)
+		c->bad = true;
+	return !c->bad;
+}
+
+static void
+codec_integer(Codec *c, uint64_t *value, size_t size)
+{
+	unsigned char bytes[8];
+
+	if (c->out != NULL)
+	{
+		for (size_t i = 0; i < size; i++)
+			bytes[i] = (unsigned char) (*value >> (8 * i));
+		buf_put(c->out, bytes, size);
+		return;
+	}
+	*value = 0;
+	if (!take(c, size))
+		return;
+	for (size_t i = 0; i < size; i++)
+		*value |= (uint64_t) c->in[i] << (8 * i);
+	c->in += size;
+}
+
+void
+codec_u8(Codec *c, uint8_t *value)
+{
+	uint64_t wide = *value;
+
+	codec_integer(c, &wide, 1);
+	*value = (uint8_t) wide;
+}
+
+static void
+codec_bool(Codec *c, bool *value)
+{
+	uint64_t wide = *value;
+
+	codec_integer(c, &wide, 1);
+	*value = wide != 0;
+}
+
+void
+codec_u32(Codec *c, uint32_t *value)
+{
+	uint64_t wide = *value;
+
+	codec_integer(c, &wide, 4);
+	*value = (uint32_t) wide;
+}
+
+static void
+codec_u64(Codec *c, uint64_t *value)
+{
+	codec_integer(c, value, 8);
+}
+
+static void
+codec_i64(Codec *c, int64_t *value)
+{
+	uint64_t wide = (uint64_t) *value;
+
+	codec_integer(c, &wide, 8);
+	*value = (int64_t) wide;
+}
+
+static void
+codec_string(Codec *c, char **value)
+{
+	uint32_t size = *value ? (uint32_t) strlen(*value) + 1 : 0;
+
+	codec_u32(c, &size);
+	if (c->out != NULL)
+	{
+		if (size > 0)
+			buf_put(c->out, *value, size - 1);
+		return;
+	}
+	free(*value);
+	*value = NULL;
+	if (size == 0 || !take(c, size - 1))
+		return;
+	*value = xstrndup((const char *) c->in, size - 1);
+	c->in += size - 1;
+}
+
+static void
+codec_id(Codec *c, char *id)
+{
+	if (c->out != NULL)
+	{
+		buf_put(c->out, id, ID_SIZE);
+		return;
+	}
+	if (!take(c, ID_SIZE))
+		return;
+	memcpy(id, c->in, ID_SIZE);
+	id[ID_SIZE - 1] = '\0';
+	c->in += ID_SIZE;
+}
+
+/* Currencies are written as codes: their numbers are not for keeping. */
+static void
+codec_currency(Codec *c, int32_t *currency)
+{
+	char code[4] = "";
+
+	if (c->out != NULL)
+	{
+		buf_put(c->out, currency_lower(*currency), 3);
+		return;
+	}
+	if (!take(c, 3))
+		return;
+	memcpy(code, c->in, 3);
+	c->in += 3;
+	*currency = currency_find(code);
+	if (*currency == CURRENCY_UNKNOWN)
+		c->bad = true;
+}
+
+static void
+codec_metadata(Codec *c, Metadata *metadata)
+{
+	uint32_t count = metadata->count;
+
+	codec_u32(c, &count);
+	if (c->out == NULL)
+		metadata_free(metadata);
+	for (uint32_t i = 0; i < count && !c->bad; i++)
+	{
+		MetaItem item = { NULL, NULL };
+
+		if (c->out != NULL)
+			item = metadata->items[i];
+		codec_string(c, &item.key);
+		codec_string(c, &item.value);
+		if (c->out == NULL)
+		{
+			if (item.key != NULL && item.value != NULL)
+				metadata_add(metadata, item.key, item.value);
+			free(item.key);
+			free(item.value);
+		}
+	}
+}
+
+void
+codec_intent(Codec *c, Intent *intent)
+{
+	codec_id(c, intent->id);
+	codec_id(c, intent->secret);
+	codec_u32(c, &intent->latest_charge);
+	codec_u8(c, &intent->status);
+	codec_u8(c, &intent->capture_method);
+	codec_u8(c, &intent->automatic_payment_methods);
+	codec_bool(c, &intent->failed);
+	codec_currency(c, &intent->currency);
+	codec_i64(c, &intent->amount);
+	codec_i64(c, &intent->amount_capturable);
+	codec_i64(c, &intent->amount_received);
+	codec_i64(c, &intent->created_ms);
+	codec_i64(c, &intent->canceled_ms);
+	codec_i64(c, &intent->due_ms);
+	codec_string(c, &intent->payment_method);
+	codec_string(c, &intent->description);
+	codec_string(c, &intent->transfer_group);
+	codec_string(c, &intent->return_url);
+	codec_string(c, &intent->cancellation_reason);
+	codec_metadata(c, &intent->metadata);
+}
+
+void
+codec_charge(Codec *c, Charge *charge)
+{
+	codec_id(c, charge->id);
+	codec_u32(c, &charge->intent);
+	codec_u32(c, &charge->balance_tx);
+	codec_u8(c, &charge->status);
+	codec_currency(c, &charge->currency);
+	codec_i64(c, &charge->amount);
+	codec_i64(c, &charge->amount_captured);
+	codec_i64(c, &charge->created_ms);
+	codec_string(c, &charge->payment_method);
+	codec_string(c, &charge->idempotency_key);
+}
+
+void
+codec_payout(Codec *c, Payout *payout)
+{
+	codec_id(c, payout->id);
+	codec_u32(c, &payout->balance_tx);
+	codec_u32(c, &payout->failure_balance_tx);
+	codec_u32(c, &payout->settlement);
+	codec_u8(c, &payout->status);
+	codec_bool(c, &payout->instant);
+	codec_currency(c, &payout->currency);
+	codec_i64(c, &payout->amount);
+	codec_i64(c, &payout->created_ms);
+	codec_i64(c, &payout->arrival_ms);
+	codec_i64(c, &payout->due_ms);
+	codec_string(c, &payout->destination);
+	codec_string(c, &payout->description);
+	codec_string(c, &payout->idempotency_key);
+	codec_metadata(c, &payout->metadata);
+}
+
+void
+codec_balance_tx(Codec *c, BalanceTx *tx)
+{
+	codec_id(c, tx->id);
+	codec_u32(c, &tx->source);
+	codec_u8(c, &tx->type);
+	codec_currency(c, &tx->currency);
+	codec_i64(c, &tx->amount);
+	codec_i64(c, &tx->fee);
+	codec_i64(c, &tx->created_ms);
+}
+
+/* Numbers one after the other; the array is made when reading. */
+static void
+codec_numbers(Codec *c, uint32_t *count, uint32_t **numbers)
+{
+	codec_u32(c, count);
+	if (c->out == NULL)
+	{
+		free(*numbers);
+		*numbers = NULL;
+		if (!c->bad && (size_t) (c->end - c->in) / 4 < *count)
+			c->bad = true;
+		if (c->bad)
+			*count = 0;
+		*numbers = xcalloc(*count, sizeof(uint32_t));
+	}
+	for (uint32_t i = 0; i < *count; i++)
+		codec_u32(c, &(*numbers)[i]);
+}
+
+static void
+codec_plants(Codec *c, Settlement *settlement)
+{
+	codec_u32(c, &settlement->plant_count);
+	if (c->out == NULL)
+	{
+		free(settlement->plants);
+		if (!c->bad &&
+			(size_t) (c->end - c->in) / ID_SIZE < settlement->plant_count)
+			c->bad = true;
+		if (c->bad)
+			settlement->plant_count = 0;
+		settlement->plants = xcalloc(settlement->plant_count, sizeof(Plant));
+	}
+	for (uint32_t i = 0; i < settlement->plant_count; i++)
+	{
+		Plant *plant = &settlement->plants[i];
+
+		codec_u8(c, &plant->kind);
+		codec_u32(c, &plant->charge);
+		codec_id(c, plant->balance_tx_id);
+		codec_id(c, plant->charge_id);
+		codec_id(c, plant->intent_id);
+	}
+}
+
+void
+codec_settlement(Codec *c, Settlement *settlement)
+{
+	codec_id(c, settlement->id);
+	codec_i64(c, &settlement->created_ms);
+	codec_u32(c, &settlement->tx_from);
+	codec_u32(c, &settlement->tx_to);
+	codec_numbers(c, &settlement->charge_count, &settlement->charges);
+	codec_numbers(c, &settlement->payout_count, &settlement->payouts);
+	codec_plants(c, settlement);
+}
+
+void
+codec_key(Codec *c, IdempotencyKey *key)
+{
+	uint32_t status = (uint32_t) key->status;
+	uint32_t len = (uint32_t) key->body_len;
+	uint8_t	 should_retry = (uint8_t) key->should_retry;
+
+	codec_string(c, &key->key);
+	codec_u64(c, &key->fingerprint.half[0]);
+	codec_u64(c, &key->fingerprint.half[1]);
+	codec_u32(c, &status);
+	codec_u8(c, &should_retry);
+	codec_i64(c, &key->created_ms);
+	codec_u32(c, &len);
+	if (c->out != NULL)
+	{
+		key->body_offset = (off_t) c->out->len;
+		buf_put(c->out, key->body, len);
+		return;
+	}
+	if (!take(c, len))
+		return;
+	key->status = (int32_t) status;
+	key->should_retry = (int8_t) should_retry;
+	key->body_len = len;
+	key->body_offset = (off_t) (c->in - c->start);
+	c->in += len;
+}

@@ -1,0 +1,281 @@
+/*
+ * control.c
+ *		What tests compare with: the book's totals, its lines, the requests.
+ */
+#include "control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "book.h"
+#include "currency.h"
+#include "fault.h"
+#include "idempotency.h"
+#include "json.h"
+#include "payout.h"
+#include "request_log.h"
+
+#define ROWS_PER_FILL 500
+
+typedef struct Totals
+{
+	bool	used;
+	int64_t charges[CHARGE_FAILED + 1];
+	int64_t gross;
+	int64_t fee;
+	int64_t settled;
+	int64_t settled_gross;
+	int64_t settled_fee;
+	int64_t payouts[PAYOUT_FAILED + 1];
+	int64_t payout_sums[PAYOUT_FAILED + 1];
+} Totals;
+
+void
+control_healthz(Request *request)
+{
+	request->answer.content_type = "text/plain";
+	buf_puts(&request->answer.body, "ok\n");
+}
+
+static void
+add_charges(Totals *totals)
+{
+	for (uint32_t i = 0; i < book.charges.count; i++)
+	{
+		const Charge *charge = book_charge(i);
+		Totals		 *t = &totals[charge->currency];
+		int64_t		  fee;
+
+		t->used = true;
+		t->charges[charge->status]++;
+		if (charge->status != CHARGE_SUCCEEDED)
+			continue;
+		fee = book_balance_tx(charge->balance_tx)->fee;
+		t->gross += charge->amount_captured;
+		t->fee += fee;
+		if (charge->settlement == NONE)
+			continue;
+		t->settled++;
+		t->settled_gross += charge->amount_captured;
+		t->settled_fee += fee;
+	}
+}
+
+static void
+add_payouts(Totals *totals)
+{
+	for (uint32_t i = 0; i < book.payouts.count; i++)
+	{
+		const Payout *payout = book_payout(i);
+		Totals		 *t = &totals[payout->currency];
+
+		if (payout_is_automatic(payout))
+			continue;
+		t->used = true;
+		t->payouts[payout->status]++;
+		t->payout_sums[payout->status] += payout->amount;
+	}
+}
+
+static void
+put_totals(Buf *b, const char *currency, const Totals *t)
+{
+	json_open(b, currency, '{');
+	json_int(b, "charges_succeeded", t->charges[CHARGE_SUCCEEDED]);
+	json_int(b, "gross", t->gross);
+	json_int(b, "fee", t->fee);
+	json_int(b, "net", t->gross - t->fee);
+	json_int(b, "charges_declined", t->charges[CHARGE_FAILED]);
+	json_int(b, "charges_pending", t->charges[CHARGE_PENDING]);
+	json_int(b, "charges_authorized", t->charges[CHARGE_AUTHORIZED]);
+	json_int(b, "charges_voided", t->charges[CHARGE_VOIDED]);
+	json_int(b, "settled", t->settled);
+	json_int(b, "settled_gross", t->settled_gross);
+	json_int(b, "settled_fee", t->settled_fee);
+	json_int(b, "payouts_paid", t->payouts[PAYOUT_PAID]);
+	json_int(b, "payouts_paid_sum", t->payout_sums[PAYOUT_PAID]);
+	json_int(b, "payouts_in_flight",
+			 t->payouts[PAYOUT_PENDING] + t->payouts[PAYOUT_IN_TRANSIT]);
+	json_int(b, "payouts_in_flight_sum",
+			 t->payout_sums[PAYOUT_PENDING] +
+				 t->payout_sums[PAYOUT_IN_TRANSIT]);
+	json_int(b, "payouts_failed", t->payouts[PAYOUT_FAILED]);
+	json_int(b, "payouts_failed_sum", t->payout_sums[PAYOUT_FAILED]);
+	json_int(b, "payouts_canceled", t->payouts[PAYOUT_CANCELED]);
+	json_close(b, '}');
+}
+
+void
+control_book(Request *request)
+{
+	Buf	   *b = &request->answer.body;
+	Totals *totals = xcalloc((size_t) currency_count(), sizeof(Totals));
+
+	add_charges(totals);
+	add_payouts(totals);
+	json_open(b, NULL, '{');
+	json_str(b, "object", "book");
+	json_int(b, "payment_intents", book.intents.count);
+	json_int(b, "charges", book.charges.count);
+	json_int(b, "settlements", book.settlements.count);
+	json_open(b, "currencies", '{');
+	for (int i = 0; i < currency_count(); i++)
+	{
+		if (totals[i].used)
+			put_totals(b, currency_lower(i), &totals[i]);
+	}
+	json_close(b, '}');
+	json_close(b, '}');
+	free(totals);
+}
+
+void
+control_requests(Request *request)
+{
+	Buf *b = &request->answer.body;
+
+	json_open(b, NULL, '{');
+	json_open(b, "endpoints", '{');
+	for (int i = 0; i < route_count(); i++)
+	{
+		const Route		  *route = route_at(i);
+		const RouteCounts *c = route_counts(i);
+		char			   name[128];
+
+		if (strncmp(route->pattern, "/v1/", 4) != 0)
+			continue;
+		snprintf(name, sizeof(name), "%s %s", route->method, route->pattern);
+		json_open(b, name, '{');
+		json_int(b, "requests", (int64_t) c->requests);
+		json_int(b, "executed", (int64_t) c->executed);
+		json_int(b, "replayed", (int64_t) c->replayed);
+		json_int(b, "in_use", (int64_t) c->in_use);
+		json_int(b, "mismatched", (int64_t) c->mismatched);
+		json_close(b, '}');
+	}
+	json_close(b, '}');
+	json_open(b, "faults", '{');
+	for (int i = 0; i < FAULT_COUNT; i++)
+		json_int(b, fault_name(i), (int64_t) fault_fired(i));
+	json_close(b, '}');
+	json_int(b, "distinct_keys", (int64_t) idempotency_distinct());
+	json_int(b, "kept_keys", (int64_t) idempotency_kept());
+	json_close(b, '}');
+}
+
+static void
+answer_stream(Request *request, CsvStream *stream)
+{
+	request->answer.content_type = "text/csv; charset=utf-8";
+	request->answer.stream = stream;
+}
+
+void
+control_requests_csv(Request *request)
+{
+	answer_stream(request, request_log_stream());
+}
+
+static void
+put_charge_row(Buf *b, const Charge *charge)
+{
+	static const char *const statuses[] = { "pending", "authorized", "voided",
+											"succeeded", "failed" };
+	const Intent			*intent = book_intent(charge->intent);
+
+	csv_field(b, intent->id);
+	csv_field(b, charge->id);
+	csv_field(b, metadata_get(&intent->metadata, "payment_order"));
+	csv_field(b, metadata_get(&intent->metadata, "attempt"));
+	csv_field(b, charge->idempotency_key);
+	csv_int(b, charge->status == CHARGE_SUCCEEDED ? charge->amount_captured
+												  : charge->amount);
+	csv_field(b, currency_lower(charge->currency));
+	csv_field(b, statuses[charge->status]);
+	csv_time(b, charge->created_ms);
+	csv_end(b, false);
+}
+
+static bool
+fill_charges(CsvStream *stream)
+{
+	book_lock();
+	for (int i = 0; i < ROWS_PER_FILL && stream->next < stream->end; i++)
+		put_charge_row(&stream->pending,
+					   book_charge((uint32_t) stream->next++));
+	book_unlock();
+	return stream->next < stream->end;
+}
+
+void
+control_charges_csv(Request *request)
+{
+	CsvStream *stream = xcalloc(1, sizeof(CsvStream));
+
+	stream->fill = fill_charges;
+	stream->end = book.charges.count;
+	buf_puts(&stream->pending,
+			 "payment_intent_id,charge_id,payment_order,attempt,"
+			 "idempotency_key,amount,currency,status,created\n");
+	answer_stream(request, stream);
+}
+
+static void
+put_payout_row(Buf *b, const Payout *payout)
+{
+	csv_field(b, payout->id);
+	csv_field(b, payout_is_automatic(payout) ? "yes" : "no");
+	csv_field(b, payout->destination);
+	csv_field(b, metadata_get(&payout->metadata, "payment_order"));
+	csv_field(b, metadata_get(&payout->metadata, "payout"));
+	csv_field(b, metadata_get(&payout->metadata, "attempt"));
+	csv_field(b, payout->idempotency_key);
+	csv_int(b, payout->amount);
+	csv_field(b, currency_lower(payout->currency));
+	csv_field(b, payout_status(payout));
+	csv_time(b, payout->created_ms);
+	csv_end(b, false);
+}
+
+static bool
+fill_payouts(CsvStream *stream)
+{
+	book_lock();
+	for (int i = 0; i < ROWS_PER_FILL && stream->next < stream->end; i++)
+		put_payout_row(&stream->pending,
+					   book_payout((uint32_t) stream->next++));
+	book_unlock();
+	return stream->next < stream->end;
+}
+
+void
+control_payouts_csv(Request *request)
+{
+	CsvStream *stream = xcalloc(1, sizeof(CsvStream));
+
+	stream->fill = fill_payouts;
+	stream->end = book.payouts.count;
+	buf_puts(&stream->pending,
+			 "payout_id,automatic,destination,payment_order,payout,attempt,"
+			 "idempotency_key,amount,currency,status,created\n");
+	answer_stream(request, stream);
+}
+
+void
+control_faults(Request *request)
+{
+	fault_json(&request->answer.body);
+}
+
+void
+control_set_faults(Request *request)
+{
+	const char *problem = fault_apply(request->params);
+
+	if (problem != NULL)
+		answer_invalid(request, NULL, NULL, "Faults not changed: %s.",
+					   problem);
+	else
+		fault_json(&request->answer.body);
+}

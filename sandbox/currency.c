@@ -1,0 +1,185 @@
+/*
+ * currency.c
+ *		Currencies by index into one table, sorted by code.
+ */
+#include "currency.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BASIS_POINTS_DEFAULT 290
+#define BASIS_POINTS_ONE 10000
+
+typedef struct Currency
+{
+	char	code[4];
+	int		exponent;
+	int64_t fee_fixed;
+	int64_t fee_basis_points;
+} Currency;
+
+static const char codes[] =
+	"aed2afn2all2amd2ang2aoa2ars2aud2awg2azn2bam2bbd2bdt2bgn2bhd3bif0bmd2bnd2"
+	"bob2bov2brl2bsd2btn2bwp2byn2bzd2cad2cdf2che2chf2chw2clf4clp0cny2cop2cou2"
+	"crc2cup2cve2czk2djf0dkk2dop2dzd2egp2ern2etb2eur2fjd2fkp2gbp2gel2ghs2gip2"
+	"gmd2gnf0gtq2gyd2hkd2hnl2htg2huf2idr2ils2inr2iqd3irr2isk0jmd2jod3jpy0kes2"
+	"kgs2khr2kmf0kpw2krw0kwd3kyd2kzt2lak2lbp2lkr2lrd2lsl2lyd3mad2mdl2mga2mkd2"
+	"mmk2mnt2mop2mru2mur2mvr2mwk2mxn2mxv2myr2mzn2nad2ngn2nio2nok2npr2nzd2omr3"
+	"pab2pen2pgk2php2pkr2pln2pyg0qar2ron2rsd2rub2rwf0sar2sbd2scr2sdg2sek2sgd2"
+	"shp2sle2sos2srd2ssp2stn2svc2syp2szl2thb2tjs2tmt2tnd3top2try2ttd2twd2tzs2"
+	"uah2ugx0usd2usn2uyi0uyu2uyw4uzs2ved2ves2vnd0vuv0wst2xaf0xcd2xof0xpf0yer2"
+	"zar2zmw2zwl2";
+
+#define CURRENCY_COUNT ((int) (sizeof(codes) / 4))
+
+static Currency currencies[CURRENCY_COUNT];
+
+static const struct
+{
+	const char *code;
+	int64_t		fixed;
+} default_fixed_fees[] = {
+	{ "usd", 30 }, { "eur", 25 }, { "jpy", 30 }, { "kwd", 100 }
+};
+
+static const struct
+{
+	const char *code;
+	int64_t		basis_points;
+} default_basis_points[] = { { "eur", 150 }, { "jpy", 360 } };
+
+static int
+compare_code(const void *key, const void *element)
+{
+	return strcmp(key, ((const Currency *) element)->code);
+}
+
+static int
+find_lower(const char *code)
+{
+	const Currency *found = bsearch(code, currencies, CURRENCY_COUNT,
+									sizeof(Currency), compare_code);
+
+	return found ? (int) (found - currencies) : CURRENCY_UNKNOWN;
+}
+
+static void __attribute__((constructor)) fill_table(void)
+{
+	for (int i = 0; i < CURRENCY_COUNT; i++)
+	{
+		memcpy(currencies[i].code, codes + 4 * i, 3);
+		currencies[i].exponent = codes[4 * i + 3] - '0';
+		currencies[i].fee_basis_points = BASIS_POINTS_DEFAULT;
+	}
+	for (size_t i = 0;
+		 i < sizeof(default_fixed_fees) / sizeof(default_fixed_fees[0]); i++)
+		currencies[find_lower(default_fixed_fees[i].code)].fee_fixed =
+			default_fixed_fees[i].fixed;
+	for (size_t i = 0;
+		 i < sizeof(default_basis_points) / sizeof(default_basis_points[0]);
+		 i++)
+		currencies[find_lower(default_basis_points[i].code)].fee_basis_points =
+			default_basis_points[i].basis_points;
+}
+
+int
+currency_find(const char *code)
+{
+	char lower[4] = "";
+
+	if (strlen(code) != 3)
+		return CURRENCY_UNKNOWN;
+	for (int i = 0; i < 3; i++)
+		lower[i] = (char) tolower((unsigned char) code[i]);
+	return find_lower(lower);
+}
+
+int
+currency_count(void)
+{
+	return CURRENCY_COUNT;
+}
+
+const char *
+currency_lower(int currency)
+{
+	return currencies[currency].code;
+}
+
+int
+currency_exponent(int currency)
+{
+	return currencies[currency].exponent;
+}
+
+int
+currency_other(int currency)
+{
+	static const char *const choices[] = { "eur", "usd", "jpy", "krw",
+										   "kwd", "bhd", "clf", "uyw" };
+
+	for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++)
+	{
+		int other = find_lower(choices[i]);
+
+		if (other != currency &&
+			currencies[other].exponent == currencies[currency].exponent)
+			return other;
+	}
+	return currency;
+}
+
+bool
+currency_set_fee(const char *setting)
+{
+	char	  code[4];
+	long long fixed;
+	long long basis_points;
+	int		  end = 0;
+	int		  currency;
+
+	if (sscanf(setting, "%3[A-Za-z]=%12lld,%6lld%n", code, &fixed,
+			   &basis_points, &end) != 3 ||
+		setting[end] != '\0')
+		return false;
+	currency = currency_find(code);
+	if (currency == CURRENCY_UNKNOWN || fixed < 0 || basis_points < 0 ||
+		basis_points > BASIS_POINTS_ONE)
+		return false;
+	currencies[currency].fee_fixed = fixed;
+	currencies[currency].fee_basis_points = basis_points;
+	return true;
+}
+
+int64_t
+currency_fee(int currency, int64_t amount)
+{
+	int64_t product = amount * currencies[currency].fee_basis_points;
+	int64_t share = product / BASIS_POINTS_ONE;
+	int64_t twice = product % BASIS_POINTS_ONE * 2;
+
+	if (twice > BASIS_POINTS_ONE ||
+		(twice == BASIS_POINTS_ONE && share % 2 == 1))
+		share++;
+	return currencies[currency].fee_fixed + share;
+}
+
+void
+currency_major(char *out, size_t size, int currency, int64_t amount)
+{
+	int			exponent = currencies[currency].exponent;
+	int64_t		unit = 1;
+	int64_t		magnitude = amount < 0 ? -amount : amount;
+	const char *sign = amount < 0 ? "-" : "";
+
+	for (int i = 0; i < exponent; i++)
+		unit *= 10;
+	if (exponent == 0)
+		snprintf(out, size, "%s%" PRId64, sign, magnitude);
+	else
+		snprintf(out, size, "%s%" PRId64 ".%0*" PRId64, sign, magnitude / unit,
+				 exponent, magnitude % unit);
+}

@@ -1,0 +1,76 @@
+/*
+ * main.c
+ *		Start, wait for a signal, stop.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "http.h"
+#include "journal.h"
+#include "options.h"
+#include "random.h"
+
+/* Whoever sees the file sees all of it. */
+static void
+write_number_file(const char *path, long number)
+{
+	char  part[PATH_MAX];
+	FILE *file;
+
+	if (path == NULL)
+		return;
+	if (snprintf(part, sizeof(part), "%s.part", path) >= (int) sizeof(part))
+		die("\"%s\" is too long a name", path);
+	file = fopen(part, "we");
+	if (file == NULL)
+		die("could not create \"%s\": %s", part, strerror(errno));
+	fprintf(file, "%ld\n", number);
+	if (fclose(file) != 0 || rename(part, path) != 0)
+		die("could not write \"%s\": %s", path, strerror(errno));
+}
+
+static void
+remove_file(const char *path)
+{
+	if (path != NULL)
+		unlink(path);
+}
+
+int
+main(int argc, char **argv)
+{
+	sigset_t stop_signals;
+	int		 signal_number;
+	int		 port;
+
+	options_parse(argc, argv);
+	random_seed(options.seed);
+
+	/* Blocked before any thread is made: only sigwait sees them. */
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&stop_signals);
+	sigaddset(&stop_signals, SIGTERM);
+	sigaddset(&stop_signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &stop_signals, NULL);
+
+	if (options.book_file != NULL)
+		journal_open(options.book_file);
+	port = http_start();
+	write_number_file(options.pid_file, (long) getpid());
+	write_number_file(options.port_file, port);
+	printf("payment-sandbox listens on %s port %d\n", options.bind, port);
+	fflush(stdout);
+
+	sigwait(&stop_signals, &signal_number);
+	http_stop();
+	journal_close();
+	remove_file(options.port_file);
+	remove_file(options.pid_file);
+	return 0;
+}

@@ -1,0 +1,509 @@
+/*
+ * route.c
+ *		From a request to its answer: which handler, the idempotency key, the
+ *		faults, and the order in which they meet.
+ */
+#include "request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "balance.h"
+#include "book.h"
+#include "control.h"
+#include "fault.h"
+#include "idempotency.h"
+#include "options.h"
+#include "payment_intent.h"
+#include "payout.h"
+#include "request_log.h"
+#include "settlement.h"
+#include "wait.h"
+
+static const Route routes[] = {
+	{ "POST", "/v1/payment_intents", true, payment_intent_prepare_create,
+	  payment_intent_create },
+	{ "GET", "/v1/payment_intents", false, payment_intent_prepare_list,
+	  payment_intent_list },
+	{ "GET", "/v1/payment_intents/{id}", false, payment_intent_prepare_get,
+	  payment_intent_get },
+	{ "POST", "/v1/payment_intents/{id}/confirm", false,
+	  payment_intent_prepare_confirm, payment_intent_confirm },
+	{ "POST", "/v1/payment_intents/{id}/capture", false,
+	  payment_intent_prepare_capture, payment_intent_capture },
+	{ "POST", "/v1/payment_intents/{id}/cancel", false,
+	  payment_intent_prepare_cancel, payment_intent_cancel },
+	{ "GET", "/v1/charges/{id}", false, balance_prepare_charge,
+	  balance_get_charge },
+	{ "POST", "/v1/payouts", true, payout_prepare_create, payout_create },
+	{ "GET", "/v1/payouts", false, payout_prepare_list, payout_list },
+	{ "GET", "/v1/payouts/{id}", false, payout_prepare_get, payout_get },
+	{ "POST", "/v1/payouts/{id}/cancel", false, payout_prepare_cancel,
+	  payout_cancel },
+	{ "GET", "/v1/balance", false, balance_prepare, balance_get },
+	{ "GET", "/v1/balance_transactions", false, balance_prepare_tx_list,
+	  balance_tx_list },
+	{ "GET", "/v1/balance_transactions/{id}", false, balance_prepare_tx,
+	  balance_get_tx },
+	{ "GET", "/_sandbox/healthz", false, NULL, control_healthz },
+	{ "GET", "/_sandbox/book", false, NULL, control_book },
+	{ "GET", "/_sandbox/requests", false, NULL, control_requests },
+	{ "GET", "/_sandbox/requests.csv", false, NULL, control_requests_csv },
+	{ "GET", "/_sandbox/charges.csv", false, NULL, control_charges_csv },
+	{ "GET", "/_sandbox/payouts.csv", false, NULL, control_payouts_csv },
+	{ "GET", "/_sandbox/faults", false, NULL, control_faults },
+	{ "POST", "/_sandbox/faults", false, NULL, control_set_faults },
+	{ "POST", "/_sandbox/settle", false, NULL, settlement_settle },
+	{ "GET", "/_sandbox/settlement.csv", false, NULL, settlement_csv }
+};
+
+#define ROUTE_COUNT ((int) (sizeof(routes) / sizeof(routes[0])))
+
+static RouteCounts counts[ROUTE_COUNT];
+
+int
+route_count(void)
+{
+	return ROUTE_COUNT;
+}
+
+const Route *
+route_at(int index)
+{
+	return &routes[index];
+}
+
+const RouteCounts *
+route_counts(int index)
+{
+	return &counts[index];
+}
+
+static RouteCounts *
+counts_of(const Request *request)
+{
+	return &counts[request->route - routes];
+}
+
+/* Compares a path with a pattern and copies what stands for {id}. */
+static bool
+matches(const char *pattern, const char *path, char *id)
+{
+	const char *brace = strchr(pattern, '{');
+	size_t		head;
+	size_t		id_len;
+
+	if (brace == NULL)
+		return strcmp(pattern, path) == 0;
+	head = (size_t) (brace - pattern);
+	if (strncmp(pattern, path, head) != 0)
+		return false;
+	id_len = strcspn(path + head, "/");
+	if (id_len == 0 || id_len >= REQUEST_ID_SIZE ||
+		strcmp(brace + strlen("{id}"), path + head + id_len) != 0)
+		return false;
+	memcpy(id, path + head, id_len);
+	id[id_len] = '\0';
+	return true;
+}
+
+static bool
+find_route(Request *request)
+{
+	for (int i = 0; i < ROUTE_COUNT; i++)
+	{
+		if (strcmp(routes[i].method, request->method) == 0 &&
+			matches(routes[i].pattern, request->path, request->id))
+		{
+			request->route = &routes[i];
+			return true;
+		}
+	}
+	return answer_error(request, 404, "invalid_request_error", NULL, NULL,
+						"Unrecognized request URL (%s: %.200s).",
+						request->method, request->path);
+}
+
+static bool
+is_control(const Request *request)
+{
+	return strncmp(request->path, "/_sandbox/", 10) == 0;
+}
+
+/* Takes as long for a wrong key as for a right one. */
+static bool
+is_secret_key(const char *given)
+{
+	size_t		  len = strlen(options.secret_key);
+	size_t		  given_len = strlen(given);
+	unsigned char different = given_len != len;
+
+	for (size_t i = 0; i < given_len; i++)
+		different |= (unsigned char) (given[i] ^ options.secret_key[i % len]);
+	return different == 0;
+}
+
+static bool
+authorized(Request *request)
+{
+	static const char scheme[] = "Bearer ";
+	const char		 *given = request->authorization;
+
+	if (is_control(request))
+		return request->from_loopback ||
+			   answer_error(request, 403, "invalid_request_error", NULL, NULL,
+							"The control endpoints serve loopback only.");
+	if (given == NULL)
+		return answer_error(request, 401, "invalid_request_error", NULL, NULL,
+							"You did not provide an API key.");
+	if (strncasecmp(given, scheme, strlen(scheme)) != 0 ||
+		!is_secret_key(given + strlen(scheme)))
+		return answer_error(request, 401, "invalid_request_error", NULL, NULL,
+							"Invalid API Key provided.");
+	return true;
+}
+
+static bool
+parse_form(Request *request, Form *form, const char *text, size_t len)
+{
+	const char *problem = form_parse(form, text, len);
+
+	if (problem == NULL)
+		return true;
+	return answer_invalid(request, NULL, NULL, "%s", problem);
+}
+
+static bool
+read_params(Request *request)
+{
+	static const char form_type[] = "application/x-www-form-urlencoded";
+	const char		 *query = strchr(request->uri, '?');
+	bool			  is_post = strcmp(request->method, "POST") == 0;
+
+	if (request->body_too_large)
+		return answer_error(request, 413, "invalid_request_error", NULL, NULL,
+							"The request body is larger than %d bytes.",
+							REQUEST_BODY_MAX);
+	if (query != NULL && !parse_form(request, &request->query_form, query + 1,
+									 strlen(query + 1)))
+		return false;
+	request->params = &request->query_form;
+	if (!is_post)
+		return true;
+	if (request->query_form.count > 0)
+		return answer_invalid(request, "parameter_unknown",
+							  request->query_form.params[0].name,
+							  "Parameters of a POST belong into its body.");
+	request->params = &request->body_form;
+	if (request->body.len == 0)
+		return true;
+	if (request->content_type == NULL ||
+		strncasecmp(request->content_type, form_type, strlen(form_type)) != 0)
+		return answer_invalid(request, NULL, NULL,
+							  "The content type of a body must be %s.",
+							  form_type);
+	return parse_form(request, &request->body_form, request->body.data,
+					  request->body.len);
+}
+
+static bool
+check_key(Request *request)
+{
+	size_t len;
+
+	if (request->idempotency_key == NULL || is_control(request))
+		return true;
+	len = strlen(request->idempotency_key);
+	if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX)
+		return true;
+	request->idempotency_key = NULL;
+	return answer_error(request, 400, "idempotency_error", NULL, NULL,
+						"Idempotency-Key must have 1 to %d characters.",
+						IDEMPOTENCY_KEY_MAX);
+}
+
+static Fingerprint
+request_fingerprint(const Request *request)
+{
+	Buf			text = { 0 };
+	Fingerprint print;
+
+	buf_put(&text, request->path, strlen(request->path) + 1);
+	form_canonical(request->params, &text);
+	print = fingerprint_of(&text);
+	buf_free(&text);
+	return print;
+}
+
+/* Draws; the fault's name goes into the log. */
+static bool
+fires(Request *request, Fault fault)
+{
+	size_t len = strlen(request->faults);
+
+	if (!fault_fires(fault))
+		return false;
+	snprintf(request->faults + len, sizeof(request->faults) - len, "%s%s",
+			 len > 0 ? "+" : "", fault_name(fault));
+	return true;
+}
+
+static void
+answer_500(Request *request)
+{
+	answer_error(request, 500, "api_error", NULL, NULL,
+				 "An error occurred at the provider.");
+	if (fault_fires(FAULT_SHOULD_RETRY_FALSE))
+		request->answer.should_retry = 0;
+	else if (fault_fires(FAULT_SHOULD_RETRY_TRUE))
+		request->answer.should_retry = 1;
+}
+
+static void
+answer_in_use(Request *request)
+{
+	answer_error(request, 409, "idempotency_error", "idempotency_key_in_use",
+				 NULL,
+				 "Another request with this Idempotency-Key is running.");
+}
+
+/* A key that is not new is answered from what is known about it. */
+static void
+answer_known_key(Request *request, IdempotencyState state,
+				 const IdempotencyKey *key)
+{
+	RouteCounts *c = counts_of(request);
+
+	if (state == IDEMPOTENCY_MISMATCH)
+	{
+		c->mismatched++;
+		answer_error(request, 400, "idempotency_error", NULL, NULL,
+					 "This Idempotency-Key came first with other parameters.");
+	}
+	else if (state == IDEMPOTENCY_IN_USE)
+	{
+		c->in_use++;
+		answer_in_use(request);
+	}
+	else
+	{
+		c->replayed++;
+		request->answer.status = key->status;
+		request->answer.replayed = true;
+		request->answer.should_retry = key->should_retry;
+		idempotency_body(key, &request->answer.body);
+	}
+}
+
+/* Faults that keep a new request from being executed at all. */
+static bool
+refused_by_fault(Request *request)
+{
+	if (!request->route->creates)
+		return false;
+	if (fires(request, FAULT_RATE_LIMIT))
+	{
+		answer_error(request, 429, "invalid_request_error", "rate_limit", NULL,
+					 "Too many requests in a short time.");
+		request->answer.retry_after_s = fault_retry_after_s();
+		return true;
+	}
+	if (fires(request, FAULT_CONFLICT_409))
+	{
+		answer_in_use(request);
+		return true;
+	}
+	return false;
+}
+
+static void
+execute(Request *request)
+{
+	if (request->route->creates)
+	{
+		if (fires(request, FAULT_ERROR_500_BEFORE))
+		{
+			answer_500(request);
+			return;
+		}
+		request->wrong_amount = fires(request, FAULT_WRONG_AMOUNT);
+		request->wrong_currency =
+			!request->wrong_amount && fires(request, FAULT_WRONG_CURRENCY);
+	}
+	request->route->execute(request);
+	if (request->executed && request->route->creates &&
+		fires(request, FAULT_ERROR_500_AFTER))
+		answer_500(request);
+}
+
+static void
+cut_body(Request *request)
+{
+	request->answer.body.len /= 2;
+}
+
+static void
+answer_html(Request *request)
+{
+	Buf *b = &request->answer.body;
+
+	b->len = 0;
+	buf_puts(b,
+			 "<!DOCTYPE html>\n<html><head><title>Maintenance</title>"
+			 "</head>\n<body><h1>We will be back soon</h1></body></html>\n");
+	request->answer.status = 200;
+	request->answer.content_type = "text/html; charset=utf-8";
+}
+
+/* Faults on the way back: what is stored under the key stays as it is. */
+static void
+spoil_answer(Request *request)
+{
+	Answer *answer = &request->answer;
+
+	if (!request->route->creates || !request->executed ||
+		answer->status >= 500)
+		return;
+	if (fires(request, FAULT_LOST_ANSWER))
+		answer->delivery = DELIVER_NOTHING;
+	else if (fires(request, FAULT_HANG_AFTER))
+	{
+		answer->hold_ms = fault_hang_ms();
+		answer->delivery = DELIVER_NOTHING;
+	}
+	else if (fires(request, FAULT_RESET_AFTER))
+		answer->delivery = DELIVER_RESET;
+	else if (fires(request, FAULT_TRUNCATED_BODY))
+		cut_body(request);
+	else if (fires(request, FAULT_HTML_BODY))
+		answer_html(request);
+}
+
+/* Sleeps without the lock; false when the sandbox is stopping. */
+static bool
+sleep_unlocked(int64_t delay_ms)
+{
+	bool go_on;
+
+	if (delay_ms <= 0)
+		return true;
+	book_unlock();
+	go_on = wait_ms(delay_ms);
+	book_lock();
+	return go_on;
+}
+
+/* A new operation: under its key, when it has one. */
+static void
+run_new(Request *request, Fingerprint print, int64_t latency_ms)
+{
+	IdempotencyKey *key = NULL;
+	Answer		   *answer = &request->answer;
+
+	if (request->idempotency_key != NULL)
+		key = idempotency_begin(request->idempotency_key, print);
+	if (!sleep_unlocked(latency_ms))
+	{
+		answer->delivery = DELIVER_NOTHING;
+		if (key != NULL)
+			idempotency_abandon(key);
+		return;
+	}
+	execute(request);
+	if (request->executed)
+		counts_of(request)->executed++;
+	/* 404: there was nothing to execute it on. */
+	if (key != NULL && answer->status == 404)
+		idempotency_abandon(key);
+	else if (key != NULL)
+		idempotency_finish(key, answer->status, answer->should_retry,
+						   &answer->body);
+	spoil_answer(request);
+}
+
+static void
+run_post(Request *request)
+{
+	Fingerprint		 print = request_fingerprint(request);
+	IdempotencyKey	*known = NULL;
+	IdempotencyState state = IDEMPOTENCY_NEW;
+	int64_t			 latency_ms = fault_latency_ms();
+
+	if (request->route->creates && fires(request, FAULT_RESET))
+	{
+		request->answer.delivery = DELIVER_RESET;
+		return;
+	}
+	if (request->idempotency_key != NULL)
+		state = idempotency_look(request->idempotency_key, print, &known);
+	if (state == IDEMPOTENCY_NEW)
+	{
+		if (request->route->prepare(request) && !refused_by_fault(request))
+		{
+			run_new(request, print, latency_ms);
+			return;
+		}
+	}
+	else
+		answer_known_key(request, state, known);
+	if (!sleep_unlocked(latency_ms))
+		request->answer.delivery = DELIVER_NOTHING;
+}
+
+static void
+run_get(Request *request)
+{
+	if (!sleep_unlocked(fault_latency_ms()))
+		request->answer.delivery = DELIVER_NOTHING;
+	else if (fires(request, FAULT_LOOKUP_DOWN))
+		answer_500(request);
+	else if (request->route->prepare(request))
+		request->route->execute(request);
+}
+
+static void
+run_under_lock(Request *request)
+{
+	counts_of(request)->requests++;
+	if (is_control(request))
+		request->route->execute(request);
+	else if (strcmp(request->method, "POST") == 0)
+		run_post(request);
+	else
+		run_get(request);
+}
+
+void
+request_run(Request *request)
+{
+	bool ready;
+
+	request->answer.status = 200;
+	request->answer.content_type = "application/json";
+	request->answer.should_retry = SHOULD_RETRY_ABSENT;
+	ready = find_route(request) && authorized(request) &&
+			read_params(request) && check_key(request);
+	book_lock();
+	if (ready)
+		run_under_lock(request);
+	if (!is_control(request))
+		request_log_add(request);
+	book_unlock();
+	if (request->answer.hold_ms > 0)
+		wait_ms(request->answer.hold_ms);
+}
+
+void
+request_free(Request *request)
+{
+	form_free(&request->query_form);
+	form_free(&request->body_form);
+	buf_free(&request->body);
+	buf_free(&request->answer.body);
+	free(request->prepared);
+	free(request->uri);
+	free(request->path);
+	free(request);
+}

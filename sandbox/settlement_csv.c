@@ -1,0 +1,292 @@
+/*
+ * settlement_csv.c
+ *		A settlement in the vendor's itemised payout reconciliation layout.
+ */
+#include "settlement_line.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "csv.h"
+#include "currency.h"
+#include "payout.h"
+#include "settlement.h"
+
+#define CHARGES_PER_FILL 500
+#define FEE_TOO_HIGH 25
+
+static const char *const columns[] = { "automatic_payout_id",
+									   "automatic_payout_effective_at_utc",
+									   "balance_transaction_id",
+									   "created_utc",
+									   "available_on_utc",
+									   "currency",
+									   "gross",
+									   "fee",
+									   "net",
+									   "reporting_category",
+									   "source_id",
+									   "description",
+									   "customer_facing_amount",
+									   "customer_facing_currency",
+									   "charge_id",
+									   "payment_intent_id",
+									   "payment_metadata[payment_order]",
+									   "payment_metadata[payment]",
+									   "trace_id" };
+
+static const Payout *
+automatic_payout(const Settlement *settlement, int32_t currency)
+{
+	for (uint32_t i = 0; i < settlement->payout_count; i++)
+	{
+		const Payout *payout = book_payout(settlement->payouts[i]);
+
+		if (payout->currency == currency)
+			return payout;
+	}
+	return NULL;
+}
+
+void
+settlement_line(const Settlement *settlement, const Charge *charge,
+				SettlementLine *line)
+{
+	const Intent	*intent = book_intent(charge->intent);
+	const BalanceTx *tx = book_balance_tx(charge->balance_tx);
+	const Payout	*payout = automatic_payout(settlement, charge->currency);
+
+	line->payout_id = payout->id;
+	line->trace_id = payout->id + strlen("po_");
+	line->effective_ms = settlement->created_ms;
+	line->balance_tx_id = tx->id;
+	line->created_ms = tx->created_ms;
+	line->currency = tx->currency;
+	line->gross = tx->amount;
+	line->fee = tx->fee;
+	line->category = "charge";
+	line->source_id = charge->id;
+	line->description = intent->description;
+	line->charge_id = charge->id;
+	line->intent_id = intent->id;
+	line->payment_order = metadata_get(&intent->metadata, "payment_order");
+	line->payment = metadata_get(&intent->metadata, "payment");
+}
+
+void
+settlement_line_falsify(SettlementLine *line, const Plant *plant)
+{
+	switch ((PlantKind) plant->kind)
+	{
+		case PLANT_AMOUNT:
+			line->gross++;
+			break;
+		case PLANT_FEE:
+			line->fee += FEE_TOO_HIGH;
+			break;
+		case PLANT_CURRENCY:
+			line->currency = currency_other(line->currency);
+			break;
+		case PLANT_DUPLICATE:
+			line->balance_tx_id = plant->balance_tx_id;
+			break;
+		case PLANT_UNKNOWN:
+			line->balance_tx_id = plant->balance_tx_id;
+			line->source_id = plant->charge_id;
+			line->charge_id = plant->charge_id;
+			line->intent_id = plant->intent_id;
+			line->description = NULL;
+			line->payment_order = NULL;
+			line->payment = NULL;
+			break;
+		case PLANT_NOTHING:
+		case PLANT_MISSING:
+		case PLANT_COUNT:
+			break;
+	}
+}
+
+static void
+put_amount(Buf *b, int32_t currency, int64_t amount)
+{
+	char text[32];
+
+	currency_major(text, sizeof(text), currency, amount);
+	csv_field(b, text);
+}
+
+static void
+put_line(CsvStream *stream, const SettlementLine *line)
+{
+	Buf		   *b = &stream->pending;
+	const char *currency = currency_lower(line->currency);
+	bool		is_charge = line->charge_id != NULL;
+
+	csv_field(b, line->payout_id);
+	if (line->payout_id != NULL)
+		csv_time(b, line->effective_ms);
+	else
+		csv_field(b, NULL);
+	csv_field(b, line->balance_tx_id);
+	csv_time(b, line->created_ms);
+	csv_time(b, line->created_ms);
+	csv_field(b, currency);
+	put_amount(b, line->currency, line->gross);
+	put_amount(b, line->currency, line->fee);
+	put_amount(b, line->currency, line->gross - line->fee);
+	csv_field(b, line->category);
+	csv_field(b, line->source_id);
+	csv_field(b, line->description);
+	if (is_charge)
+		put_amount(b, line->currency, line->gross);
+	else
+		csv_field(b, NULL);
+	csv_field(b, is_charge ? currency : NULL);
+	csv_field(b, line->charge_id);
+	csv_field(b, line->intent_id);
+	csv_field(b, line->payment_order);
+	csv_field(b, line->payment);
+	csv_field(b, line->trace_id);
+	csv_end(b, stream->crlf);
+}
+
+static const Plant *
+find_plant(const Settlement *settlement, uint32_t charge)
+{
+	uint32_t low = 0;
+	uint32_t high = settlement->plant_count;
+
+	while (low < high)
+	{
+		uint32_t middle = low + (high - low) / 2;
+
+		if (settlement->plants[middle].charge < charge)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < settlement->plant_count &&
+		settlement->plants[low].charge == charge)
+		return &settlement->plants[low];
+	return NULL;
+}
+
+static void
+put_charge(CsvStream *stream, const Settlement *settlement, uint32_t number)
+{
+	const Plant	  *plant = find_plant(settlement, number);
+	SettlementLine line;
+
+	settlement_line(settlement, book_charge(number), &line);
+	if (plant == NULL)
+	{
+		put_line(stream, &line);
+		return;
+	}
+	if (plant->kind == PLANT_MISSING)
+		return;
+	if (plant->kind == PLANT_UNKNOWN || plant->kind == PLANT_DUPLICATE)
+		put_line(stream, &line);
+	settlement_line_falsify(&line, plant);
+	put_line(stream, &line);
+}
+
+/* Payouts made by the API, and what came back of them. */
+static void
+put_payout_tx(CsvStream *stream, const BalanceTx *tx)
+{
+	const Payout  *payout;
+	SettlementLine line = { 0 };
+
+	if (tx->type == TX_CHARGE || payout_is_automatic(book_payout(tx->source)))
+		return;
+	payout = book_payout(tx->source);
+	line.balance_tx_id = tx->id;
+	line.created_ms = tx->created_ms;
+	line.currency = tx->currency;
+	line.gross = tx->amount;
+	line.fee = tx->fee;
+	line.category = tx->type == TX_PAYOUT ? "payout" : "payout_reversal";
+	line.source_id = payout->id;
+	line.description = payout->description;
+	line.payment_order = metadata_get(&payout->metadata, "payment_order");
+	line.payment = metadata_get(&payout->metadata, "payment");
+	put_line(stream, &line);
+}
+
+static bool
+fill(CsvStream *stream)
+{
+	const Settlement *settlement = stream->source;
+	uint64_t		  end;
+
+	book_lock();
+	end = stream->in_payouts ? settlement->tx_to : settlement->charge_count;
+	for (int i = 0; i < CHARGES_PER_FILL && stream->next < end; i++)
+	{
+		uint32_t next = (uint32_t) stream->next++;
+
+		if (stream->in_payouts)
+			put_payout_tx(stream, book_balance_tx(next));
+		else
+			put_charge(stream, settlement, settlement->charges[next]);
+	}
+	book_unlock();
+	if (stream->next < end)
+		return true;
+	if (stream->in_payouts || !stream->with_payouts)
+		return false;
+	stream->in_payouts = true;
+	stream->next = settlement->tx_from;
+	return true;
+}
+
+static bool
+take_flag(Request *request, const char *name)
+{
+	const char *value = form_take(request->params, name);
+
+	return value != NULL && strcmp(value, "1") == 0;
+}
+
+static Settlement *
+find_settlement(const char *id)
+{
+	if (strcmp(id, "latest") != 0)
+		return book_find_settlement(id);
+	if (book.settlements.count == 0)
+		return NULL;
+	return book_settlement(book.settlements.count - 1);
+}
+
+void
+settlement_csv(Request *request)
+{
+	const char *id;
+	bool		crlf = take_flag(request, "crlf");
+	bool		bom = take_flag(request, "bom");
+	bool		payouts = take_flag(request, "payouts");
+	Settlement *settlement;
+	CsvStream  *stream;
+
+	if (!param_required(request, "settlement", &id) || !params_known(request))
+		return;
+	settlement = find_settlement(id);
+	if (settlement == NULL)
+	{
+		answer_missing_object(request, "settlement", "settlement", id);
+		return;
+	}
+	stream = xcalloc(1, sizeof(CsvStream));
+	stream->fill = fill;
+	stream->source = settlement;
+	stream->crlf = crlf;
+	stream->with_payouts = payouts;
+	if (bom)
+		buf_puts(&stream->pending, "\xEF\xBB\xBF");
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+		buf_printf(&stream->pending, "%s%s", i ? "," : "", columns[i]);
+	csv_end(&stream->pending, crlf);
+	request->answer.content_type = "text/csv; charset=utf-8";
+	request->answer.stream = stream;
+}

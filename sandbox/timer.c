@@ -1,0 +1,87 @@
+/*
+ * timer.c
+ *		A binary heap of what is due when.
+ */
+#include "timer.h"
+
+#include "buf.h"
+#include "payment_intent.h"
+#include "payout.h"
+
+typedef struct Timer
+{
+	int64_t due_ms;
+	Intent *intent; /* one of the two */
+	Payout *payout;
+} Timer;
+
+static Timer *heap;
+static size_t heap_count;
+static size_t heap_cap;
+
+static void
+push(Timer timer)
+{
+	size_t i = heap_count++;
+
+	if (heap_count > heap_cap)
+	{
+		heap_cap = heap_cap ? heap_cap * 2 : 64;
+		heap = xrealloc(heap, heap_cap * sizeof(Timer));
+	}
+	for (; i > 0 && heap[(i - 1) / 2].due_ms > timer.due_ms; i = (i - 1) / 2)
+		heap[i] = heap[(i - 1) / 2];
+	heap[i] = timer;
+}
+
+static Timer
+pop(void)
+{
+	Timer  first = heap[0];
+	Timer  last = heap[--heap_count];
+	size_t i = 0;
+	size_t child;
+
+	while ((child = 2 * i + 1) < heap_count)
+	{
+		if (child + 1 < heap_count &&
+			heap[child + 1].due_ms < heap[child].due_ms)
+			child++;
+		if (heap[child].due_ms >= last.due_ms)
+			break;
+		heap[i] = heap[child];
+		i = child;
+	}
+	heap[i] = last;
+	return first;
+}
+
+void
+timer_add_intent(Intent *intent)
+{
+	push((Timer){ intent->due_ms, intent, NULL });
+}
+
+void
+timer_add_payout(Payout *payout)
+{
+	push((Timer){ payout->due_ms, NULL, payout });
+}
+
+/*
+ * A timer whose object has meanwhile been given another due time, or none
+ * (it was canceled), is stale and does nothing.
+ */
+void
+timer_run_due(int64_t now_ms)
+{
+	while (heap_count > 0 && heap[0].due_ms <= now_ms)
+	{
+		Timer timer = pop();
+
+		if (timer.intent != NULL && timer.intent->due_ms == timer.due_ms)
+			payment_intent_finish_processing(timer.intent);
+		if (timer.payout != NULL && timer.payout->due_ms == timer.due_ms)
+			payout_move_on(timer.payout);
+	}
+}
