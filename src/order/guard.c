@@ -91,6 +91,36 @@ static const GuardedColumn payout_columns[] = {
 	{ "updated_at", 13, RULE_UPDATED_AT },
 };
 
+static const GuardedColumn settlement_file_columns[] = {
+	{ "id", 1, RULE_IMMUTABLE },
+	{ "psp_id", 2, RULE_IMMUTABLE },
+	{ "format", 3, RULE_IMMUTABLE },
+	{ "file_name", 4, RULE_IMMUTABLE },
+	{ "sha256", 5, RULE_IMMUTABLE },
+	{ "status", 6, RULE_STATUS },
+	{ "line_count", 7, RULE_OURS },
+	{ "warnings", 8, RULE_OURS },
+	{ "imported_at", 9, RULE_IMMUTABLE },
+	{ "imported_by", 10, RULE_IMMUTABLE },
+};
+
+static const GuardedColumn exception_columns[] = {
+	{ "id", 1, RULE_IMMUTABLE },
+	{ "type", 2, RULE_IMMUTABLE },
+	{ "class", 3, RULE_OURS },
+	{ "status", 4, RULE_STATUS },
+	{ "psp_id", 5, RULE_IMMUTABLE },
+	{ "order_id", 6, RULE_IMMUTABLE },
+	{ "line_id", 7, RULE_IMMUTABLE },
+	{ "file_id", 8, RULE_IMMUTABLE },
+	{ "currency", 9, RULE_IMMUTABLE },
+	{ "expected_amount", 10, RULE_IMMUTABLE },
+	{ "actual_amount", 11, RULE_IMMUTABLE },
+	{ "detail", 12, RULE_IMMUTABLE },
+	{ "opened_at", 13, RULE_IMMUTABLE },
+	{ "closed_at", 14, RULE_OURS },
+};
+
 static const struct
 {
 	TransitionObject	 object;
@@ -100,6 +130,9 @@ static const struct
 	{ OBJECT_PAYMENT, payment_columns, lengthof(payment_columns) },
 	{ OBJECT_PAYMENT_ORDER, order_columns, lengthof(order_columns) },
 	{ OBJECT_PAYOUT, payout_columns, lengthof(payout_columns) },
+	{ OBJECT_SETTLEMENT_FILE, settlement_file_columns,
+	  lengthof(settlement_file_columns) },
+	{ OBJECT_EXCEPTION, exception_columns, lengthof(exception_columns) },
 };
 
 /*
@@ -238,7 +271,8 @@ guarded_columns(TransitionObject object, int *count)
 }
 
 /*
- * BEFORE UPDATE, for each row: checks every guarded column, sets updated_at.
+ * BEFORE UPDATE, for each row: checks every guarded column, sets updated_at
+ * where there is one.
  */
 Datum
 payment_guard_update(PG_FUNCTION_ARGS)
@@ -273,6 +307,8 @@ payment_guard_update(PG_FUNCTION_ARGS)
 		else if (column->rule == RULE_IMMUTABLE || !order_write_active())
 			refuse_column(trigdata, column);
 	}
+	if (updated_at == 0)
+		return PointerGetDatum(new_row);
 	return PointerGetDatum(heap_modify_tuple_by_cols(new_row, desc, 1,
 													 &updated_at, &now,
 													 &isnull));
@@ -338,7 +374,7 @@ event_name(TriggerEvent event)
  * BEFORE INSERT, UPDATE, DELETE or TRUNCATE, for each statement: only
  * order_write() adds rows or, where the trigger is made for UPDATE, changes
  * them.  Nothing is ever removed.  With the argument 'append_only' nothing is
- * changed either.
+ * changed either.  With 'transient' rows come and go, but only by us.
  */
 Datum
 payment_guard_rows(PG_FUNCTION_ARGS)
@@ -348,12 +384,16 @@ payment_guard_rows(PG_FUNCTION_ARGS)
 	TriggerEvent   event = trigdata->tg_event;
 	const Trigger *trigger = trigdata->tg_trigger;
 	Relation	   rel = trigdata->tg_relation;
+	bool		   transient =
+		trigger->tgnargs == 1 && strcmp(trigger->tgargs[0], "transient") == 0;
 
 	if (TRIGGER_FIRED_BY_INSERT(event) &&
 		(order_write_active() || table_is_empty(rel)))
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_UPDATE(event) && order_write_active() &&
-		trigger->tgnargs == 0)
+		(trigger->tgnargs == 0 || transient))
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_DELETE(event) && order_write_active() && transient)
 		return PointerGetDatum(NULL);
 
 	ereport(ERROR,

@@ -306,8 +306,8 @@ transition_cause_name(TransitionCause cause)
  * transaction by PL/pgSQL, and what runs then is by hand again.
  */
 uint64
-order_write(SPIPlanPtr plan, Datum *values, const char *nulls,
-			TransitionCause cause)
+order_write_at(SPIPlanPtr plan, Datum *values, const char *nulls,
+			   Snapshot snapshot, TransitionCause cause)
 {
 	int			 saved_cause = write_cause;
 	volatile int code = 0;
@@ -316,7 +316,8 @@ order_write(SPIPlanPtr plan, Datum *values, const char *nulls,
 	PG_TRY();
 	{
 		write_cause = cause;
-		code = SPI_execute_plan(plan, values, nulls, false, 0);
+		code = SPI_execute_snapshot(plan, values, nulls, snapshot,
+									InvalidSnapshot, false, true, 0);
 	}
 	PG_FINALLY();
 	{
@@ -325,9 +326,16 @@ order_write(SPIPlanPtr plan, Datum *values, const char *nulls,
 	PG_END_TRY();
 
 	if (code < 0)
-		elog(ERROR, "SPI_execute_plan failed: %s",
+		elog(ERROR, "SPI_execute_snapshot failed: %s",
 			 SPI_result_code_string(code));
 	return SPI_processed;
+}
+
+uint64
+order_write(SPIPlanPtr plan, Datum *values, const char *nulls,
+			TransitionCause cause)
+{
+	return order_write_at(plan, values, nulls, InvalidSnapshot, cause);
 }
 
 TransitionCause

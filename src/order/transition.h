@@ -60,6 +60,10 @@ extern const char *transition_cause_name(TransitionCause cause);
 extern uint64 order_write(SPIPlanPtr plan, Datum *values, const char *nulls,
 						  TransitionCause cause);
 
+/* the same by a given snapshot; InvalidSnapshot: a new one */
+extern uint64 order_write_at(SPIPlanPtr plan, Datum *values, const char *nulls,
+							 Snapshot snapshot, TransitionCause cause);
+
 /* the cause of the write in progress, CAUSE_OPERATOR outside order_write */
 extern TransitionCause order_write_cause(void);
 extern bool			   order_write_active(void);
