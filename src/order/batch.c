@@ -1,0 +1,218 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *	  Statements that handle many rows at once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "order/batch.h"
+#include "order/plan.h"
+
+#define COLUMN_FIRST_CAPACITY 64
+
+void
+column_init(Column *column, Oid type)
+{
+	column->type = type;
+	column->count = 0;
+	column->capacity = COLUMN_FIRST_CAPACITY;
+	column->values = palloc(column->capacity * sizeof(Datum));
+	column->nulls = palloc(column->capacity * sizeof(bool));
+}
+
+void
+column_add(Column *column, Datum value, bool isnull)
+{
+	if (column->count == column->capacity)
+	{
+		column->capacity *= 2;
+		column->values =
+			repalloc(column->values, column->capacity * sizeof(Datum));
+		column->nulls =
+			repalloc(column->nulls, column->capacity * sizeof(bool));
+	}
+	column->values[column->count] = value;
+	column->nulls[column->count] = isnull;
+	column->count++;
+}
+
+/* The array is built later: ids must stay where they are until then. */
+void
+column_add_uuid(Column *column, const pg_uuid_t *id)
+{
+	Assert(column->type == UUIDOID);
+	column_add(column, PointerGetDatum(id), id == NULL);
+}
+
+void
+column_add_text(Column *column, const char *text)
+{
+	Assert(column->type == TEXTOID);
+	column_add(column, text ? CStringGetTextDatum(text) : (Datum) 0,
+			   text == NULL);
+}
+
+void
+column_add_int32(Column *column, int32 number)
+{
+	Assert(column->type == INT4OID);
+	column_add(column, Int32GetDatum(number), false);
+}
+
+void
+column_add_int64(Column *column, int64 number)
+{
+	Assert(column->type == INT8OID);
+	column_add(column, Int64GetDatum(number), false);
+}
+
+void
+column_add_time(Column *column, TimestampTz at)
+{
+	Assert(column->type == TIMESTAMPTZOID);
+	column_add(column, TimestampTzGetDatum(at), at == 0);
+}
+
+void
+column_add_null(Column *column)
+{
+	column_add(column, (Datum) 0, true);
+}
+
+Datum
+column_array(const Column *column)
+{
+	int	  dimension = column->count;
+	int	  lower_bound = 1;
+	int16 typlen;
+	bool  typbyval;
+	char  typalign;
+
+	get_typlenbyvalalign(column->type, &typlen, &typbyval, &typalign);
+	return PointerGetDatum(construct_md_array(column->values, column->nulls, 1,
+											  &dimension, &lower_bound,
+											  column->type, typlen, typbyval,
+											  typalign));
+}
+
+static Datum
+row_field(uint64 row, int column, Oid type PG_USED_FOR_ASSERTS_ONLY,
+		  bool *isnull)
+{
+	Assert(row < SPI_tuptable->numvals);
+	Assert(SPI_gettypeid(SPI_tuptable->tupdesc, column) == type);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
+}
+
+bool
+row_uuid(uint64 row, int column, pg_uuid_t *id)
+{
+	bool  isnull;
+	Datum value = row_field(row, column, UUIDOID, &isnull);
+
+	if (!isnull)
+		*id = *DatumGetUUIDP(value);
+	return !isnull;
+}
+
+char *
+row_text(uint64 row, int column)
+{
+	bool  isnull;
+	Datum value = row_field(row, column, TEXTOID, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+int32
+row_int32(uint64 row, int column)
+{
+	bool  isnull;
+	Datum value = row_field(row, column, INT4OID, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+int64
+row_int64(uint64 row, int column)
+{
+	bool  isnull;
+	Datum value = row_field(row, column, INT8OID, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+TimestampTz
+row_time(uint64 row, int column)
+{
+	bool  isnull;
+	Datum value = row_field(row, column, TIMESTAMPTZOID, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+/*
+ * The join of a handful of parameters with a table that grows without limit
+ * is a nested loop over an index, whatever the statistics of the day say;
+ * only that also prunes partitions while it runs.  A plan is far dearer than
+ * its run, so it is made once.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+} batch_settings[] = {
+	{ "enable_seqscan", "off" },
+	{ "enable_hashjoin", "off" },
+	{ "enable_mergejoin", "off" },
+	{ "jit", "off" },
+	{ "plan_cache_mode", "force_generic_plan" },
+};
+
+int
+batch_begin(void)
+{
+	int nest_level = NewGUCNestLevel();
+
+	for (int i = 0; i < (int) lengthof(batch_settings); i++)
+		(void) set_config_option(batch_settings[i].name,
+								 batch_settings[i].value, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	spi_begin();
+	return nest_level;
+}
+
+void
+batch_end(int nest_level)
+{
+	spi_end();
+	AtEOXact_GUC(false, nest_level);
+}
+
+uint64
+batch_run(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int code = SPI_execute_plan(plan, values, nulls, false, 0);
+
+	if (code < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s",
+			 SPI_result_code_string(code));
+	return SPI_processed;
+}
+
+int
+uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN);
+}
