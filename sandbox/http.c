@@ -281,13 +281,13 @@ listen_socket(int *port)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 ||
 		listen(fd, SOMAXCONN) != 0 ||
-		getsockname(fd, (struct sockaddr *) &bound, &bound_len) != 0)
+		getsockname(fd, (struct sockaddr *) &bound, &bound_len) != 0 ||
+		getnameinfo((struct sockaddr *) &bound, bound_len, NULL, 0, service,
+					sizeof(service), NI_NUMERICSERV) != 0)
 		die("could not listen on %s port %d: %s", options.bind, options.port,
 			strerror(errno));
 	freeaddrinfo(address);
-	*port = ntohs(bound.ss_family == AF_INET6
-					  ? ((struct sockaddr_in6 *) &bound)->sin6_port
-					  : ((struct sockaddr_in *) &bound)->sin_port);
+	*port = atoi(service);
 	return fd;
 }
 
