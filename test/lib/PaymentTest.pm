@@ -537,12 +537,46 @@ sub faults
 
 =head2 book, requests
 
-What the sandbox did, and every request it got: the truth to compare with.
+What the sandbox did, in totals per currency, and how many requests it got per
+endpoint: the truth to compare with.
 
 =cut
 
 sub book     { return $_[0]->sandbox('GET', '/_sandbox/book') }
 sub requests { return $_[0]->sandbox('GET', '/_sandbox/requests') }
+
+=head2 charges, payouts, request_log
+
+The same row by row: lists of hash references, by the columns' names.
+
+=cut
+
+sub charges     { return parse_csv($_[0]->sandbox('GET', '/_sandbox/charges.csv')) }
+sub payouts     { return parse_csv($_[0]->sandbox('GET', '/_sandbox/payouts.csv')) }
+sub request_log { return parse_csv($_[0]->sandbox('GET', '/_sandbox/requests.csv')) }
+
+=head2 parse_csv(text)
+
+A list of hash references, keyed by the first line.  A plain function.
+
+=cut
+
+sub parse_csv
+{
+    my ($text) = @_;
+    my (@rows, @row);
+    while ($text =~ /\G(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|\z)/g)
+    {
+        my ($quoted, $plain, $end) = ($1, $2, $3);
+        push @row, defined $quoted ? $quoted =~ s/""/"/gr : $plain;
+        next if $end eq ',';
+        push @rows, [@row] if @row > 1 || $row[0] ne '';
+        @row = ();
+        last if $end eq '';
+    }
+    my $header = shift @rows or return;
+    return map { my %by; @by{@$header} = @$_; \%by } @rows;
+}
 
 =head2 settle(field => value ...), settlement_csv(id)
 
@@ -556,6 +590,67 @@ sub settlement_csv
 {
     my ($self, $id) = @_;
     return $self->sandbox('GET', "/_sandbox/settlement.csv?settlement=$id");
+}
+
+=head1 BOOK AND LEDGER
+
+=head2 book_differences(database => name)
+
+Compares, order by order and to the last minor unit, what the sandbox charged
+with what the ledger took in as psp_receivable.  Returns a list of sentences,
+empty when all is equal.
+
+=cut
+
+sub book_differences
+{
+    my ($self, %option) = @_;
+    my (%book, %ledger, %times, @differences);
+
+    foreach my $charge (grep { $_->{status} eq 'succeeded' } $self->charges)
+    {
+        my $key = "$charge->{payment_order} \U$charge->{currency}";
+        $book{$key} += $charge->{amount};
+        push @differences, "order $charge->{payment_order} was charged more than once"
+          if $times{ $charge->{payment_order} }++ == 1;
+    }
+    foreach my $row (split /\n/, $self->sql(<<'SQL', %option))
+SELECT j.subject || ' ' || a.currency || '=' || sum(e.amount)
+FROM payment.journal j
+    JOIN payment.entry e ON e.journal_id = j.id
+    JOIN payment.account a ON a.id = e.account_id
+WHERE j.kind = 'capture' AND a.code = 'psp_receivable'
+GROUP BY j.subject, a.currency
+SQL
+    {
+        my ($key, $amount) = split /=/, $row;
+        $ledger{$key} = $amount;
+    }
+    my %keys = (%book, %ledger);
+    foreach my $key (sort keys %keys)
+    {
+        my ($charged, $posted) = ($book{$key} // 0, $ledger{$key} // 0);
+        push @differences, "order $key: charged $charged, posted $posted" if $charged != $posted;
+    }
+    return @differences;
+}
+
+=head2 books_agree(name)
+
+One test: no difference, and payment.verify() finds nothing.  Names the first
+few differences otherwise.
+
+=cut
+
+sub books_agree
+{
+    my ($self, $name) = @_;
+    my @differences = $self->book_differences;
+    my $wrong = $self->sql('SELECT * FROM payment.verify() LIMIT 10');
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $agree = ok(!@differences && $wrong eq '', $name // "the sandbox's book equals the ledger");
+    diag(join "\n", grep { defined && $_ ne '' } @differences[ 0 .. 9 ], $wrong) if !$agree;
+    return $agree;
 }
 
 =head1 SHORT WAYS TO USUAL CALLS
