@@ -9,7 +9,7 @@
 #   sql DATABASE TEXT [psql option…]   run it, bare rows on stdout
 #   wait_until DATABASE SQL SECONDS WHAT   until the SQL says true
 #   secret_write NAME VALUE            a file for the worker in secrets_dir
-#   sandbox_start [flag…]              sets SANDBOX_URL; sandbox_stop
+#   sandbox_start [flag…]              sets SANDBOX_URL; sandbox_stop.  Outlives the shell
 #   sandbox_get PATH; sandbox_post PATH FORM   talk to it
 
 [ -n "${PAYMENT_STAGE:-}" ] || { echo "cluster.sh works in a stage only" >&2; exit 1; }
@@ -110,7 +110,7 @@ sandbox_start() {
     local port_file=$PAYMENT_STAGE/sandbox.port deadline
     [ -s "$secrets/sandbox" ] || secret_write sandbox "sk_test_$RANDOM$RANDOM$RANDOM"
     rm -f "$port_file"
-    "$PAYMENT_SANDBOX" --bind 127.0.0.1 --port 0 --port-file "$port_file" \
+    setsid "$PAYMENT_SANDBOX" --bind 127.0.0.1 --port 0 --port-file "$port_file" \
         --pid-file "$PAYMENT_STAGE/sandbox.pid" --secret-key-file "$secrets/sandbox" \
         --book "$PAYMENT_STAGE/sandbox.book" "$@" \
         >> "$PAYMENT_STAGE/log/sandbox.log" 2>&1 &
