@@ -540,6 +540,41 @@ COMMENT ON FUNCTION payment.wake_worker() IS
 
 GRANT EXECUTE ON FUNCTION payment.wake_worker() TO payment_app, payment_finance, payment_admin, payment_worker;
 
+CREATE FUNCTION payment.worker_slots(OUT database_id oid, OUT pid integer,
+    OUT started_at timestamptz, OUT heartbeat_at timestamptz,
+    OUT in_flight integer, OUT sent bigint, OUT recorded bigint,
+    OUT succeeded bigint, OUT declined bigint, OUT unknown bigint,
+    OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_worker_slots';
+COMMENT ON FUNCTION payment.worker_slots() IS
+    'The dispatchers of this server, as payment.worker_status shows them.';
+GRANT EXECUTE ON FUNCTION payment.worker_slots() TO payment_finance, payment_admin, payment_auditor;
+
+CREATE VIEW payment.worker_status AS
+    SELECT d.datname AS database, s.pid, s.started_at, s.heartbeat_at,
+        s.in_flight, s.sent, s.recorded, s.succeeded, s.declined, s.unknown,
+        s.retried, s.last_error, s.last_error_at
+    FROM payment.worker_slots() AS s
+    LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.database_id;
+GRANT SELECT ON payment.worker_status TO payment_finance, payment_admin, payment_auditor;
+COMMENT ON VIEW payment.worker_status IS
+    'One row for each database of this server that payments are sent from. Counters count since started_at.';
+COMMENT ON COLUMN payment.worker_status.database IS 'name of the database';
+COMMENT ON COLUMN payment.worker_status.pid IS 'process id of its dispatcher';
+COMMENT ON COLUMN payment.worker_status.started_at IS 'when that process started';
+COMMENT ON COLUMN payment.worker_status.heartbeat_at IS 'when its loop last turned; idle, it does so at least every second';
+COMMENT ON COLUMN payment.worker_status.in_flight IS 'requests under way';
+COMMENT ON COLUMN payment.worker_status.sent IS 'attempts sent to PSPs, lookups included';
+COMMENT ON COLUMN payment.worker_status.recorded IS 'outcomes recorded';
+COMMENT ON COLUMN payment.worker_status.succeeded IS 'of these: money moved';
+COMMENT ON COLUMN payment.worker_status.declined IS 'of these: declined or failed for good';
+COMMENT ON COLUMN payment.worker_status.unknown IS 'of these: to be looked up';
+COMMENT ON COLUMN payment.worker_status.retried IS 'of these: not executed, to be sent again';
+COMMENT ON COLUMN payment.worker_status.last_error IS 'last error of the dispatcher itself, shown within its own database only';
+COMMENT ON COLUMN payment.worker_status.last_error_at IS 'when that was';
+
 -- The launcher learns of this database as soon as it has the extension.
 SELECT payment.wake_worker();
 

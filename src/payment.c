@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "payment.h"
+#include "postmaster/bgworker.h"
 #include "shared.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -35,6 +36,9 @@ PG_MODULE_MAGIC;
 void _PG_init(void);
 
 PG_FUNCTION_INFO_V1(payment_wake_worker);
+
+/* seconds until the postmaster restarts a launcher that failed */
+#define LAUNCHER_RESTART_S 5
 
 int	  payment_shard_id = 0;
 char *payment_secrets_dir = NULL;
@@ -175,10 +179,9 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(shared_size());
 }
 
-static void
-init_slot(DispatcherSlot *slot)
+void
+reset_slot_counters(DispatcherSlot *slot)
 {
-	memset(slot, 0, sizeof(DispatcherSlot));
 	pg_atomic_init_u64(&slot->heartbeat_at, 0);
 	pg_atomic_init_u32(&slot->in_flight, 0);
 	pg_atomic_init_u64(&slot->sent, 0);
@@ -205,9 +208,30 @@ attach_shared_memory(void)
 		SpinLockInit(&worker_shared->mutex);
 		worker_shared->slot_count = payment_max_databases + 1;
 		for (int i = 0; i < worker_shared->slot_count; i++)
-			init_slot(&worker_shared->slots[i]);
+		{
+			memset(&worker_shared->slots[i], 0, sizeof(DispatcherSlot));
+			reset_slot_counters(&worker_shared->slots[i]);
+		}
 	}
 	LWLockRelease(AddinShmemInitLock);
+}
+
+static void
+register_launcher(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags =
+		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* On a standby it waits for the promotion. */
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = LAUNCHER_RESTART_S;
+	strlcpy(worker.bgw_library_name, "payment", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "payment_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "payment launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "payment launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
 }
 
 /*
@@ -320,4 +344,5 @@ _PG_init(void)
 	previous_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = attach_shared_memory;
 	RegisterXactCallback(at_transaction_end, NULL);
+	register_launcher();
 }

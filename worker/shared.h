@@ -26,21 +26,24 @@ typedef enum SlotState
 {
 	SLOT_FREE,
 	SLOT_STARTING, /* registered by the launcher, not attached yet */
-	SLOT_RUNNING
+	SLOT_RUNNING,
+	SLOT_LEFT /* the process is gone, its verdict not read yet */
 } SlotState;
 
 /* what a dispatcher found, left behind for the launcher */
 typedef enum SlotVerdict
 {
-	VERDICT_NONE,	/* it died, or could not start */
-	VERDICT_ABSENT, /* the database has no extension */
-	VERDICT_NO_ROOM /* it has, but payment.max_databases are served already */
+	VERDICT_NONE,	 /* it died, or could not start */
+	VERDICT_ABSENT,	 /* the database has no extension */
+	VERDICT_YIELDED, /* it made room for somebody: try again soon */
+	VERDICT_NO_ROOM	 /* it has, but payment.max_databases are served already */
 } SlotVerdict;
 
 typedef struct DispatcherSlot
 {
 	SlotState	state;
 	SlotVerdict verdict;
+	uint32		generation; /* tells this use of the slot from earlier ones */
 	Oid			database_id;
 	pid_t		pid;
 	Latch	   *latch;	/* NULL: not to be woken */
@@ -79,5 +82,7 @@ typedef struct WorkerShared
 
 /* NULL unless payment is in shared_preload_libraries */
 extern WorkerShared *worker_shared;
+
+extern void reset_slot_counters(DispatcherSlot *slot);
 
 #endif /* PAYMENT_WORKER_SHARED_H */

@@ -1,0 +1,216 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.c
+ *	  One claimed task on its way to the PSP and back.
+ *
+ * The adapter says what to send and what an answer means.  What never became
+ * an answer is judged here, by what is certain about the request: not sent at
+ * all, it may be sent again; anything else is unknown.  A lookup that fails
+ * leaves the outcome unknown in any case.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "delivery.h"
+#include "mb/pg_wchar.h"
+#include "payment.h"
+#include "secret.h"
+#include "text_guard.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* between log lines about the same PSP's secret */
+#define COMPLAINT_INTERVAL_MS (60 * 1000)
+
+/* how soon to try again with a secret that could not be read */
+#define SECRET_RETRY_MS 5000
+
+static void
+set_outcome(Delivery *delivery, PspOutcomeKind kind, const char *code,
+			const char *message)
+{
+	PspOutcome *outcome = &delivery->outcome;
+
+	memset(outcome, 0, sizeof(*outcome));
+	outcome->retry_after_ms = -1;
+	outcome->kind = kind;
+	outcome->error_code = MemoryContextStrdup(delivery->context, code);
+	outcome->error_message = MemoryContextStrdup(delivery->context, message);
+}
+
+/* Of something that was surely not sent: whatever it was, ask again. */
+static PspOutcomeKind
+not_sent_kind(const Delivery *delivery)
+{
+	return delivery->task.step == PSP_STEP_SEND ? PSP_RETRY : PSP_UNKNOWN;
+}
+
+static void
+complain_about_secret(Psp *psp, const char *problem)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (psp->complained_at != 0 &&
+		!TimestampDifferenceExceeds(psp->complained_at, now,
+									COMPLAINT_INTERVAL_MS))
+		return;
+	psp->complained_at = now;
+	ereport(LOG, (errcode(ERRCODE_PAYMENT_WORKER),
+				  errmsg("nothing can be sent to PSP \"%s\"", psp->name),
+				  errdetail("%s.", problem),
+				  errhint("The secret is read from a file of that name in the "
+						  "directory payment.secrets_dir.")));
+}
+
+bool
+delivery_send(Delivery *delivery)
+{
+	Psp			 *psp = delivery->psp;
+	PspRequest	 *request = &delivery->request;
+	HttpRequest	  http;
+	MemoryContext old;
+	const char	 *problem;
+	const char	 *secret = secret_get(psp->secret_name, &problem);
+
+	if (secret == NULL)
+	{
+		complain_about_secret(psp, problem);
+		set_outcome(delivery, not_sent_kind(delivery), "secret_unavailable",
+					problem);
+		delivery->outcome.retry_after_ms = SECRET_RETRY_MS;
+		return false;
+	}
+
+	old = MemoryContextSwitchTo(delivery->context);
+	delivery->adapter->build(&delivery->task, psp->base_url, secret,
+							 (int64) timestamptz_to_time_t(
+								 GetCurrentTimestamp()),
+							 request);
+	MemoryContextSwitchTo(old);
+
+	http.method = request->method;
+	http.url = request->url.data;
+	http.headers = request->headers;
+	http.header_count = request->header_count;
+	http.body = request->body.data;
+	http.body_length = request->body.len;
+	http.connect_timeout_ms = psp->connect_timeout_ms;
+	http.timeout_ms = psp->timeout_ms;
+	if (http_send(delivery->context, &http, delivery) == NULL)
+	{
+		set_outcome(delivery, not_sent_kind(delivery), "not_sent",
+					"the request could not be begun");
+		return false;
+	}
+	psp->tokens -= 1;
+	return true;
+}
+
+static void
+judge_transport(Delivery *delivery, const HttpExchange *exchange)
+{
+	switch (exchange->transport)
+	{
+		case HTTP_NOT_SENT:
+			set_outcome(delivery, not_sent_kind(delivery), "connect_failed",
+						exchange->error);
+			break;
+		case HTTP_BODY_TOO_LARGE:
+			set_outcome(delivery, PSP_UNKNOWN, "answer_too_large",
+						"the answer is longer than payment.max_body_bytes");
+			break;
+		case HTTP_LOST:
+		case HTTP_ANSWERED:
+			set_outcome(delivery, PSP_UNKNOWN, "answer_lost", exchange->error);
+			break;
+	}
+}
+
+static void
+read_answer(Delivery *delivery, const HttpExchange *exchange)
+{
+	PspResponse	  response;
+	MemoryContext old = MemoryContextSwitchTo(delivery->context);
+
+	response.status = exchange->status;
+	response.retry_after_ms = exchange->retry_after_ms;
+	response.headers = exchange->headers;
+	response.headers_length = exchange->headers_length;
+	response.body = exchange->body ? exchange->body : "";
+	response.body_length = exchange->body_length;
+	delivery->adapter->read(&delivery->task, &response, &delivery->outcome);
+	MemoryContextSwitchTo(old);
+}
+
+/* Give back what an exchange of a listing's page held. */
+static void
+free_exchange(HttpExchange *exchange)
+{
+	if (exchange->body)
+		pfree(exchange->body);
+	pfree(exchange->headers);
+	pfree(exchange);
+}
+
+/* Ask for the next page of a listing, if there is time for it. */
+static bool
+send_next_page(Delivery *delivery)
+{
+	if (GetCurrentTimestamp() > delivery->give_up_at)
+	{
+		set_outcome(delivery, PSP_UNKNOWN, "listing_too_long",
+					"the PSP's listing could not be read within the lease");
+		return false;
+	}
+	delivery->task.cursor = delivery->outcome.cursor;
+	delivery->task.page_count++;
+	return delivery_send(delivery);
+}
+
+/*
+ * Text from outside, fit to be stored: in the database's encoding, and without
+ * a card number.
+ */
+static const char *
+clean_text(Delivery *delivery, const char *text)
+{
+	char *copy;
+
+	if (text == NULL)
+		return NULL;
+	if (contains_card_number(text, (int) strlen(text)))
+		return "[redacted]";
+	if (pg_encoding_verifymbstr(PG_UTF8, text, (int) strlen(text)) ==
+			(int) strlen(text) &&
+		GetDatabaseEncoding() == PG_UTF8)
+		return text;
+	copy = MemoryContextStrdup(delivery->context, text);
+	for (char *c = copy; *c; c++)
+		if (IS_HIGHBIT_SET(*c))
+			*c = '?';
+	return copy;
+}
+
+bool
+delivery_receive(Delivery *delivery, HttpExchange *exchange)
+{
+	delivery->http_status = exchange->status;
+	delivery->latency_ms = Max(delivery->latency_ms, 0) + exchange->latency_ms;
+	if (exchange->transport == HTTP_ANSWERED)
+		read_answer(delivery, exchange);
+	else
+		judge_transport(delivery, exchange);
+	free_exchange(exchange);
+
+	if (delivery->outcome.kind == PSP_MORE && send_next_page(delivery))
+		return false;
+
+	delivery->outcome.reference =
+		clean_text(delivery, delivery->outcome.reference);
+	delivery->outcome.error_code =
+		clean_text(delivery, delivery->outcome.error_code);
+	delivery->outcome.error_message =
+		clean_text(delivery, delivery->outcome.error_message);
+	return true;
+}

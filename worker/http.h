@@ -1,0 +1,85 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *	  Many HTTP requests at once, beside the latch.
+ *
+ * http_send starts a request and returns; http_wait drives all of them until
+ * something happens; http_next hands out what is finished.  Nothing here
+ * knows of tasks or PSPs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_WORKER_HTTP_H
+#define PAYMENT_WORKER_HTTP_H
+
+#define HTTP_HEADER_BYTES_MAX 8192
+#define HTTP_ERROR_SIZE 256
+
+typedef struct HttpRequest
+{
+	const char		  *method;
+	const char		  *url;
+	const char *const *headers;
+	int				   header_count;
+	const char		  *body; /* stays valid until the exchange is finished */
+	int				   body_length;
+	int				   connect_timeout_ms;
+	int				   timeout_ms;
+} HttpRequest;
+
+/* What is certain about the request, not what went wrong */
+typedef enum HttpTransport
+{
+	HTTP_ANSWERED,		/* status and the whole body are there */
+	HTTP_NOT_SENT,		/* the peer cannot have seen anything of it */
+	HTTP_LOST,			/* it may have been executed, or not */
+	HTTP_BODY_TOO_LARGE /* answered, with more than is taken */
+} HttpTransport;
+
+typedef struct HttpExchange
+{
+	HttpTransport transport;
+	int			  status;
+	int			  latency_ms;
+	int64		  retry_after_ms; /* -1: not said */
+	char		 *headers;
+	int			  headers_length;
+	char		 *body;
+	int			  body_length;
+	char		  error[HTTP_ERROR_SIZE]; /* unless HTTP_ANSWERED */
+	void		 *owner;
+
+	/* private */
+	void		 *easy;
+	void		 *header_list;
+	MemoryContext context;
+	int			  body_capacity;
+	bool		  body_refused;
+	int64		  sent_at_us;
+} HttpExchange;
+
+/* once per process, before anything else */
+extern void http_startup(void);
+
+/*
+ * Start a request whose exchange and answer live in context.  NULL when it
+ * could not even be begun: then nothing was sent.
+ */
+extern HttpExchange *http_send(MemoryContext	  context,
+							   const HttpRequest *request, void *owner);
+
+/*
+ * Wait until a request makes progress, the latch is set or the time is over.
+ * Returns true when the latch was set (and resets it).
+ */
+extern bool http_wait(long timeout_ms, uint32 wait_event);
+
+/* drive what is ready, without waiting */
+extern void http_drive(void);
+
+/* the next finished exchange, or NULL; it is out of http.c's hands then */
+extern HttpExchange *http_next(void);
+
+extern int http_in_flight(void);
+
+#endif /* PAYMENT_WORKER_HTTP_H */

@@ -1,0 +1,415 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  The database's side of dispatching: the functions that the worker calls.
+ *
+ * Statements are prepared once and kept.  Columns are found by name, so that
+ * a newer script may have more of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "payment.h"
+#include "queue.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+/* more than a request can take: so that a lease outlives its request */
+#define LEASE_MARGIN_MS 10000
+
+static SPIPlanPtr load_plan = NULL;
+static SPIPlanPtr claim_plan = NULL;
+static SPIPlanPtr due_plan = NULL;
+static SPIPlanPtr record_plan = NULL;
+
+static SPIPlanPtr
+prepare(SPIPlanPtr *plan, const char *sql, int count, Oid *types)
+{
+	if (*plan == NULL)
+	{
+		SPIPlanPtr fresh = SPI_prepare(sql, count, types);
+
+		if (fresh == NULL)
+			elog(ERROR, "SPI_prepare failed: %s",
+				 SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(fresh) != 0)
+			elog(ERROR, "SPI_keepplan failed");
+		*plan = fresh;
+	}
+	return *plan;
+}
+
+static void
+execute(SPIPlanPtr plan, Datum *values)
+{
+	int code = SPI_execute_plan(plan, values, NULL, false, 0);
+
+	if (code != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan failed: %s",
+			 SPI_result_code_string(code));
+}
+
+/* ---- reading rows ---- */
+
+static int
+column(const char *name)
+{
+	int number = SPI_fnumber(SPI_tuptable->tupdesc, name);
+
+	if (number <= 0)
+		elog(ERROR, "column \"%s\" is missing", name);
+	return number;
+}
+
+static Datum
+get_datum(uint64 row, const char *name, bool *is_null)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column(name), is_null);
+}
+
+static int32
+get_int32(uint64 row, const char *name)
+{
+	bool  is_null;
+	Datum value = get_datum(row, name, &is_null);
+
+	return is_null ? 0 : DatumGetInt32(value);
+}
+
+static int64
+get_int64(uint64 row, const char *name)
+{
+	bool  is_null;
+	Datum value = get_datum(row, name, &is_null);
+
+	return is_null ? 0 : DatumGetInt64(value);
+}
+
+static pg_uuid_t
+get_uuid(uint64 row, const char *name)
+{
+	bool  is_null;
+	Datum value = get_datum(row, name, &is_null);
+
+	if (is_null)
+		elog(ERROR, "column \"%s\" is null", name);
+	return *DatumGetUUIDP(value);
+}
+
+/* as UTF-8, in the given memory; NULL for null */
+static char *
+get_text(uint64 row, const char *name, MemoryContext context)
+{
+	char *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+							   column(name));
+	char *utf8;
+	char *copy;
+
+	if (value == NULL)
+		return NULL;
+	utf8 = pg_server_to_any(value, (int) strlen(value), PG_UTF8);
+	copy = MemoryContextStrdup(context, utf8);
+	if (utf8 != value)
+		pfree(utf8);
+	pfree(value);
+	return copy;
+}
+
+/* ---- PSPs ---- */
+
+static Psp *
+find_or_add_psp(dlist_head *psps, const pg_uuid_t *id, MemoryContext context)
+{
+	dlist_iter iter;
+	Psp		  *psp;
+
+	dlist_foreach(iter, psps)
+	{
+		psp = dlist_container(Psp, node, iter.cur);
+		if (memcmp(&psp->id, id, sizeof(*id)) == 0)
+			return psp;
+	}
+	psp = MemoryContextAllocZero(context, sizeof(Psp));
+	psp->id = *id;
+	psp->context =
+		AllocSetContextCreate(context, "payment PSP", ALLOCSET_SMALL_SIZES);
+	psp->tokens = 1;
+	dlist_push_tail(psps, &psp->node);
+	return psp;
+}
+
+/* All is read before anything is changed: reading may fail. */
+static void
+fill_psp(Psp *psp, uint64 row, MemoryContext parent)
+{
+	MemoryContext context =
+		AllocSetContextCreate(parent, "payment PSP", ALLOCSET_SMALL_SIZES);
+	Psp fresh = *psp;
+
+	fresh.context = context;
+	fresh.adapter = psp_adapter(get_text(row, "adapter", context));
+	fresh.name = get_text(row, "name", context);
+	fresh.base_url = get_text(row, "base_url", context);
+	fresh.secret_name = get_text(row, "secret_name", context);
+	fresh.max_in_flight = get_int32(row, "max_in_flight");
+	fresh.requests_per_second = get_int32(row, "requests_per_second");
+	fresh.connect_timeout_ms = get_int32(row, "connect_timeout_ms");
+	fresh.timeout_ms = get_int32(row, "timeout_ms");
+	fresh.active = true;
+	if (psp->context)
+		MemoryContextDelete(psp->context);
+	*psp = fresh;
+}
+
+void
+queue_load_psps(dlist_head *psps, MemoryContext context)
+{
+	dlist_mutable_iter iter;
+
+	execute(prepare(&load_plan,
+					"SELECT id, name, adapter, base_url, secret_name, "
+					"max_in_flight, requests_per_second, connect_timeout_ms, "
+					"timeout_ms FROM payment.psp WHERE state = 'active' "
+					"ORDER BY id LIMIT " CppAsString2(QUEUE_PSPS_MAX),
+					0, NULL),
+			NULL);
+
+	dlist_foreach_modify(iter, psps)
+	{
+		Psp *psp = dlist_container(Psp, node, iter.cur);
+
+		psp->active = false;
+	}
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		pg_uuid_t id = get_uuid(row, "id");
+
+		fill_psp(find_or_add_psp(psps, &id, context), row, context);
+	}
+	SPI_freetuptable(SPI_tuptable);
+
+	/* What is under way still needs its PSP. */
+	dlist_foreach_modify(iter, psps)
+	{
+		Psp *psp = dlist_container(Psp, node, iter.cur);
+
+		if (!psp->active && psp->in_flight == 0)
+		{
+			dlist_delete(&psp->node);
+			if (psp->context)
+				MemoryContextDelete(psp->context);
+			pfree(psp);
+		}
+	}
+}
+
+/* ---- tasks ---- */
+
+static void
+fill_task(PspTask *task, uint64 row, MemoryContext context)
+{
+	char *operation = get_text(row, "operation", context);
+	char *step = get_text(row, "step", context);
+	bool  is_null;
+	Datum first_sent_at = get_datum(row, "first_sent_at", &is_null);
+
+	task->operation = strcmp(operation, "payout") == 0 ? PSP_OPERATION_PAYOUT
+													   : PSP_OPERATION_PAY;
+	task->step = strcmp(step, "send") == 0 ? PSP_STEP_SEND : PSP_STEP_LOOKUP;
+	task->object_id = get_text(row, "object_id", context);
+	task->payment_id = get_text(row, "payment_id", context);
+	task->psp_key = get_text(row, "psp_key", context);
+	task->attempt_no = get_int32(row, "attempt_no");
+	task->amount = get_int64(row, "amount");
+	task->currency = get_text(row, "currency", context);
+	task->payment_method = get_text(row, "payment_method", context);
+	task->destination = get_text(row, "destination", context);
+	task->description = get_text(row, "description", context);
+	task->psp_reference = get_text(row, "psp_reference", context);
+	task->first_sent_at_s = is_null ? 0
+									: (int64) timestamptz_to_time_t(
+										  DatumGetTimestampTz(first_sent_at));
+}
+
+/* It belongs to the transaction's memory until it is complete. */
+static Delivery *
+make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "payment delivery", 0,
+							  4 * 1024, 64 * 1024);
+	Delivery *delivery = MemoryContextAllocZero(context, sizeof(Delivery));
+
+	delivery->context = context;
+	delivery->psp = psp;
+	delivery->adapter = psp->adapter;
+	delivery->attempt_id = get_uuid(row, "attempt_id");
+	delivery->started_at = GetCurrentTransactionStartTimestamp();
+	delivery->give_up_at =
+		TimestampTzPlusMilliseconds(delivery->started_at,
+									(int64) lease_ms - psp->timeout_ms -
+										LEASE_MARGIN_MS / 2);
+	delivery->latency_ms = -1;
+	fill_task(&delivery->task, row, context);
+	MemoryContextSetParent(context, parent);
+	psp->in_flight++;
+	return delivery;
+}
+
+int
+queue_claim(Psp *psp, int count, int lease_ms, dlist_head *deliveries,
+			MemoryContext context)
+{
+	Oid	  types[] = { UUIDOID, INT4OID, INT4OID };
+	Datum values[3];
+	int	  claimed;
+
+	lease_ms = Max(lease_ms, psp->timeout_ms + LEASE_MARGIN_MS);
+	values[0] = UUIDPGetDatum(&psp->id);
+	values[1] = Int32GetDatum(count);
+	values[2] = Int32GetDatum(lease_ms);
+	execute(prepare(&claim_plan,
+					"SELECT * FROM payment.claim_tasks($1, $2, $3)",
+					lengthof(types), types),
+			values);
+	claimed = (int) SPI_processed;
+	for (int row = 0; row < claimed; row++)
+	{
+		Delivery *delivery = make_delivery(psp, row, lease_ms, context);
+
+		dlist_push_tail(deliveries, &delivery->node);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return claimed;
+}
+
+TimestampTz
+queue_next_due(const Psp *psp)
+{
+	Oid			types[] = { UUIDOID };
+	Datum		value = UUIDPGetDatum(&psp->id);
+	bool		is_null;
+	TimestampTz due_at;
+
+	execute(prepare(&due_plan, "SELECT payment.next_task_due($1) AS due_at",
+					lengthof(types), types),
+			&value);
+	due_at = DatumGetTimestampTz(get_datum(0, "due_at", &is_null));
+	if (is_null)
+		due_at = DT_NOEND;
+	SPI_freetuptable(SPI_tuptable);
+	return due_at;
+}
+
+int64
+queue_expire_leases(void)
+{
+	int64 expired;
+	int	  code =
+		SPI_execute("SELECT payment.expire_leases() AS expired", false, 0);
+
+	if (code != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not call payment.expire_leases");
+	expired = get_int64(0, "expired");
+	SPI_freetuptable(SPI_tuptable);
+	return expired;
+}
+
+/* ---- outcomes ---- */
+
+static Oid
+outcome_type(void)
+{
+	Oid namespace = get_namespace_oid("payment", false);
+	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+							   CStringGetDatum("attempt_outcome"),
+							   ObjectIdGetDatum(namespace));
+
+	if (!OidIsValid(type))
+		elog(ERROR, "type payment.attempt_outcome is missing");
+	return type;
+}
+
+typedef struct OutcomeRow
+{
+	TupleDesc descriptor;
+	Datum	 *values;
+	bool	 *nulls;
+} OutcomeRow;
+
+static void
+put(OutcomeRow *row, const char *name, bool is_null, Datum value)
+{
+	int number = SPI_fnumber(row->descriptor, name);
+
+	if (number <= 0)
+		elog(ERROR, "payment.attempt_outcome has no attribute \"%s\"", name);
+	row->nulls[number - 1] = is_null;
+	row->values[number - 1] = value;
+}
+
+static void
+put_text(OutcomeRow *row, const char *name, const char *value)
+{
+	bool is_null = value == NULL || value[0] == '\0';
+
+	put(row, name, is_null, is_null ? (Datum) 0 : CStringGetTextDatum(value));
+}
+
+static Datum
+make_outcome(OutcomeRow *row, Delivery *delivery)
+{
+	const PspOutcome *outcome = &delivery->outcome;
+
+	memset(row->nulls, true, row->descriptor->natts * sizeof(bool));
+	put(row, "attempt_id", false, UUIDPGetDatum(&delivery->attempt_id));
+	put_text(row, "outcome", psp_outcome_name(outcome->kind));
+	put(row, "http_status", delivery->http_status == 0,
+		Int32GetDatum(delivery->http_status));
+	put(row, "latency_ms", delivery->latency_ms < 0,
+		Int32GetDatum(delivery->latency_ms));
+	put_text(row, "psp_reference", outcome->reference);
+	put(row, "amount", !outcome->has_amount, Int64GetDatum(outcome->amount));
+	put_text(row, "currency", outcome->currency);
+	put_text(row, "error_code", outcome->error_code);
+	put_text(row, "error_message", outcome->error_message);
+	put(row, "retry_after_ms", outcome->retry_after_ms < 0,
+		Int64GetDatum(outcome->retry_after_ms));
+	return heap_copy_tuple_as_datum(heap_form_tuple(row->descriptor,
+													row->values, row->nulls),
+									row->descriptor);
+}
+
+void
+queue_record(Delivery **deliveries, int count)
+{
+	Oid		   type = outcome_type();
+	Oid		   array_type = get_array_type(type);
+	Datum	  *rows = palloc(count * sizeof(Datum));
+	Datum	   value;
+	OutcomeRow row;
+
+	row.descriptor = lookup_rowtype_tupdesc_copy(type, -1);
+	row.values = palloc0(row.descriptor->natts * sizeof(Datum));
+	row.nulls = palloc(row.descriptor->natts * sizeof(bool));
+	for (int i = 0; i < count; i++)
+		rows[i] = make_outcome(&row, deliveries[i]);
+	value = PointerGetDatum(
+		construct_array(rows, count, type, -1, false, TYPALIGN_DOUBLE));
+	execute(prepare(&record_plan, "SELECT payment.record_outcomes($1)", 1,
+					&array_type),
+			&value);
+	SPI_freetuptable(SPI_tuptable);
+}

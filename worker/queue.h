@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.h
+ *	  The database's side of dispatching: the functions that the worker calls.
+ *
+ * All of these run inside a transaction that the caller began.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_WORKER_QUEUE_H
+#define PAYMENT_WORKER_QUEUE_H
+
+#include "delivery.h"
+
+/* PSPs that one database may have */
+#define QUEUE_PSPS_MAX 256
+
+/* bring the list of PSPs (context: its memory) up to date */
+extern void queue_load_psps(dlist_head *psps, MemoryContext context);
+
+/*
+ * Claim up to count tasks of the PSP, append them to deliveries (context:
+ * their memory) and count them in flight.  Returns how many there were.
+ */
+extern int queue_claim(Psp *psp, int count, int lease_ms,
+					   dlist_head *deliveries, MemoryContext context);
+
+/* when the PSP's next task falls due, DT_NOEND when there is none */
+extern TimestampTz queue_next_due(const Psp *psp);
+
+/* record the outcomes of count finished deliveries */
+extern void queue_record(Delivery **deliveries, int count);
+
+/* what an earlier dispatcher left in flight is unknown from now on */
+extern int64 queue_expire_leases(void);
+
+#endif /* PAYMENT_WORKER_QUEUE_H */
