@@ -88,10 +88,10 @@ endif
 
 .PHONY: sandbox clean-sandbox
 sandbox:
-	@test ! -f $(here)sandbox/Makefile || $(MAKE) -C $(here)sandbox
+	$(MAKE) -C $(here)sandbox
 
 clean-sandbox:
-	@test ! -f $(here)sandbox/Makefile || $(MAKE) -C $(here)sandbox clean
+	$(MAKE) -C $(here)sandbox clean
 
 # Private servers, sandbox and tests: see script/.
 .PHONY: deps test test-regress test-isolation test-pgtap test-tap \

@@ -87,9 +87,7 @@ stage_create() {
         return 1
     }
     (cd "$top" && cp -R Makefile payment.control payment--*.sql script test demo \
-        "$stage/tree/")
-    [ ! -x "$top/sandbox/payment-sandbox" ] ||
-        cp "$top/sandbox/payment-sandbox" "$stage/tree/sandbox/"
+        "$stage/tree/" && cp sandbox/payment-sandbox "$stage/tree/sandbox/")
     for optional in expected bench; do
         [ ! -d "$top/$optional" ] || cp -R "$top/$optional" "$stage/tree/"
     done

@@ -51,7 +51,8 @@ my %sandboxes;
 =head2 PaymentTest->new(name, option => value ...)
 
 Makes and starts a node, a database and the extension in it.  Skips the whole
-file, saying why, where that is impossible (as root).  Options:
+file, saying why, where that is impossible (as root, or the sandbox not built).
+Options:
 
   database   name of the database ('shop')
   extension  0: do not create the extension
@@ -67,6 +68,8 @@ sub new
     my ($class, $name, %option) = @_;
 
     plan(skip_all => 'PostgreSQL does not run as root: use "make test"') if $> == 0;
+    plan(skip_all => 'no sandbox to test against: "make sandbox" builds it')
+      if !-x _sandbox_program();
 
     my $node = PostgreSQL::Test::Cluster->new($name);
     my $self = bless {
@@ -445,9 +448,7 @@ sub start_sandbox
 sub _sandbox_program
 {
     my $here = File::Basename::dirname(Cwd::realpath(__FILE__));
-    my $program = $ENV{PAYMENT_SANDBOX} // "$here/../../sandbox/payment-sandbox";
-    plan(skip_all => 'no sandbox to test against: "make sandbox" builds it') if !-x $program;
-    return $program;
+    return $ENV{PAYMENT_SANDBOX} // "$here/../../sandbox/payment-sandbox";
 }
 
 sub _spawn
