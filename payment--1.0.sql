@@ -132,6 +132,159 @@ CREATE TABLE payment.balance_slot (
     PRIMARY KEY (account_id, slot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 
+COMMENT ON TABLE payment.account IS
+    'Accounts of the ledger. Opened on demand for the chart of accounts, or by open_account.';
+COMMENT ON COLUMN payment.account.id IS 'UUIDv7.';
+COMMENT ON COLUMN payment.account.code IS 'What the account is for, such as seller_available. Never changes.';
+COMMENT ON COLUMN payment.account.owner IS 'The PSP or seller whose account it is; null for the platform''s own. Never changes.';
+COMMENT ON COLUMN payment.account.currency IS 'ISO 4217 code. Never changes.';
+COMMENT ON COLUMN payment.account.kind IS 'asset, liability, equity, revenue, expense or memo.';
+COMMENT ON COLUMN payment.account.min_balance IS 'No posting takes the balance (minor units, debits positive) below this; null: no limit.';
+COMMENT ON COLUMN payment.account.max_balance IS 'No posting takes the balance (minor units, debits positive) above this; null: no limit.';
+COMMENT ON COLUMN payment.account.state IS 'open; frozen or closed refuse postings, closed has a balance of zero.';
+
+COMMENT ON TABLE payment.journal IS
+    'One posting: entries that sum to zero in each currency. Append-only; partitioned by id, which holds the time.';
+COMMENT ON COLUMN payment.journal.id IS 'UUIDv7.';
+COMMENT ON COLUMN payment.journal.kind IS 'What happened: capture, release, payout, ...';
+COMMENT ON COLUMN payment.journal.subject IS 'The order, payout or file that it belongs to.';
+COMMENT ON COLUMN payment.journal.reverses IS 'The journal that this one takes back, in whole or in part.';
+COMMENT ON COLUMN payment.journal.effective_at IS 'When it happened.';
+COMMENT ON COLUMN payment.journal.recorded_at IS 'When it was posted.';
+COMMENT ON COLUMN payment.journal.description IS 'For people.';
+COMMENT ON TABLE payment.journal_default IS 'Journals for which no partition was made.';
+
+COMMENT ON TABLE payment.entry IS
+    'The legs of journals. Append-only; partitioned by journal.';
+COMMENT ON COLUMN payment.entry.journal_id IS 'The journal.';
+COMMENT ON COLUMN payment.entry.leg IS 'Number within the journal, from 1.';
+COMMENT ON COLUMN payment.entry.account_id IS 'The account.';
+COMMENT ON COLUMN payment.entry.amount IS 'Minor units of the account''s currency; debit positive, credit negative, never zero.';
+COMMENT ON TABLE payment.entry_default IS 'Entries for which no partition was made.';
+
+COMMENT ON TABLE payment.balance_slot IS
+    'The balance of an account is the sum of its slots; payment.balance() gives it. A transaction that posted may see old and new versions here.';
+COMMENT ON COLUMN payment.balance_slot.account_id IS 'The account.';
+COMMENT ON COLUMN payment.balance_slot.slot IS 'Number of the transaction that added the slot.';
+COMMENT ON COLUMN payment.balance_slot.balance IS 'Minor units, debits positive.';
+
+CREATE TYPE payment.account_balance AS (
+    posted bigint,
+    pending bigint,
+    available bigint
+);
+COMMENT ON TYPE payment.account_balance IS
+    'Minor units on the side that is normal for the kind of account: debits less credits for asset, expense and memo, credits less debits for the others.';
+COMMENT ON COLUMN payment.account_balance.posted IS 'Sum of the entries.';
+COMMENT ON COLUMN payment.account_balance.pending IS 'Held for postings to come.';
+COMMENT ON COLUMN payment.account_balance.available IS 'posted less what is held.';
+
+-- Postings do not come by here: they are written below the level of triggers.
+CREATE FUNCTION payment.guard_ledger() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_guard_ledger';
+COMMENT ON FUNCTION payment.guard_ledger() IS
+    'Trigger that refuses writes to the ledger by hand (PY203); INSERT into an empty table passes, for restores.';
+
+CREATE FUNCTION payment.guard_account() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_guard_account';
+COMMENT ON FUNCTION payment.guard_account() IS
+    'Trigger that refuses writes to account by hand (PY203); INSERT into an empty table passes, for restores.';
+
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.account
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_account();
+ALTER TABLE payment.account ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.journal
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_ledger();
+ALTER TABLE payment.journal ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.journal_default
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_ledger();
+ALTER TABLE payment.journal_default ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.entry
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_ledger();
+ALTER TABLE payment.entry ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.entry_default
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_ledger();
+ALTER TABLE payment.entry_default ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.balance_slot
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_ledger();
+ALTER TABLE payment.balance_slot ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION payment.open_account(code text, kind text, currency text, owner uuid DEFAULT NULL,
+    min_balance bigint DEFAULT NULL, max_balance bigint DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_open_account';
+COMMENT ON FUNCTION payment.open_account(text, text, text, uuid, bigint, bigint) IS
+    'Open an account; limits in minor units, debits positive. Accounts of the chart get its limits. Returns the id. Errors: PY001, PY002, PY205.';
+
+CREATE FUNCTION payment.set_account_state(account uuid, state text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_set_account_state';
+COMMENT ON FUNCTION payment.set_account_state(uuid, text) IS
+    'Open, freeze or close an account; waits for postings under way. Errors: PY001, PY204, PY303 (closing with a balance).';
+
+CREATE FUNCTION payment.post_journal(kind text, accounts uuid[], amounts bigint[], subject uuid DEFAULT NULL,
+    effective_at timestamptz DEFAULT NULL, description text DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_post_journal';
+COMMENT ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text) IS
+    'Post one journal: minor units for each account, debits positive, credits negative, zero in sum per currency. Returns its id. Errors: PY001, PY003, PY004, PY005, PY006, PY200, PY201, PY202, PY204; 40001 when an account is changed meanwhile.';
+
+CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_balance';
+COMMENT ON FUNCTION payment.balance(uuid) IS
+    'Balance of an account as of now, at every isolation level. Errors: PY001, PY204.';
+
+CREATE FUNCTION payment.trial_balance(OUT code text, OUT kind text, OUT currency text, OUT debit numeric,
+    OUT credit numeric) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_trial_balance';
+COMMENT ON FUNCTION payment.trial_balance() IS
+    'Balances of all accounts, as of now, by code and currency: minor units of those with a debit balance and of those with a credit balance. Both columns have the same sum in each currency.';
+
+CREATE FUNCTION payment.verify(OUT check_name text, OUT object_id uuid, OUT detail text, OUT expected numeric,
+    OUT actual numeric) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_verify';
+COMMENT ON FUNCTION payment.verify() IS
+    'Recompute the ledger from its entries, and compare orders and payouts with it. One row for each thing that is wrong; none when all is well. Amounts in minor units.';
+
+CREATE VIEW payment.ledger AS
+    SELECT e.journal_id, e.leg, j.kind, j.subject, j.effective_at, j.recorded_at,
+        e.account_id, a.code, a.owner, a.currency,
+        CASE WHEN e.amount > 0 THEN e.amount END AS debit,
+        CASE WHEN e.amount < 0 THEN -e.amount END AS credit,
+        j.description
+    FROM payment.entry e
+    JOIN payment.journal j ON j.id = e.journal_id
+    JOIN payment.account a ON a.id = e.account_id;
+COMMENT ON VIEW payment.ledger IS 'Entries for people, with debit and credit columns in minor units.';
+COMMENT ON COLUMN payment.ledger.journal_id IS 'The journal.';
+COMMENT ON COLUMN payment.ledger.leg IS 'Number of the entry within the journal, from 1.';
+COMMENT ON COLUMN payment.ledger.kind IS 'Kind of the journal.';
+COMMENT ON COLUMN payment.ledger.subject IS 'The order, payout or file that the journal belongs to.';
+COMMENT ON COLUMN payment.ledger.effective_at IS 'When it happened.';
+COMMENT ON COLUMN payment.ledger.recorded_at IS 'When it was posted.';
+COMMENT ON COLUMN payment.ledger.account_id IS 'The account.';
+COMMENT ON COLUMN payment.ledger.code IS 'What the account is for.';
+COMMENT ON COLUMN payment.ledger.owner IS 'The PSP or seller whose account it is.';
+COMMENT ON COLUMN payment.ledger.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.ledger.debit IS 'Minor units, or null.';
+COMMENT ON COLUMN payment.ledger.credit IS 'Minor units, or null.';
+COMMENT ON COLUMN payment.ledger.description IS 'For people.';
+
+GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.ledger
+    TO payment_finance, payment_auditor;
+GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, bigint),
+    payment.set_account_state(uuid, text)
+    TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text)
+    TO payment_finance;
+GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify()
+    TO payment_finance, payment_admin, payment_auditor;
+
 -- ---------------------------------------------------------------------------
 -- src/order: PSPs, sellers, payments, orders, payouts and their dispatch
 -- ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "argument.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "errcodes.h"
@@ -128,6 +129,14 @@ money_negate(int64 a)
 	return -a;
 }
 
+int64
+money_from_int128(int128 sum)
+{
+	if (sum < PG_INT64_MIN || sum > PG_INT64_MAX)
+		raise_overflow();
+	return (int64) sum;
+}
+
 /* dividend / divisor, half-even; divisor > 0 */
 static int128
 divide_half_even(int128 dividend, int128 divisor)
@@ -145,12 +154,8 @@ divide_half_even(int128 dividend, int128 divisor)
 int64
 money_basis_points(int64 amount, int32 basis_points)
 {
-	int128 result;
-
-	result = divide_half_even((int128) amount * basis_points, 10000);
-	if (result < PG_INT64_MIN || result > PG_INT64_MAX)
-		raise_overflow();
-	return (int64) result;
+	return money_from_int128(
+		divide_half_even((int128) amount * basis_points, 10000));
 }
 
 /* sum of the weights; *last is the last one that is not zero */
@@ -282,15 +287,6 @@ money_format(int64 amount, int exponent, char *buffer)
 				 amount < 0 ? "-" : "", magnitude / unit, exponent,
 				 magnitude % unit);
 	return buffer;
-}
-
-static void
-refuse_null(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-						errmsg("argument \"%s\" must not be null", name),
-						errdetail("It was null."), errhint("Pass a value.")));
 }
 
 /* exponent of the currency in an argument, which must be known */

@@ -23,6 +23,7 @@ extern void currency_check(const char *code);
 /* raise PY004 on overflow */
 extern int64 money_add(int64 a, int64 b);
 extern int64 money_negate(int64 a);
+extern int64 money_from_int128(int128 sum);
 
 /* amount * basis_points / 10000, half-even; exact for every int64 amount */
 extern int64 money_basis_points(int64 amount, int32 basis_points);

@@ -339,7 +339,7 @@ leaf_is_empty(Oid relid, Snapshot snapshot)
  * snapshot, so that a REPEATABLE READ transaction cannot look away from rows
  * that others committed.
  */
-static bool
+bool
 table_is_empty(Relation rel)
 {
 	Snapshot  snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -358,7 +358,7 @@ table_is_empty(Relation rel)
 	return empty;
 }
 
-static const char *
+const char *
 event_name(TriggerEvent event)
 {
 	if (TRIGGER_FIRED_BY_INSERT(event))

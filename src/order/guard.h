@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guard.h
- *	  What the trigger functions of src/order share.
+ *	  What the guard triggers share.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,10 @@
 extern TriggerData	   *trigger_data(FunctionCallInfo fcinfo, const char *name,
 									 TriggerEvent timing, bool for_row);
 extern TransitionObject trigger_object(const TriggerData *trigdata);
+/* no row in the table or its partitions, by the latest snapshot */
+extern bool table_is_empty(Relation rel);
+/* INSERT, UPDATE, DELETE or TRUNCATE */
+extern const char *event_name(TriggerEvent event);
 extern int column_number(TupleDesc desc, const char *name, int likely_attnum);
 
 #endif /* PAYMENT_GUARD_H */

@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * posting.h
+ *	  What the files of the ledger share, and nobody else needs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_POSTING_H
+#define PAYMENT_POSTING_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "money.h"
+#include "nodes/execnodes.h"
+#include "storage/itemptr.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#include "ledger/ledger.h"
+
+#define LEDGER_MAX_JOURNALS 100000 /* in one call */
+#define LEDGER_MAX_JOURNAL_LEGS 10000
+#define LEDGER_MAX_LEGS 1000000	  /* in one call */
+#define LEDGER_MAX_NAME_LENGTH 63 /* of kinds and codes */
+
+/* columns, as the script creates them */
+#define ACCOUNT_ID 1
+#define ACCOUNT_CODE 2
+#define ACCOUNT_OWNER 3
+#define ACCOUNT_CURRENCY 4
+#define ACCOUNT_KIND 5
+#define ACCOUNT_MIN_BALANCE 6
+#define ACCOUNT_MAX_BALANCE 7
+#define ACCOUNT_STATE 8
+#define ACCOUNT_COLUMNS 8
+
+#define JOURNAL_ID 1
+#define JOURNAL_KIND 2
+#define JOURNAL_SUBJECT 3
+#define JOURNAL_REVERSES 4
+#define JOURNAL_EFFECTIVE_AT 5
+#define JOURNAL_RECORDED_AT 6
+#define JOURNAL_DESCRIPTION 7
+#define JOURNAL_COLUMNS 7
+
+#define ENTRY_JOURNAL_ID 1
+#define ENTRY_LEG 2
+#define ENTRY_ACCOUNT_ID 3
+#define ENTRY_AMOUNT 4
+#define ENTRY_COLUMNS 4
+
+#define SLOT_ACCOUNT_ID 1
+#define SLOT_SLOT 2
+#define SLOT_BALANCE 3
+#define SLOT_COLUMNS 3
+
+typedef enum LedgerTable
+{
+	LEDGER_ACCOUNT,
+	LEDGER_JOURNAL,
+	LEDGER_ENTRY,
+	LEDGER_BALANCE_SLOT,
+	LEDGER_TABLE_COUNT
+} LedgerTable;
+
+/* an account that a call posts to, and by how much in all */
+typedef struct TouchedAccount
+{
+	pg_uuid_t		id;
+	int64			delta;
+	ItemPointerData tid; /* the version that was checked */
+	char			currency[CURRENCY_CODE_LENGTH + 1];
+	char			code[LEDGER_MAX_NAME_LENGTH + 1];
+	char			kind[16];
+	char			state[16];
+	bool			has_min;
+	bool			has_max;
+	int64			min_balance;
+	int64			max_balance;
+} TouchedAccount;
+
+/* relations.c */
+extern Relation ledger_open(LedgerTable table, LOCKMODE lockmode);
+/* counts up whenever one of the tables may have been replaced */
+extern uint64 ledger_generation(void);
+
+/* account.c */
+typedef struct AccountReader
+{
+	Relation		rel;
+	Relation		index;
+	IndexScanDesc	scan;
+	SnapshotData	dirty;
+	TupleTableSlot *row;
+} AccountReader;
+
+extern void account_reader_begin(AccountReader *reader, LOCKMODE lockmode);
+extern bool account_read(AccountReader *reader, TouchedAccount *account);
+extern void account_lock(AccountReader *reader, TouchedAccount *account);
+extern bool account_is_unchanged(AccountReader		  *reader,
+								 const TouchedAccount *account);
+extern void account_reader_end(AccountReader *reader);
+
+/* what is committed, or this transaction's own */
+extern bool account_find(const pg_uuid_t *id, TouchedAccount *account);
+extern bool account_write_active(void);
+extern bool account_insert(const pg_uuid_t *id, const char *code,
+						   const pg_uuid_t *owner, const char *currency,
+						   const char *kind, const int64 *min_balance,
+						   const int64 *max_balance);
+
+extern bool account_update_state(const pg_uuid_t *id, const char *state);
+
+/* slot.c */
+typedef struct SlotTable
+{
+	EState		   *estate;
+	Relation		rel;
+	ResultRelInfo  *result;
+	IndexScanDesc	scan;
+	SnapshotData	dirty;
+	TupleTableSlot *row;
+	TupleTableSlot *new_row;
+} SlotTable;
+
+extern void slot_table_begin(SlotTable *table, EState *estate);
+extern void slot_add(SlotTable *table, const pg_uuid_t *account_id,
+					 int64 delta);
+extern void slot_table_end(SlotTable *table);
+extern void slot_wait_for_postings(const pg_uuid_t *account_id);
+
+/* write.c */
+extern void write_journals(EState *estate, const LedgerJournal *journals,
+						   int count);
+
+/* chart.c */
+extern bool			chart_lookup(const char *name, AccountCode *code);
+extern const char  *chart_kind(AccountCode code);
+extern bool			chart_has_owner(AccountCode code);
+extern const int64 *chart_min_balance(AccountCode code);
+extern const int64 *chart_max_balance(AccountCode code);
+
+/* post.c */
+extern void ledger_check_name(const char *argument, const char *name);
+
+#endif /* PAYMENT_POSTING_H */

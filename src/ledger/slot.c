@@ -1,0 +1,432 @@
+/*-------------------------------------------------------------------------
+ *
+ * slot.c
+ *	  Balances as sums of slots, so that postings to one account need not
+ *	  wait for each other.
+ *
+ * A posting adds to any slot of the account that no other transaction has
+ * written to, and adds a slot when there is none.  It finds out by trying: an
+ * update that does not wait.  No snapshot of the caller's plays a part, so it
+ * is the same at every isolation level, and a posting is never a write
+ * conflict.  For the same reason a REPEATABLE READ transaction that posted
+ * may see both an old version of a slot and its own new one: balances are
+ * read by the latest snapshot only.
+ *
+ * Scans use a dirty snapshot: it shows slots that others write to, and takes
+ * no predicate locks, so that serializable postings do not fail each other.
+ * Such a scan can miss a slot that just moved to another page.  That costs
+ * nothing: one slot more than necessary, perhaps.
+ *
+ * A new slot is numbered by the transaction that adds it, and a transaction
+ * adds at most one to an account, so two never add the same.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "payment.h"
+#include "storage/backendid.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "ledger/posting.h"
+
+/* full transaction ids stay far below; above it, see new_slot_number() */
+#define SLOT_NUMBER_STEP (INT64CONST(1) << 48)
+
+#define HINT_COUNT 1024
+
+/* which slot this backend used last: usually it is still free, or its own */
+typedef struct SlotHint
+{
+	pg_uuid_t account_id;
+	int64	  slot;
+} SlotHint;
+
+static SlotHint slot_hints[HINT_COUNT];
+
+/* one slot, as a scan found it */
+typedef struct FoundSlot
+{
+	int64			number;
+	int64			balance;
+	ItemPointerData tid;
+	TransactionId	adder; /* another transaction that is adding it */
+	bool			busy;  /* another transaction writes to it */
+	bool			own;   /* this transaction wrote to it */
+} FoundSlot;
+
+typedef struct FoundSlots
+{
+	FoundSlot *slots;
+	int		   count;
+	int		   capacity;
+} FoundSlots;
+
+static SlotHint *
+hint_of(const pg_uuid_t *account_id)
+{
+	return &slot_hints[hash_bytes(account_id->data, UUID_LEN) % HINT_COUNT];
+}
+
+static void
+remember_hint(const pg_uuid_t *account_id, int64 slot)
+{
+	SlotHint *hint = hint_of(account_id);
+
+	hint->account_id = *account_id;
+	hint->slot = slot;
+}
+
+void
+slot_table_begin(SlotTable *table, EState *estate)
+{
+	Relation primary_key = NULL;
+
+	table->estate = estate;
+	table->rel = ledger_open(LEDGER_BALANCE_SLOT, RowExclusiveLock);
+	table->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->result, table->rel, 0, NULL, 0);
+	ExecOpenIndices(table->result, false);
+	for (int i = 0; i < table->result->ri_NumIndices; i++)
+	{
+		Relation index = table->result->ri_IndexRelationDescs[i];
+
+		if (index->rd_index->indisprimary)
+			primary_key = index;
+	}
+	if (primary_key == NULL)
+		elog(ERROR, "table \"balance_slot\" has no primary key");
+	InitDirtySnapshot(table->dirty);
+	table->scan =
+		index_beginscan(table->rel, primary_key, &table->dirty, 2, 0);
+	table->row = table_slot_create(table->rel, NULL);
+	table->new_row = table_slot_create(table->rel, NULL);
+}
+
+void
+slot_table_end(SlotTable *table)
+{
+	index_endscan(table->scan);
+	ExecDropSingleTupleTableSlot(table->row);
+	ExecDropSingleTupleTableSlot(table->new_row);
+	ExecCloseIndices(table->result);
+	table_close(table->rel, NoLock);
+}
+
+/* scan the account's slots from this number on */
+static void
+start_scan(SlotTable *table, const pg_uuid_t *account_id, int64 first)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], SLOT_ACCOUNT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(account_id));
+	ScanKeyInit(&keys[1], SLOT_SLOT, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(first));
+	index_rescan(table->scan, keys, lengthof(keys), NULL, 0);
+}
+
+static bool
+next_slot(SlotTable *table, FoundSlot *found)
+{
+	TransactionId xmin;
+	bool		  isnull;
+
+	if (!index_getnext_slot(table->scan, ForwardScanDirection, table->row))
+		return false;
+	slot_getallattrs(table->row);
+	found->number = DatumGetInt64(table->row->tts_values[SLOT_SLOT - 1]);
+	found->balance = DatumGetInt64(table->row->tts_values[SLOT_BALANCE - 1]);
+	found->tid = table->row->tts_tid;
+	found->adder = table->dirty.xmin;
+	found->busy = TransactionIdIsValid(table->dirty.xmin) ||
+				  TransactionIdIsValid(table->dirty.xmax);
+	xmin = DatumGetTransactionId(
+		slot_getsysattr(table->row, MinTransactionIdAttributeNumber, &isnull));
+	found->own = !found->busy && TransactionIdIsCurrentTransactionId(xmin);
+	return true;
+}
+
+/* set *new_row to the account's slot with this balance */
+static void
+fill_slot(SlotTable *table, const pg_uuid_t *account_id, int64 number,
+		  int64 balance)
+{
+	TupleTableSlot *row = table->new_row;
+
+	ExecClearTuple(row);
+	row->tts_values[SLOT_ACCOUNT_ID - 1] = UUIDPGetDatum(account_id);
+	row->tts_values[SLOT_SLOT - 1] = Int64GetDatum(number);
+	row->tts_values[SLOT_BALANCE - 1] = Int64GetDatum(balance);
+	memset(row->tts_isnull, 0, sizeof(bool) * SLOT_COLUMNS);
+	ExecStoreVirtualTuple(row);
+}
+
+static void
+insert_index_entries(SlotTable *table)
+{
+	ResetPerTupleExprContext(table->estate);
+	list_free(ExecInsertIndexTuples(table->result, table->new_row,
+									table->estate, false, false, NULL, NIL));
+}
+
+/*
+ * Add to a slot unless another transaction got there first.  "wait" is for a
+ * slot that this transaction has locked: there is nothing to wait for then.
+ */
+static bool
+try_slot(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
+		 int64 delta, bool wait)
+{
+	ItemPointerData tid = found->tid;
+	TM_FailureData	failure;
+	LockTupleMode	lock_mode;
+	bool			update_indexes;
+
+	fill_slot(table, account_id, found->number,
+			  money_add(found->balance, delta));
+	if (table_tuple_update(table->rel, &tid, table->new_row,
+						   GetCurrentCommandId(true), InvalidSnapshot,
+						   InvalidSnapshot, wait, &failure, &lock_mode,
+						   &update_indexes) != TM_Ok)
+		return false;
+	if (update_indexes)
+		insert_index_entries(table);
+
+	remember_hint(account_id, found->number);
+	return true;
+}
+
+static bool
+try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
+{
+	SlotHint *hint = hint_of(account_id);
+	FoundSlot found;
+
+	if (memcmp(&hint->account_id, account_id, UUID_LEN) != 0)
+		return false;
+	start_scan(table, account_id, hint->slot);
+	return next_slot(table, &found) && found.number == hint->slot &&
+		   !found.busy && try_slot(table, account_id, &found, delta, false);
+}
+
+/*
+ * All slots of the account, in order of their numbers.  Of one that is being
+ * updated the scan shows the old and the new version; they count as one.
+ */
+static void
+find_slots(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
+{
+	FoundSlot slot;
+
+	found->count = 0;
+	start_scan(table, account_id, PG_INT64_MIN);
+	while (next_slot(table, &slot))
+	{
+		FoundSlot *last = &found->slots[found->count - 1];
+
+		if (found->count > 0 && last->number == slot.number)
+		{
+			/* the old version is the one to wait for */
+			if (!TransactionIdIsValid(slot.adder))
+				*last = slot;
+			last->busy = true;
+			continue;
+		}
+		if (found->count == found->capacity)
+		{
+			found->capacity = Max(8, found->capacity * 2);
+			found->slots = found->slots
+							   ? repalloc(found->slots,
+										  sizeof(FoundSlot) * found->capacity)
+							   : palloc(sizeof(FoundSlot) * found->capacity);
+		}
+		found->slots[found->count++] = slot;
+	}
+}
+
+/* own slots before others, those from a place of this backend's own on */
+static bool
+try_found(SlotTable *table, const pg_uuid_t *account_id,
+		  const FoundSlots *found, int64 delta)
+{
+	for (int i = 0; i < found->count; i++)
+	{
+		if (found->slots[i].own)
+			return try_slot(table, account_id, &found->slots[i], delta, false);
+	}
+	for (int i = 0; i < found->count; i++)
+	{
+		int at = (MyBackendId + i) % found->count;
+
+		if (!found->slots[at].busy &&
+			try_slot(table, account_id, &found->slots[at], delta, false))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The number of this transaction's slot.  A dump restored elsewhere brings
+ * slots with numbers that transactions of the new server have yet to get;
+ * stepping over those by a fixed distance keeps every transaction's numbers
+ * its own.
+ */
+static int64
+new_slot_number(const FoundSlots *found)
+{
+	int64 number = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
+
+	for (int i = 0; i < found->count; i++)
+	{
+		if (found->slots[i].number == number)
+			number += SLOT_NUMBER_STEP;
+	}
+	return number;
+}
+
+static void
+add_slot(SlotTable *table, const pg_uuid_t *account_id,
+		 const FoundSlots *found, int64 delta)
+{
+	int64 number = new_slot_number(found);
+
+	fill_slot(table, account_id, number, delta);
+	table_tuple_insert(table->rel, table->new_row, GetCurrentCommandId(true),
+					   0, NULL);
+	insert_index_entries(table);
+	remember_hint(account_id, number);
+}
+
+/*
+ * Every slot is taken and there may be no more: wait for one.  A posting asks
+ * for slots in ascending order of accounts, after all its account locks, and
+ * holds no other slot of this account, so that postings cannot wait for each
+ * other in a circle.  (A transaction that posts several times can be part of
+ * one; the deadlock detector ends that.)  Which slot to wait for depends on
+ * the backend, so that not all wait for the same.
+ */
+static bool
+wait_for_slot(SlotTable *table, const pg_uuid_t *account_id,
+			  const FoundSlots *found, int64 delta)
+{
+	FoundSlot	   slot = found->slots[MyBackendId % found->count];
+	TM_FailureData failure;
+	bool		   isnull;
+
+	if (TransactionIdIsValid(slot.adder))
+	{
+		XactLockTableWait(slot.adder, table->rel, &slot.tid, XLTW_Update);
+		return false;
+	}
+	if (table_tuple_lock(table->rel, &slot.tid, InvalidSnapshot, table->row,
+						 GetCurrentCommandId(false), LockTupleNoKeyExclusive,
+						 LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+						 &failure) != TM_Ok)
+		return false;
+	slot.tid = table->row->tts_tid;
+	slot.balance =
+		DatumGetInt64(slot_getattr(table->row, SLOT_BALANCE, &isnull));
+	return try_slot(table, account_id, &slot, delta, true);
+}
+
+/* add to the balance of an account */
+void
+slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
+{
+	FoundSlots found = { 0 };
+
+	if (try_hint(table, account_id, delta))
+		return;
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		find_slots(table, account_id, &found);
+		if (try_found(table, account_id, &found, delta))
+			break;
+		if (found.count < payment_max_balance_slots)
+		{
+			add_slot(table, account_id, &found, delta);
+			break;
+		}
+		if (wait_for_slot(table, account_id, &found, delta))
+			break;
+	}
+	if (found.slots)
+		pfree(found.slots);
+}
+
+/*
+ * Wait for every other transaction that has posted to the account and is not
+ * finished.  The caller has updated the account before; see account.c.
+ */
+void
+slot_wait_for_postings(const pg_uuid_t *account_id)
+{
+	SlotTable table;
+	EState	 *estate = CreateExecutorState();
+	bool	  waited;
+
+	slot_table_begin(&table, estate);
+	do
+	{
+		waited = false;
+		start_scan(&table, account_id, PG_INT64_MIN);
+		for (FoundSlot slot; !waited && next_slot(&table, &slot);)
+		{
+			TransactionId holder = TransactionIdIsValid(table.dirty.xmin)
+									   ? table.dirty.xmin
+									   : table.dirty.xmax;
+
+			if (!slot.busy)
+				continue;
+			XactLockTableWait(holder, table.rel, &slot.tid, XLTW_Update);
+			waited = true;
+		}
+		CHECK_FOR_INTERRUPTS();
+	} while (waited);
+	slot_table_end(&table);
+	FreeExecutorState(estate);
+}
+
+/* sum of all slots, by the latest snapshot whatever the isolation level */
+int64
+ledger_balance(const pg_uuid_t *account_id)
+{
+	Relation		rel = ledger_open(LEDGER_BALANCE_SLOT, AccessShareLock);
+	Relation		index;
+	Snapshot		snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *row = table_slot_create(rel, NULL);
+	IndexScanDesc	scan;
+	ScanKeyData		key;
+	int128			sum = 0;
+
+	index = index_open(RelationGetPrimaryKeyIndex(rel), AccessShareLock);
+	scan = index_beginscan(rel, index, snapshot, 1, 0);
+	ScanKeyInit(&key, SLOT_ACCOUNT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(account_id));
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, row))
+	{
+		slot_getallattrs(row);
+		sum += DatumGetInt64(row->tts_values[SLOT_BALANCE - 1]);
+	}
+	index_endscan(scan);
+	index_close(index, AccessShareLock);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(row);
+	table_close(rel, NoLock);
+
+	return money_from_int128(sum);
+}

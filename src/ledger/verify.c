@@ -1,0 +1,227 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.c
+ *	  Recomputes from the entries what must be true, and tells what is not.
+ *
+ * Each check is one set-based query, which the planner may sort and hash on
+ * disk; rows pass through here in portions.  All checks read by one snapshot,
+ * the latest: a REPEATABLE READ transaction that has posted sees some of its
+ * balance slots twice by its own.  Nothing is written, so it works on a
+ * standby.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "ledger/posting.h"
+#include "order/plan.h"
+
+#define FETCH_ROWS 1000
+#define MAX_RESULT_COLUMNS 5
+
+PG_FUNCTION_INFO_V1(payment_verify);
+PG_FUNCTION_INFO_V1(payment_trial_balance);
+
+/*
+ * One thing that must be true.  The query returns a row for each object for
+ * which it is not: object_id uuid, detail text, expected numeric, actual
+ * numeric.  To add a check, add a line.
+ */
+typedef struct VerifyCheck
+{
+	const char *name;
+	const char *query;
+} VerifyCheck;
+
+static const VerifyCheck checks[] = {
+	{ "zero_sum",
+	  "SELECT e.journal_id, 'entries in ' || a.currency || "
+	  "' do not sum to zero', 0::numeric, sum(e.amount) "
+	  "FROM payment.entry e JOIN payment.account a ON a.id = e.account_id "
+	  "GROUP BY e.journal_id, a.currency HAVING sum(e.amount) <> 0" },
+
+	{ "journal_entries",
+	  "SELECT j.id, 'journal lacks entries', "
+	  "greatest(2, max(e.leg))::numeric, count(e.leg)::numeric "
+	  "FROM payment.journal j LEFT JOIN payment.entry e ON e.journal_id = "
+	  "j.id "
+	  "GROUP BY j.id HAVING count(e.leg) < greatest(2, max(e.leg))" },
+
+	{ "entry_journal",
+	  "SELECT e.journal_id, 'entry without journal, leg ' || e.leg, "
+	  "1::numeric, 0::numeric FROM payment.entry e WHERE NOT EXISTS "
+	  "(SELECT FROM payment.journal j WHERE j.id = e.journal_id)" },
+
+	{ "entry_account",
+	  "SELECT e.account_id, 'entry without account, journal ' || "
+	  "e.journal_id || ' leg ' || e.leg, 1::numeric, 0::numeric "
+	  "FROM payment.entry e WHERE NOT EXISTS "
+	  "(SELECT FROM payment.account a WHERE a.id = e.account_id)" },
+
+	{ "entry_amount",
+	  "SELECT e.journal_id, 'entry of zero, leg ' || e.leg, NULL::numeric, "
+	  "0::numeric FROM payment.entry e WHERE e.amount = 0" },
+
+	{ "balance",
+	  "SELECT account_id, 'balance is not the sum of entries', "
+	  "coalesce(e.amount, 0), coalesce(s.balance, 0) "
+	  "FROM (SELECT account_id, sum(balance) AS balance "
+	  "FROM payment.balance_slot GROUP BY account_id) s "
+	  "FULL JOIN (SELECT account_id, sum(amount) AS amount "
+	  "FROM payment.entry GROUP BY account_id) e USING (account_id) "
+	  "WHERE coalesce(e.amount, 0) <> coalesce(s.balance, 0)" },
+
+	{ "slot_account",
+	  "SELECT s.account_id, 'balance slot without account', 1::numeric, "
+	  "0::numeric FROM payment.balance_slot s WHERE NOT EXISTS "
+	  "(SELECT FROM payment.account a WHERE a.id = s.account_id)" },
+
+	{ "limit",
+	  "SELECT a.id, 'balance of ' || a.code || ' is past its limit', "
+	  "greatest(least(s.balance, a.max_balance), a.min_balance)::numeric, "
+	  "s.balance FROM payment.account a JOIN (SELECT account_id, "
+	  "sum(balance) AS balance FROM payment.balance_slot GROUP BY account_id) "
+	  "s ON s.account_id = a.id "
+	  "WHERE s.balance < a.min_balance OR s.balance > a.max_balance" },
+
+	{ "closed_account",
+	  "SELECT a.id, 'closed account ' || a.code || ' has a balance', "
+	  "0::numeric, s.balance FROM payment.account a JOIN (SELECT account_id, "
+	  "sum(balance) AS balance FROM payment.balance_slot GROUP BY account_id) "
+	  "s ON s.account_id = a.id "
+	  "WHERE a.state = 'closed' AND s.balance <> 0" },
+
+	/* an order's money was posted once, in full and in its currency */
+	{ "order_capture",
+	  "SELECT coalesce(o.id, c.subject), v.what || ' of the order', "
+	  "v.expected::numeric, v.actual::numeric "
+	  "FROM payment.order_record o FULL JOIN (SELECT j.subject, a.currency, "
+	  "count(DISTINCT j.id) AS journals, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'psp_receivable') AS received, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'platform_fee') AS fee "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "WHERE j.kind = 'capture' GROUP BY j.subject, a.currency) c "
+	  "ON c.subject = o.id AND c.currency = o.currency "
+	  "CROSS JOIN LATERAL (VALUES "
+	  "('capture journals', CASE WHEN o.captured_amount > 0 THEN 1 ELSE 0 "
+	  "END, coalesce(c.journals, 0)), "
+	  "('captured amount', coalesce(o.captured_amount, 0), "
+	  "coalesce(c.received, 0)), "
+	  "('platform fee', CASE WHEN o.captured_amount > 0 "
+	  "THEN -o.platform_fee ELSE 0 END, coalesce(c.fee, 0))) "
+	  "v(what, expected, actual) WHERE v.expected <> v.actual" },
+
+	{ "order_release",
+	  "SELECT coalesce(o.id, r.subject), 'release journals of the order', "
+	  "CASE WHEN o.released_at IS NULL THEN 0 ELSE 1 END::numeric, "
+	  "coalesce(r.journals, 0)::numeric "
+	  "FROM payment.order_record o FULL JOIN (SELECT subject, "
+	  "count(*) AS journals FROM payment.journal WHERE kind = 'release' "
+	  "GROUP BY subject) r ON r.subject = o.id "
+	  "WHERE CASE WHEN o.released_at IS NULL THEN 0 ELSE 1 END "
+	  "<> coalesce(r.journals, 0)" },
+
+	/* before it is submitted a payout may, but need not, have its journal */
+	{ "payout",
+	  "SELECT coalesce(p.id, j.subject), v.what || ' of the payout', "
+	  "v.expected::numeric, v.actual::numeric "
+	  "FROM payment.payout_record p FULL JOIN (SELECT j.subject, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'payout') AS submitted, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'payout_paid') AS paid, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'payout_failed') AS "
+	  "failed, "
+	  "sum(e.amount) FILTER (WHERE j.kind = 'payout') AS amount "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "WHERE j.kind IN ('payout', 'payout_paid', 'payout_failed') "
+	  "AND a.code = 'payout_clearing' GROUP BY j.subject) j "
+	  "ON j.subject = p.id CROSS JOIN LATERAL (VALUES "
+	  "('payout journals', CASE WHEN p.status IN ('submitting', 'unknown', "
+	  "'in_transit', 'paid', 'failed', 'returned') THEN 1 "
+	  "WHEN p.id IS NULL THEN 0 ELSE least(coalesce(j.submitted, 0), 1) END, "
+	  "coalesce(j.submitted, 0)), "
+	  "('payout_paid journals', CASE WHEN p.status IN ('paid', 'returned') "
+	  "THEN 1 ELSE 0 END, coalesce(j.paid, 0)), "
+	  "('payout_failed journals', CASE WHEN p.status IN ('failed', "
+	  "'cancelled', 'rejected') THEN least(coalesce(j.submitted, 0), 1) "
+	  "ELSE 0 END, coalesce(j.failed, 0)), "
+	  "('amount in clearing', CASE WHEN j.submitted > 0 THEN -p.amount "
+	  "ELSE 0 END, coalesce(j.amount, 0))) v(what, expected, actual) "
+	  "WHERE v.expected <> v.actual" },
+};
+
+static const char trial_balance_query[] =
+	"SELECT a.code, a.kind, a.currency, sum(greatest(s.balance, 0)), "
+	"sum(greatest(-s.balance, 0)) FROM payment.account a "
+	"JOIN (SELECT account_id, sum(balance) AS balance "
+	"FROM payment.balance_slot GROUP BY account_id) s ON s.account_id = a.id "
+	"GROUP BY a.code, a.kind, a.currency ORDER BY a.currency, a.code";
+
+/* the query's rows as the function's, after "first" where there is one */
+static void
+return_query(ReturnSetInfo *result, const char *first, const char *query)
+{
+	Portal portal =
+		SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, true, 0);
+	Datum values[MAX_RESULT_COLUMNS];
+	bool  nulls[MAX_RESULT_COLUMNS] = { false };
+	int	  offset = first != NULL ? 1 : 0;
+
+	if (first != NULL)
+		values[0] = CStringGetTextDatum(first);
+	for (;;)
+	{
+		SPITupleTable *rows;
+
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		rows = SPI_tuptable;
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			for (int c = offset; c < result->setDesc->natts; c++)
+				values[c] = SPI_getbinval(rows->vals[i], rows->tupdesc,
+										  c - offset + 1, &nulls[c]);
+			tuplestore_putvalues(result->setResult, result->setDesc, values,
+								 nulls);
+		}
+		SPI_freetuptable(rows);
+	}
+	SPI_cursor_close(portal);
+}
+
+Datum
+payment_verify(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	PushActiveSnapshot(GetLatestSnapshot());
+	spi_begin();
+	for (size_t i = 0; i < lengthof(checks); i++)
+		return_query((ReturnSetInfo *) fcinfo->resultinfo, checks[i].name,
+					 checks[i].query);
+	spi_end();
+	PopActiveSnapshot();
+	return (Datum) 0;
+}
+
+Datum
+payment_trial_balance(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	PushActiveSnapshot(GetLatestSnapshot());
+	spi_begin();
+	return_query((ReturnSetInfo *) fcinfo->resultinfo, NULL,
+				 trial_balance_query);
+	spi_end();
+	PopActiveSnapshot();
+	return (Datum) 0;
+}

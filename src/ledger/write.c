@@ -1,0 +1,236 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.c
+ *	  Inserts journals and entries, many at a time, into their partitions.
+ *
+ * Straight through the table access method: every check has been made, and
+ * the executor's planning and per-row work would cost more than the insert.
+ * Row triggers that somebody adds to these tables therefore do not fire.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "utils/builtins.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "ledger/posting.h"
+
+#define WRITE_BATCH_ROWS 1000
+
+typedef struct TableWriter
+{
+	EState		   *estate;
+	Relation		parent;
+	Relation		partition; /* where the rows in hand go */
+	ResultRelInfo  *result;
+	CommandId		command;
+	TupleTableSlot *rows[WRITE_BATCH_ROWS];
+	int				row_count; /* slots made */
+	int				used;	   /* rows in hand */
+} TableWriter;
+
+static void
+writer_begin(TableWriter *writer, EState *estate, LedgerTable table)
+{
+	memset(writer, 0, offsetof(TableWriter, rows));
+	writer->row_count = writer->used = 0;
+	writer->estate = estate;
+	writer->parent = ledger_open(table, RowExclusiveLock);
+	writer->command = GetCurrentCommandId(true);
+}
+
+/* the partition that an id belongs to */
+static Oid
+route(Relation parent, const pg_uuid_t *id)
+{
+	PartitionKey	   key = RelationGetPartitionKey(parent);
+	PartitionDesc	   desc = RelationGetPartitionDesc(parent, true);
+	PartitionBoundInfo bounds = desc->boundinfo;
+	Datum			   value = UUIDPGetDatum(id);
+	int				   index = -1;
+	bool			   equal;
+
+	if (bounds != NULL && bounds->ndatums > 0)
+	{
+		int below =
+			partition_range_datum_bsearch(key->partsupfunc, key->partcollation,
+										  bounds, 1, &value, &equal);
+
+		index = bounds->indexes[below + 1];
+	}
+	if (index < 0 && bounds != NULL)
+		index = bounds->default_index;
+	if (index < 0)
+		ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+						errmsg("no partition of \"%s\" for this id",
+							   RelationGetRelationName(parent)),
+						errdetail("Its default partition is missing too."),
+						errhint("Attach a default partition.")));
+	return desc->oids[index];
+}
+
+static void
+writer_flush(TableWriter *writer)
+{
+	if (writer->used == 0)
+		return;
+	table_multi_insert(writer->partition, writer->rows, writer->used,
+					   writer->command, 0, NULL);
+	for (int i = 0; i < writer->used; i++)
+	{
+		ResetPerTupleExprContext(writer->estate);
+		list_free(ExecInsertIndexTuples(writer->result, writer->rows[i],
+										writer->estate, false, false, NULL,
+										NIL));
+		ExecClearTuple(writer->rows[i]);
+	}
+	writer->used = 0;
+}
+
+static void
+writer_close_partition(TableWriter *writer)
+{
+	if (writer->partition == NULL)
+		return;
+	writer_flush(writer);
+	for (int i = 0; i < writer->row_count; i++)
+		ExecDropSingleTupleTableSlot(writer->rows[i]);
+	writer->row_count = 0;
+	ExecCloseIndices(writer->result);
+	table_close(writer->partition, NoLock);
+	writer->partition = NULL;
+}
+
+/*
+ * Have the partition open that the id belongs to.  While we waited for its
+ * lock another may have been attached that takes the id over, so the way is
+ * looked up again once the lock, which keeps that from happening, is ours.
+ */
+static void
+writer_route(TableWriter *writer, const pg_uuid_t *id)
+{
+	Oid relid = route(writer->parent, id);
+
+	if (writer->partition != NULL &&
+		RelationGetRelid(writer->partition) == relid)
+		return;
+	writer_close_partition(writer);
+	for (;;)
+	{
+		Relation partition = try_table_open(relid, RowExclusiveLock);
+
+		relid = route(writer->parent, id);
+		if (partition != NULL && RelationGetRelid(partition) == relid)
+		{
+			writer->partition = partition;
+			break;
+		}
+		if (partition != NULL)
+			table_close(partition, RowExclusiveLock);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (writer->partition->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("partition \"%s\" is not an ordinary table",
+							   RelationGetRelationName(writer->partition))));
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, writer->partition, 0, NULL, 0);
+	ExecOpenIndices(writer->result, false);
+}
+
+/* an empty row for the partition of the id */
+static TupleTableSlot *
+writer_row(TableWriter *writer, const pg_uuid_t *id)
+{
+	writer_route(writer, id);
+	if (writer->used == WRITE_BATCH_ROWS)
+		writer_flush(writer);
+	if (writer->used == writer->row_count)
+		writer->rows[writer->row_count++] =
+			table_slot_create(writer->partition, NULL);
+	return writer->rows[writer->used++];
+}
+
+static void
+writer_end(TableWriter *writer)
+{
+	writer_close_partition(writer);
+	table_close(writer->parent, NoLock);
+}
+
+static void
+put(TupleTableSlot *row, int column, Datum value, bool isnull)
+{
+	row->tts_values[column - 1] = value;
+	row->tts_isnull[column - 1] = isnull;
+}
+
+static void
+write_journal(TableWriter *writer, const LedgerJournal *journal,
+			  TimestampTz now)
+{
+	TupleTableSlot *row = writer_row(writer, &journal->id);
+	TimestampTz		effective_at =
+		journal->effective_at ? journal->effective_at : now;
+
+	put(row, JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
+	put(row, JOURNAL_KIND, CStringGetTextDatum(journal->kind), false);
+	put(row, JOURNAL_SUBJECT, UUIDPGetDatum(&journal->subject),
+		!journal->has_subject);
+	put(row, JOURNAL_REVERSES, UUIDPGetDatum(&journal->reverses),
+		!journal->has_reverses);
+	put(row, JOURNAL_EFFECTIVE_AT, TimestampTzGetDatum(effective_at), false);
+	put(row, JOURNAL_RECORDED_AT, TimestampTzGetDatum(now), false);
+	if (journal->description)
+		put(row, JOURNAL_DESCRIPTION,
+			CStringGetTextDatum(journal->description), false);
+	else
+		put(row, JOURNAL_DESCRIPTION, (Datum) 0, true);
+	ExecStoreVirtualTuple(row);
+}
+
+static void
+write_entries(TableWriter *writer, const LedgerJournal *journal)
+{
+	for (int leg = 0; leg < journal->leg_count; leg++)
+	{
+		TupleTableSlot *row = writer_row(writer, &journal->id);
+
+		put(row, ENTRY_JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
+		put(row, ENTRY_LEG, Int16GetDatum(leg + 1), false);
+		put(row, ENTRY_ACCOUNT_ID,
+			UUIDPGetDatum(&journal->legs[leg].account_id), false);
+		put(row, ENTRY_AMOUNT, Int64GetDatum(journal->legs[leg].amount),
+			false);
+		ExecStoreVirtualTuple(row);
+	}
+}
+
+/* rows and texts live in the caller's context, which ends with the call */
+void
+write_journals(EState *estate, const LedgerJournal *journals, int count)
+{
+	TableWriter *writer = palloc(sizeof(TableWriter));
+	TimestampTz	 now = GetCurrentTimestamp();
+
+	writer_begin(writer, estate, LEDGER_JOURNAL);
+	for (int i = 0; i < count; i++)
+		write_journal(writer, &journals[i], now);
+	writer_end(writer);
+
+	writer_begin(writer, estate, LEDGER_ENTRY);
+	for (int i = 0; i < count; i++)
+		write_entries(writer, &journals[i]);
+	writer_end(writer);
+	pfree(writer);
+}
