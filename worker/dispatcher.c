@@ -19,38 +19,20 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_database.h"
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
 #include "compat.h"
 #include "dispatcher.h"
-#include "executor/spi.h"
+#include "http.h"
 #include "miscadmin.h"
 #include "payment.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "queue.h"
-#include "shared.h"
-#include "storage/ipc.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
-#include "storage/proc.h"
-#include "storage/spin.h"
-#include "tcop/tcopprot.h"
-#include "utils/acl.h"
+#include "session.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 PGDLLEXPORT void payment_dispatcher_main(Datum argument);
-
-/* An advisory lock of a kind that no SQL function can take. */
-#define DISPATCHER_LOCK_CLASS 0x5059
 
 /* how often to see whether somebody wants the database for himself */
 #define DATABASE_WATCH_MS 1000
@@ -62,26 +44,10 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 #define ERROR_DELAY_MIN_MS 200
 #define ERROR_DELAY_MAX_MS 30000
 
-/* no transaction of ours waits longer for a lock of somebody else's */
-#define LOCK_TIMEOUT "2s"
-
 /* when a due task could not be claimed: somebody else has it locked */
 #define LOCKED_TASK_DELAY_MS 50
 
-typedef enum Presence
-{
-	EXTENSION_PRESENT,
-	EXTENSION_ABSENT,
-	EXTENSION_BUSY, /* being dropped, perhaps */
-	DATABASE_WANTED /* somebody wants to be alone in it */
-} Presence;
-
-static DispatcherSlot *slot = NULL;
-static Oid			   extension_id = InvalidOid;
-static uint32		   wait_event = 0;
-
-/* how often somebody asked to cancel what we do: see commit_claims */
-static volatile sig_atomic_t cancel_count = 0;
+static uint32 wait_event = 0;
 
 static dlist_head	 psps = DLIST_STATIC_INIT(psps);
 static dlist_head	 finished = DLIST_STATIC_INIT(finished);
@@ -89,7 +55,6 @@ static int			 finished_count = 0;
 static int			 recording_count = 0;
 static MemoryContext psp_context = NULL;
 static MemoryContext delivery_context = NULL;
-static MemoryContext turn_context = NULL;
 
 static bool		   leaving = false;
 static TimestampTz leave_at = 0;
@@ -98,182 +63,6 @@ static TimestampTz polled_at = 0;	/* when all queues were looked at */
 static TimestampTz work_at = 0;		/* next look around, due or not */
 static TimestampTz quiet_until = 0; /* no database work before, after errors */
 static int		   error_delay_ms = 0;
-
-/* ---- this process and its slot ---- */
-
-static void
-on_sigint(SIGNAL_ARGS)
-{
-	int saved_errno = errno;
-
-	cancel_count++;
-	StatementCancelHandler(postgres_signal_arg);
-	errno = saved_errno;
-}
-
-static void
-leave_slot(int code		  pg_attribute_unused(),
-		   Datum argument pg_attribute_unused())
-{
-	SpinLockAcquire(&worker_shared->mutex);
-	slot->state = SLOT_LEFT;
-	slot->latch = NULL;
-	slot->pid = 0;
-	SpinLockRelease(&worker_shared->mutex);
-	if (worker_shared->launcher_latch)
-		SetLatch(worker_shared->launcher_latch);
-}
-
-/*
- * Take the slot that the launcher prepared.  One that it gave up waiting for
- * may be another's by now.
- */
-static void
-take_slot(Datum argument)
-{
-	DispatcherStart start;
-	DispatcherSlot *candidate;
-	bool			taken = false;
-	TimestampTz		now = GetCurrentTimestamp();
-
-	memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof(start));
-	candidate = &worker_shared->slots[DatumGetInt32(argument)];
-	SpinLockAcquire(&worker_shared->mutex);
-	if (candidate->state == SLOT_STARTING &&
-		candidate->generation == start.generation &&
-		candidate->database_id == start.database_id)
-	{
-		candidate->state = SLOT_RUNNING;
-		candidate->pid = MyProcPid;
-		candidate->started_at = now;
-		taken = true;
-	}
-	SpinLockRelease(&worker_shared->mutex);
-	if (!taken)
-		proc_exit(0);
-	slot = candidate;
-	on_shmem_exit(leave_slot, (Datum) 0);
-}
-
-static void
-set_latch_in_slot(Latch *latch)
-{
-	SpinLockAcquire(&worker_shared->mutex);
-	slot->latch = latch;
-	SpinLockRelease(&worker_shared->mutex);
-	pg_memory_barrier();
-}
-
-static void
-note_error(const char *message)
-{
-	char		text[WORKER_ERROR_SIZE];
-	TimestampTz now = GetCurrentTimestamp();
-
-	strlcpy(text, message, sizeof(text));
-	SpinLockAcquire(&worker_shared->mutex);
-	memcpy(slot->error, text, sizeof(text));
-	slot->error_at = now;
-	SpinLockRelease(&worker_shared->mutex);
-}
-
-static void
-leave(SlotVerdict verdict)
-{
-	SpinLockAcquire(&worker_shared->mutex);
-	slot->verdict = verdict;
-	SpinLockRelease(&worker_shared->mutex);
-	proc_exit(0);
-}
-
-/* ---- transactions ---- */
-
-/*
- * Whether the extension is there and stays while this transaction lasts.
- */
-static Presence
-look_around(void)
-{
-	LOCKTAG tag;
-	Oid		found;
-
-	/*
-	 * DROP DATABASE, ALTER DATABASE RENAME and CREATE DATABASE TEMPLATE hold
-	 * this lock while they wait for everybody to leave.
-	 */
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	if (!leaving && LockAcquire(&tag, RowExclusiveLock, false, true) ==
-						LOCKACQUIRE_NOT_AVAIL)
-		return DATABASE_WANTED;
-
-	found = get_extension_oid("payment", true);
-	if (!OidIsValid(found))
-		return EXTENSION_ABSENT;
-	if (!ConditionalLockDatabaseObject(ExtensionRelationId, found, 0,
-									   AccessShareLock))
-		return EXTENSION_BUSY;
-	found = get_extension_oid("payment", true);
-
-	/* Another one by that name is for another process: start afresh. */
-	if (!OidIsValid(found) ||
-		(OidIsValid(extension_id) && extension_id != found))
-		return EXTENSION_ABSENT;
-	extension_id = found;
-	return EXTENSION_PRESENT;
-}
-
-static Presence
-begin_work(const char *activity)
-{
-	Presence presence;
-
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, activity);
-	StartTransactionCommand();
-	presence = look_around();
-	if (presence == EXTENSION_PRESENT)
-	{
-		SPI_connect();
-		PushActiveSnapshot(GetTransactionSnapshot());
-	}
-	return presence;
-}
-
-static void
-commit_work(Presence presence)
-{
-	if (presence == EXTENSION_PRESENT)
-	{
-		PopActiveSnapshot();
-		SPI_finish();
-	}
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(turn_context);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* In a PG_CATCH block: report the error and go on. */
-static void
-abort_work(void)
-{
-	ErrorData *error;
-
-	HOLD_INTERRUPTS();
-	MemoryContextSwitchTo(turn_context);
-	disable_all_timeouts(false);
-	QueryCancelPending = false;
-	error = CopyErrorData();
-	EmitErrorReport();
-	AbortCurrentTransaction();
-	FlushErrorState();
-	MemoryContextSwitchTo(turn_context);
-	note_error(error->message);
-	FreeErrorData(error);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	RESUME_INTERRUPTS();
-}
 
 static void
 back_off(void)
@@ -290,25 +79,9 @@ start_leaving(SlotVerdict verdict, int drain_ms)
 	if (leaving)
 		return;
 	leaving = true;
+	session_stays = true;
 	leave_verdict = verdict;
 	leave_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), drain_ms);
-}
-
-/*
- * The extension was not there.  Before leaving for good make sure of it once
- * more, with no latch that a CREATE EXTENSION could set in vain: one that
- * commits after the look finds no latch and tells the launcher.
- */
-static void
-leave_if_absent(void)
-{
-	Presence presence;
-
-	set_latch_in_slot(NULL);
-	extension_id = InvalidOid;
-	presence = begin_work(NULL);
-	commit_work(presence);
-	leave(presence == EXTENSION_ABSENT ? VERDICT_ABSENT : VERDICT_YIELDED);
 }
 
 static void
@@ -319,7 +92,7 @@ heed(Presence presence)
 		case EXTENSION_PRESENT:
 			break;
 		case EXTENSION_ABSENT:
-			leave_if_absent();
+			session_leave_if_absent();
 			break;
 		case EXTENSION_BUSY:
 			quiet_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -364,22 +137,22 @@ take_answers(void)
 static void
 count_outcome(const Delivery *delivery)
 {
-	pg_atomic_fetch_add_u64(&slot->recorded, 1);
+	pg_atomic_fetch_add_u64(&session_slot->recorded, 1);
 	switch (delivery->outcome.kind)
 	{
 		case PSP_SUCCEEDED:
-			pg_atomic_fetch_add_u64(&slot->succeeded, 1);
+			pg_atomic_fetch_add_u64(&session_slot->succeeded, 1);
 			break;
 		case PSP_DECLINED:
 		case PSP_FAILED:
-			pg_atomic_fetch_add_u64(&slot->declined, 1);
+			pg_atomic_fetch_add_u64(&session_slot->declined, 1);
 			break;
 		case PSP_RETRY:
 		case PSP_NOT_FOUND:
-			pg_atomic_fetch_add_u64(&slot->retried, 1);
+			pg_atomic_fetch_add_u64(&session_slot->retried, 1);
 			break;
 		case PSP_UNKNOWN:
-			pg_atomic_fetch_add_u64(&slot->unknown, 1);
+			pg_atomic_fetch_add_u64(&session_slot->unknown, 1);
 			break;
 		case PSP_PENDING:
 		case PSP_MORE:
@@ -431,16 +204,16 @@ record_one_by_one(Delivery **batch, int count)
 		http_drive();
 		PG_TRY();
 		{
-			presence = begin_work("record one outcome");
+			presence = session_begin("record one outcome");
 			if (presence == EXTENSION_PRESENT)
 				queue_record(&batch[i], 1);
-			commit_work(presence);
+			session_commit(presence);
 			if (presence == EXTENSION_PRESENT)
 				count_outcome(batch[i]);
 		}
 		PG_CATCH();
 		{
-			abort_work();
+			session_abort();
 			ereport(LOG,
 					(errcode(ERRCODE_PAYMENT_WORKER),
 					 errmsg("the outcome of a payment attempt could not be "
@@ -579,7 +352,7 @@ send_claims(dlist_head *claimed)
 		if (now > delivery->give_up_at)
 			free_delivery(delivery);
 		else if (delivery_send(delivery))
-			pg_atomic_fetch_add_u64(&slot->sent, 1);
+			pg_atomic_fetch_add_u64(&session_slot->sent, 1);
 		else
 			add_finished(delivery);
 	}
@@ -633,7 +406,7 @@ try_work(Delivery **batch, int count, bool may_claim, dlist_head *claimed,
 
 	PG_TRY();
 	{
-		*presence = begin_work("record and claim");
+		*presence = session_begin("record and claim");
 		if (*presence == EXTENSION_PRESENT)
 		{
 			if (count > 0)
@@ -641,12 +414,12 @@ try_work(Delivery **batch, int count, bool may_claim, dlist_head *claimed,
 			if (may_claim)
 				claim_for_all(claimed);
 		}
-		commit_work(*presence);
+		session_commit(*presence);
 		done = true;
 	}
 	PG_CATCH();
 	{
-		abort_work();
+		session_abort();
 	}
 	PG_END_TRY();
 	return done;
@@ -665,13 +438,13 @@ record_and_claim(bool may_claim)
 	int			 count = take_finished(batch);
 	Presence	 presence = EXTENSION_BUSY;
 	bool		 done;
-	sig_atomic_t cancels_before = cancel_count;
+	sig_atomic_t cancels_before = session_cancel_count;
 
 	mark_recording(batch, count, true);
 	done = try_work(batch, count, may_claim, &claimed, &presence);
 	mark_recording(batch, count, false);
 
-	if (!done || cancel_count != cancels_before)
+	if (!done || session_cancel_count != cancels_before)
 		give_up_claims(&claimed);
 	after_work(presence, !done, batch, count, &claimed);
 }
@@ -745,8 +518,8 @@ turn(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	pg_atomic_write_u64(&slot->heartbeat_at, (uint64) now);
-	pg_atomic_write_u32(&slot->in_flight, (uint32) http_in_flight());
+	pg_atomic_write_u64(&session_slot->heartbeat_at, (uint64) now);
+	pg_atomic_write_u32(&session_slot->in_flight, (uint32) http_in_flight());
 	if (http_wait(time_until(next_work_at(now), now), wait_event))
 		work_at = polled_at = 0;
 	take_answers();
@@ -771,8 +544,8 @@ run(void)
 {
 	for (;;)
 	{
-		MemoryContextReset(turn_context);
-		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(session_context);
+		MemoryContextSwitchTo(session_context);
 		CHECK_FOR_INTERRUPTS();
 		reload_settings();
 		if (!payment_worker_enabled)
@@ -780,88 +553,24 @@ run(void)
 		turn();
 		if (leaving && ((http_in_flight() == 0 && finished_count == 0) ||
 						GetCurrentTimestamp() >= leave_at))
-			leave(leave_verdict);
+			session_leave(leave_verdict);
 	}
 }
 
 /* ---- starting ---- */
-
-static void
-set_up_session(void)
-{
-	/* What the claims promise must be on disk, whatever the default is. */
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("application_name", "payment dispatcher", PGC_USERSET,
-					PGC_S_SESSION);
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_isolation", "read committed",
-					PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET,
-					PGC_S_OVERRIDE);
-}
-
-/* Never a second dispatcher in one database, come what may. */
-static bool
-lock_out_others(void)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, DISPATCHER_LOCK_CLASS);
-	return LockAcquire(&tag, ExclusiveLock, true, true) !=
-		   LOCKACQUIRE_NOT_AVAIL;
-}
-
-static bool
-take_place(void)
-{
-	int serving = 0;
-
-	SpinLockAcquire(&worker_shared->mutex);
-	for (int i = 0; i < worker_shared->slot_count; i++)
-		if (worker_shared->slots[i].state == SLOT_RUNNING &&
-			worker_shared->slots[i].serves)
-			serving++;
-	if (serving < payment_max_databases)
-		slot->serves = true;
-	SpinLockRelease(&worker_shared->mutex);
-	return slot->serves;
-}
-
-/* See whether there is anything to serve here; leave if not. */
-static void
-settle_in(void)
-{
-	SlotVerdict verdict = VERDICT_NONE;
-	Presence	presence = begin_work("look for the extension");
-
-	if (presence == EXTENSION_ABSENT)
-		verdict = VERDICT_ABSENT;
-	else if (presence != EXTENSION_PRESENT || !lock_out_others())
-		verdict = VERDICT_YIELDED;
-	else if (!take_place())
-		verdict = VERDICT_NO_ROOM;
-	else
-		SetSessionAuthorization(get_role_oid("payment_worker", false), false);
-	commit_work(presence);
-	if (verdict != VERDICT_NONE)
-		leave(verdict);
-}
 
 /* What an earlier dispatcher left in flight has to be looked up. */
 static void
 clear_old_leases(void)
 {
 	int64	 expired = 0;
-	Presence presence = begin_work("expire leases");
+	Presence presence = session_begin("expire leases");
 
 	if (presence == EXTENSION_PRESENT)
 		expired = queue_expire_leases();
-	commit_work(presence);
+	session_commit(presence);
 	if (presence != EXTENSION_PRESENT)
-		leave(VERDICT_YIELDED);
+		session_leave(VERDICT_YIELDED);
 	if (expired > 0)
 		ereport(LOG, (errmsg("payment dispatcher found " INT64_FORMAT
 							 " attempts of an earlier one without an outcome",
@@ -871,27 +580,15 @@ clear_old_leases(void)
 void
 payment_dispatcher_main(Datum argument)
 {
-	take_slot(argument);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	pqsignal(SIGINT, on_sigint);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(slot->database_id, InvalidOid,
-											  0);
-
+	session_start(argument);
 	psp_context = AllocSetContextCreate(TopMemoryContext, "payment PSPs",
 										ALLOCSET_SMALL_SIZES);
 	delivery_context =
 		AllocSetContextCreate(TopMemoryContext, "payment deliveries",
 							  ALLOCSET_SMALL_SIZES);
-	turn_context = AllocSetContextCreate(TopMemoryContext, "payment turn",
-										 ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(turn_context);
 	wait_event = worker_wait_event("PaymentDispatcher");
-	set_up_session();
-	settle_in();
 	http_startup();
-	set_latch_in_slot(MyLatch);
+	session_set_latch(MyLatch);
 	clear_old_leases();
 	run();
 }
