@@ -602,6 +602,203 @@ BEGIN
 END
 $$;
 
+-- Dispatching: claim, record, and the queue for people to look at.
+
+CREATE FUNCTION payment.claim_tasks(psp uuid, max_tasks integer, lease_ms integer)
+    RETURNS SETOF payment.claimed_task
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_claim_tasks';
+
+COMMENT ON FUNCTION payment.claim_tasks(uuid, integer, integer) IS
+    'Hands out at most max_tasks (1 to 10000) due tasks of a PSP, oldest first, and writes an attempt for each; tasks '
+    'that another transaction holds are skipped. Commit before sending anything. Record what came of each within '
+    'lease_ms (1 to 86400000); after that the task falls due again, and what may have been sent is looked up first. '
+    'Tasks tried too often become dead letters. Nothing while the PSP is paused. Errors: PY001 bad argument, PY010 '
+    'unknown PSP.';
+
+CREATE FUNCTION payment.record_outcomes(outcomes payment.attempt_outcome[]) RETURNS integer
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_record_outcomes';
+
+COMMENT ON FUNCTION payment.record_outcomes(payment.attempt_outcome[]) IS
+    'Records what came of attempts (at most 10000), all or none: statuses, ledger, PSP references, exceptions, and when '
+    'each task goes on. May be repeated: what is known already changes nothing. Returns the number of attempts whose '
+    'outcome was not known before. Errors: PY001 an outcome that is not what payment.attempt_outcome says, PY006 too '
+    'many, PY012 unknown attempt.';
+
+CREATE FUNCTION payment.expire_leases() RETURNS bigint
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_expire_leases';
+
+COMMENT ON FUNCTION payment.expire_leases() IS
+    'Makes every claimed task fall due now, as if its lease had run out, and returns their number. Only for a dispatcher '
+    'that starts and is the only one.';
+
+CREATE FUNCTION payment.next_task_due(psp uuid DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_next_task_due';
+
+COMMENT ON FUNCTION payment.next_task_due(uuid) IS
+    'When the next task of the PSP (null: of any) falls due, or did; null when none waits. Paused PSPs do not count.';
+
+CREATE FUNCTION payment.retry_dead_letter(task uuid) RETURNS boolean
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_retry_dead_letter';
+
+COMMENT ON FUNCTION payment.retry_dead_letter(uuid) IS
+    'Puts a dead letter back into the queue, due now, its tries forgotten. What was sent longer ago than the PSP keeps '
+    'idempotency keys is looked up, not sent. Returns false when the task is not dead: already put back, or resolved '
+    'since. Errors: PY001 null.';
+
+CREATE VIEW payment.dead_letter AS
+    SELECT t.id AS task_id, t.psp_id, p.name AS psp, t.operation, t.step, t.object_id, t.tries, t.first_sent_at,
+        t.dead_at, t.last_error
+    FROM payment.task AS t JOIN payment.psp AS p ON p.id = t.psp_id
+    WHERE t.dead_at IS NOT NULL;
+
+COMMENT ON VIEW payment.dead_letter IS
+    'Tasks that need people: tried too often, or contradicted. The order or payout keeps the status that is known. '
+    'payment.retry_dead_letter(task_id) puts one back.';
+COMMENT ON COLUMN payment.dead_letter.task_id IS 'The task, argument of payment.retry_dead_letter()';
+COMMENT ON COLUMN payment.dead_letter.psp_id IS 'The PSP it is for';
+COMMENT ON COLUMN payment.dead_letter.psp IS 'Name of the PSP';
+COMMENT ON COLUMN payment.dead_letter.operation IS 'pay or payout';
+COMMENT ON COLUMN payment.dead_letter.step IS 'What would come next: send or lookup';
+COMMENT ON COLUMN payment.dead_letter.object_id IS 'The order (pay) or payout';
+COMMENT ON COLUMN payment.dead_letter.tries IS 'Tries since the PSP last gave a definite answer';
+COMMENT ON COLUMN payment.dead_letter.first_sent_at IS 'When the first request may have gone out; null: never sent';
+COMMENT ON COLUMN payment.dead_letter.dead_at IS 'When it was given up';
+COMMENT ON COLUMN payment.dead_letter.last_error IS 'Why, and what the PSP said last';
+
+CREATE VIEW payment.queue_depth AS
+    SELECT t.psp_id, p.name AS psp, t.operation, t.step,
+        count(*) FILTER (WHERE t.dead_at IS NULL AND t.run_at <= clock.now) AS due,
+        count(*) FILTER (WHERE t.dead_at IS NULL AND t.run_at > clock.now AND t.attempt_id IS NULL) AS waiting,
+        count(*) FILTER (WHERE t.dead_at IS NULL AND t.run_at > clock.now AND t.attempt_id IS NOT NULL) AS in_flight,
+        count(*) FILTER (WHERE t.dead_at IS NOT NULL) AS dead,
+        max(clock.now - t.run_at) FILTER (WHERE t.dead_at IS NULL AND t.run_at <= clock.now) AS oldest_due_age
+    FROM (SELECT pg_catalog.clock_timestamp() AS now OFFSET 0) AS clock, payment.task AS t
+        JOIN payment.psp AS p ON p.id = t.psp_id
+    GROUP BY t.psp_id, p.name, t.operation, t.step;
+
+COMMENT ON VIEW payment.queue_depth IS 'How many tasks each PSP has, by operation and next step. Reads the whole queue.';
+COMMENT ON COLUMN payment.queue_depth.psp_id IS 'The PSP';
+COMMENT ON COLUMN payment.queue_depth.psp IS 'Name of the PSP';
+COMMENT ON COLUMN payment.queue_depth.operation IS 'pay or payout';
+COMMENT ON COLUMN payment.queue_depth.step IS 'send or lookup';
+COMMENT ON COLUMN payment.queue_depth.due IS 'Tasks that could be claimed now, among them those whose lease ran out';
+COMMENT ON COLUMN payment.queue_depth.waiting IS 'Tasks whose time has not come';
+COMMENT ON COLUMN payment.queue_depth.in_flight IS 'Tasks that are claimed';
+COMMENT ON COLUMN payment.queue_depth.dead IS 'Dead letters';
+COMMENT ON COLUMN payment.queue_depth.oldest_due_age IS 'How long the oldest due task has been due; null: none is due';
+
+CREATE VIEW payment.stuck AS
+    SELECT t.id AS task_id, t.psp_id, p.name AS psp, p.state AS psp_state, t.operation, t.step, t.object_id, t.tries,
+        t.run_at AS due_since, t.attempt_id IS NOT NULL AS lease_expired, t.last_error
+    FROM payment.task AS t JOIN payment.psp AS p ON p.id = t.psp_id
+    WHERE t.dead_at IS NULL AND t.run_at < pg_catalog.now() - interval '5 minutes';
+
+COMMENT ON VIEW payment.stuck IS
+    'Tasks that have been due for more than five minutes: the worker does not run, its PSP is paused or cannot be '
+    'reached, or there is more work than the PSP''s limits let through.';
+COMMENT ON COLUMN payment.stuck.task_id IS 'The task';
+COMMENT ON COLUMN payment.stuck.psp_id IS 'The PSP it is for';
+COMMENT ON COLUMN payment.stuck.psp IS 'Name of the PSP';
+COMMENT ON COLUMN payment.stuck.psp_state IS 'active, or paused: then nothing is sent';
+COMMENT ON COLUMN payment.stuck.operation IS 'pay or payout';
+COMMENT ON COLUMN payment.stuck.step IS 'send or lookup';
+COMMENT ON COLUMN payment.stuck.object_id IS 'The order (pay) or payout';
+COMMENT ON COLUMN payment.stuck.tries IS 'Tries since the PSP last gave a definite answer';
+COMMENT ON COLUMN payment.stuck.due_since IS 'When it fell due';
+COMMENT ON COLUMN payment.stuck.lease_expired IS 'It is claimed, and the claim was never recorded';
+COMMENT ON COLUMN payment.stuck.last_error IS 'What the PSP said last';
+
+COMMENT ON TABLE payment.task IS
+    'The queue: one row for each operation that something is left to send or ask for; gone when its outcome is known.';
+COMMENT ON COLUMN payment.task.id IS 'Id of the task (UUIDv7)';
+COMMENT ON COLUMN payment.task.psp_id IS 'The PSP that executes it';
+COMMENT ON COLUMN payment.task.operation IS 'pay: execute a payment order; payout: pay a seller';
+COMMENT ON COLUMN payment.task.step IS 'What comes next: send the request, or lookup, ask the PSP what came of it';
+COMMENT ON COLUMN payment.task.object_id IS 'The order (pay) or payout';
+COMMENT ON COLUMN payment.task.run_at IS 'When it falls due; while it is claimed, when its lease runs out';
+COMMENT ON COLUMN payment.task.tries IS
+    'Claims since the PSP last gave a definite answer; at the PSP''s max_attempts the task dies';
+COMMENT ON COLUMN payment.task.attempt_id IS 'The attempt under way; null: none';
+COMMENT ON COLUMN payment.task.first_sent_at IS
+    'When its first request may have gone out; null: none has. Lookups search from here, and past the PSP''s '
+    'key_lifetime_s it is not sent again';
+COMMENT ON COLUMN payment.task.dead_at IS 'When it became a dead letter; null: it lives';
+COMMENT ON COLUMN payment.task.last_error IS 'What the PSP said last, or why it died';
+
+COMMENT ON TABLE payment.attempt IS 'One row for each claim: what was to be sent, under which key, and what came of it.';
+COMMENT ON COLUMN payment.attempt.id IS 'Id of the attempt (UUIDv7)';
+COMMENT ON COLUMN payment.attempt.task_id IS 'The task it was made for';
+COMMENT ON COLUMN payment.attempt.object_id IS 'The order (pay) or payout';
+COMMENT ON COLUMN payment.attempt.psp_id IS 'The PSP';
+COMMENT ON COLUMN payment.attempt.operation IS 'pay or payout';
+COMMENT ON COLUMN payment.attempt.step IS 'send or lookup';
+COMMENT ON COLUMN payment.attempt.attempt_no IS
+    'Which execution it belongs to: a repeat under the same key and its lookups share the number';
+COMMENT ON COLUMN payment.attempt.psp_key IS 'Idempotency key at the PSP: object_id:operation:attempt_no';
+COMMENT ON COLUMN payment.attempt.claimed_at IS 'When the dispatcher took it';
+COMMENT ON COLUMN payment.attempt.lease_until IS 'Until when its outcome was expected';
+COMMENT ON COLUMN payment.attempt.finished_at IS 'When its outcome was recorded; null: not yet';
+COMMENT ON COLUMN payment.attempt.outcome IS
+    'As in payment.attempt_outcome, or lease_expired: never recorded, it may have been sent';
+COMMENT ON COLUMN payment.attempt.http_status IS 'Status of the answer; null: none came';
+COMMENT ON COLUMN payment.attempt.latency_ms IS 'From sending to the answer, in milliseconds';
+COMMENT ON COLUMN payment.attempt.psp_reference IS 'The PSP''s name for the object, as answered';
+COMMENT ON COLUMN payment.attempt.error_code IS 'The PSP''s error code, at most 100 bytes';
+COMMENT ON COLUMN payment.attempt.error_message IS 'The PSP''s message, at most 500 bytes, without card numbers';
+
+COMMENT ON TYPE payment.claimed_task IS 'What the worker gets to send, or to look up.';
+COMMENT ON COLUMN payment.claimed_task.attempt_id IS 'The attempt: the outcome names it';
+COMMENT ON COLUMN payment.claimed_task.task_id IS 'Its task';
+COMMENT ON COLUMN payment.claimed_task.psp_id IS 'The PSP';
+COMMENT ON COLUMN payment.claimed_task.operation IS 'pay or payout';
+COMMENT ON COLUMN payment.claimed_task.step IS 'send or lookup';
+COMMENT ON COLUMN payment.claimed_task.object_id IS 'The order (pay) or payout';
+COMMENT ON COLUMN payment.claimed_task.payment_id IS 'The order''s payment; null for a payout';
+COMMENT ON COLUMN payment.claimed_task.psp_key IS 'Idempotency key: the same for a send, its repeats and its lookups';
+COMMENT ON COLUMN payment.claimed_task.attempt_no IS 'Last part of psp_key';
+COMMENT ON COLUMN payment.claimed_task.amount IS 'Minor units of currency';
+COMMENT ON COLUMN payment.claimed_task.currency IS 'ISO 4217 code, upper case';
+COMMENT ON COLUMN payment.claimed_task.payment_method IS 'What the payer pays with (pay)';
+COMMENT ON COLUMN payment.claimed_task.destination IS 'Where the money goes (payout)';
+COMMENT ON COLUMN payment.claimed_task.description IS 'The order''s description; may be null';
+COMMENT ON COLUMN payment.claimed_task.psp_reference IS 'The PSP''s name for the object, if it has told one';
+COMMENT ON COLUMN payment.claimed_task.first_sent_at IS
+    'When the first request may have gone out: a lookup by listing searches from here';
+
+COMMENT ON TYPE payment.attempt_outcome IS
+    'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '
+    'not final), declined (definitely not executed, may be tried again under a new key), failed (definitely not executed '
+    'and never will be), retry (definitely not executed, send again under the same key), unknown (no telling), not_found '
+    '(only of a lookup: the PSP has no such object).';
+COMMENT ON COLUMN payment.attempt_outcome.attempt_id IS 'The attempt, from payment.claim_tasks()';
+COMMENT ON COLUMN payment.attempt_outcome.outcome IS 'One of the words in the comment of the type';
+COMMENT ON COLUMN payment.attempt_outcome.http_status IS '0 to 999; null: no answer';
+COMMENT ON COLUMN payment.attempt_outcome.latency_ms IS 'Milliseconds from sending to the answer; null: no answer';
+COMMENT ON COLUMN payment.attempt_outcome.psp_reference IS 'The PSP''s name for the object, at most 255 bytes';
+COMMENT ON COLUMN payment.attempt_outcome.amount IS 'Minor units that moved; needed when succeeded';
+COMMENT ON COLUMN payment.attempt_outcome.currency IS 'ISO 4217 code, upper case; needed when succeeded';
+COMMENT ON COLUMN payment.attempt_outcome.error_code IS 'The PSP''s or the worker''s; cut at 100 bytes';
+COMMENT ON COLUMN payment.attempt_outcome.error_message IS 'For people; cut at 500 bytes, removed if it holds a card number';
+COMMENT ON COLUMN payment.attempt_outcome.retry_after_ms IS 'How long the PSP wants us to wait; null: not said';
+
+REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
+    payment.expire_leases(), payment.next_task_due(uuid), payment.retry_dead_letter(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
+    payment.expire_leases(), payment.next_task_due(uuid) TO payment_worker;
+GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid) TO payment_admin;
+GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.stuck
+    TO payment_worker, payment_admin, payment_finance, payment_auditor;
+
 -- ---------------------------------------------------------------------------
 -- src/reconcile: settlement files, matching, exceptions
 -- ---------------------------------------------------------------------------

@@ -1,0 +1,471 @@
+/*-------------------------------------------------------------------------
+ *
+ * evidence.c
+ *	  What a PSP says of an order or a payout, and what follows from it.
+ *
+ * Evidence is weighed in memory, against rows that are locked, and written at
+ * the end, so that a batch costs a fixed number of statements.  Two rules
+ * decide: money that moved is never forgotten, and nothing that is not known
+ * is ever claimed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "order/batch.h"
+#include "order/evidence.h"
+#include "order/posting.h"
+#include "order/psp_reference.h"
+#include "order/subject.h"
+#include "reconcile/exception.h"
+
+typedef struct Weighing
+{
+	SubjectSet		 set;
+	PspReference	*references;
+	int				 reference_count;
+	Posting			*postings;
+	int				 posting_count;
+	ExceptionReport *reports;
+	int				 report_count;
+	SubjectKey		*ended; /* tasks with nothing left to do */
+	int				 ended_count;
+	SubjectKey		*buried; /* tasks that only people can go on with */
+	const char	   **buried_reasons;
+	int				 buried_count;
+} Weighing;
+
+static bool
+one_of(const char *status, const char *const *statuses)
+{
+	for (; *statuses; statuses++)
+	{
+		if (strcmp(status, *statuses) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Nothing is left to send for it, nor to ask. */
+static bool
+is_settled(const Subject *subject)
+{
+	static const char *const open_orders[] = {
+		"created",	  "registering", "requires_action", "executing",
+		"authorized", "capturing",	 "voiding",			"pending",
+		"unknown",	  NULL
+	};
+	static const char *const open_payouts[] = {
+		"created",	  "pending_approval", "approved", "scheduled",
+		"submitting", "in_transit",		  "unknown",  NULL
+	};
+
+	return !one_of(subject->path.now, subject->object == OBJECT_PAYMENT_ORDER
+										  ? open_orders
+										  : open_payouts);
+}
+
+static bool
+has_foreign_reference(const Weighing *w, const Evidence *evidence)
+{
+	PspReference wanted = { .psp_id = evidence->psp_id,
+							.reference = evidence->psp_reference,
+							.object_id = evidence->object_id };
+
+	return evidence->psp_reference != NULL &&
+		   psp_reference_is_foreign(w->references, w->reference_count,
+									&wanted);
+}
+
+static void
+report(Weighing *w, const Subject *subject, const char *type,
+	   const Evidence *evidence, int64 expected, const char *detail)
+{
+	ExceptionReport *r = &w->reports[w->report_count++];
+
+	memset(r, 0, sizeof(ExceptionReport));
+	r->type = type;
+	r->psp_id = &subject->psp_id;
+	r->order_id = &subject->id;
+	r->currency = subject->currency;
+	r->has_amounts = evidence->kind == EVIDENCE_SUCCEEDED;
+	r->expected_amount = expected;
+	r->actual_amount = evidence->amount;
+	r->detail = detail;
+}
+
+static void
+step(Subject *subject, const char *to, Evidence *evidence)
+{
+	if (!subject_step(subject, to, evidence->cause))
+		return;
+	evidence->effect = EVIDENCE_APPLIED;
+	if (evidence->psp_reference)
+		subject->psp_reference = evidence->psp_reference;
+	subject->failure_code = NULL;
+	subject->failure_message = NULL;
+}
+
+/*
+ * What cannot be true goes to people.  An order is set aside as conflicted; a
+ * payout has no such status, it stays in doubt and its task is buried.
+ */
+static void
+contradict(Weighing *w, Subject *subject, Evidence *evidence, const char *type,
+		   const char *detail)
+{
+	const char *aside =
+		subject->object == OBJECT_PAYMENT_ORDER ? "conflicted" : "unknown";
+
+	report(w, subject, type, evidence, subject->amount, detail);
+	if (subject_step(subject, aside, evidence->cause))
+	{
+		if (evidence->psp_reference && !has_foreign_reference(w, evidence))
+			subject->psp_reference = evidence->psp_reference;
+		subject->failure_code = type;
+		subject->failure_message = detail;
+	}
+	evidence->effect = EVIDENCE_CONTRADICTED;
+	if (subject->object == OBJECT_PAYOUT && !is_settled(subject))
+	{
+		w->buried[w->buried_count] =
+			(SubjectKey){ .object = subject->object,
+						  .id = subject->id,
+						  .operation = evidence->operation };
+		w->buried_reasons[w->buried_count++] = detail;
+	}
+}
+
+/* NULL: evidence and object agree; else the type of the difference */
+static const char *
+money_difference(const Subject *subject, const Evidence *evidence)
+{
+	if (strcmp(subject->currency, evidence->currency) != 0)
+		return "currency";
+	if (subject->amount != evidence->amount)
+		return "amount";
+	return NULL;
+}
+
+static const char *
+describe_difference(const Subject *subject, const Evidence *evidence)
+{
+	return psprintf("The PSP reports " INT64_FORMAT " %s where " INT64_FORMAT
+					" %s were asked for (minor units).",
+					evidence->amount, evidence->currency, subject->amount,
+					subject->currency);
+}
+
+static Posting *
+posting_for(Weighing *w, const Subject *subject, const char *kind)
+{
+	Posting *posting = &w->postings[w->posting_count++];
+
+	memset(posting, 0, sizeof(Posting));
+	posting->kind = kind;
+	posting->subject = subject->id;
+	strlcpy(posting->currency, subject->currency, sizeof(posting->currency));
+	return posting;
+}
+
+static void
+posting_leg(Posting *posting, AccountCode code, const pg_uuid_t *owner,
+			int64 amount)
+{
+	Assert(posting->leg_count < POSTING_MAX_LEGS);
+	posting->legs[posting->leg_count++] =
+		(PostingLeg){ .code = code, .owner = owner, .amount = amount };
+}
+
+static void
+capture(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	Posting *posting = posting_for(w, subject, "capture");
+
+	step(subject, "captured", evidence);
+	subject->captured_amount = subject->amount;
+	subject->captured_at = GetCurrentTimestamp();
+
+	/* the fee was fixed at checkout and is at most the amount */
+	posting_leg(posting, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id,
+				subject->amount);
+	posting_leg(posting, ACCOUNT_SELLER_PENDING, &subject->seller_id,
+				-(subject->amount - subject->platform_fee));
+	posting_leg(posting, ACCOUNT_PLATFORM_FEE, NULL, -subject->platform_fee);
+}
+
+/*
+ * Success again: the same answer twice is nothing new; another reference is a
+ * second charge, another amount a PSP that contradicts itself.
+ */
+static void
+repeat_success(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	const char *type = money_difference(subject, evidence);
+
+	if (evidence->psp_reference && subject->psp_reference &&
+		strcmp(evidence->psp_reference, subject->psp_reference) != 0)
+		contradict(w, subject, evidence, "duplicate",
+				   psprintf("It has succeeded as \"%s\" and succeeds again as "
+							"\"%s\".",
+							subject->psp_reference, evidence->psp_reference));
+	else if (type)
+		contradict(w, subject, evidence, type,
+				   describe_difference(subject, evidence));
+}
+
+static void
+order_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	static const char *const done[] = { "captured", "reversed", NULL };
+	static const char *const given_up[] = { "declined", "failed", "cancelled",
+											"expired", NULL };
+	const char				*status = subject->path.now;
+	const char				*type = money_difference(subject, evidence);
+
+	if (one_of(status, done))
+		repeat_success(w, subject, evidence);
+	else if (strcmp(status, "conflicted") == 0)
+		return; /* people are at it */
+	else if (!transition_is_legal(OBJECT_PAYMENT_ORDER, status, "captured",
+								  evidence->cause))
+		evidence->effect = EVIDENCE_TOO_EARLY;
+	else if (type)
+		contradict(w, subject, evidence, type,
+				   describe_difference(subject, evidence));
+	else
+	{
+		if (one_of(status, given_up))
+			report(w, subject, "late_success", evidence, 0,
+				   psprintf("The payer was charged although the order was "
+							"%s.",
+							status));
+		capture(w, subject, evidence);
+	}
+}
+
+static void
+payout_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	static const char *const done[] = { "paid", "returned", NULL };
+	static const char *const given_up[] = { "failed", "cancelled", "rejected",
+											NULL };
+	static const char *const under_way[] = { "submitting", "unknown",
+											 "in_transit", NULL };
+	const char				*status = subject->path.now;
+	const char				*type = money_difference(subject, evidence);
+	Posting					*posting;
+
+	if (one_of(status, done))
+		repeat_success(w, subject, evidence);
+	else if (one_of(status, given_up))
+	{
+		/* the seller has the money twice: nothing may be posted unseen */
+		report(w, subject, "late_success", evidence, 0,
+			   psprintf("The seller was paid although the payout was %s.",
+						status));
+		evidence->effect = EVIDENCE_CONTRADICTED;
+	}
+	else if (!one_of(status, under_way))
+		evidence->effect = EVIDENCE_TOO_EARLY;
+	else if (type)
+		contradict(w, subject, evidence, type,
+				   describe_difference(subject, evidence));
+	else
+	{
+		if (strcmp(status, "in_transit") != 0)
+			step(subject, "in_transit", evidence);
+		step(subject, "paid", evidence);
+		posting = posting_for(w, subject, "payout_paid");
+		posting_leg(posting, ACCOUNT_PAYOUT_CLEARING, &subject->seller_id,
+					subject->amount);
+		posting_leg(posting, ACCOUNT_BANK, NULL, -subject->amount);
+	}
+}
+
+static void
+not_executed(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	bool		order = subject->object == OBJECT_PAYMENT_ORDER;
+	const char *to =
+		order && evidence->kind == EVIDENCE_DECLINED ? "declined" : "failed";
+	Posting *posting;
+
+	step(subject, to, evidence);
+	if (evidence->effect != EVIDENCE_APPLIED)
+		return;
+	subject->failure_code = evidence->failure_code;
+	subject->failure_message = evidence->failure_message;
+	if (order)
+		return;
+	posting = posting_for(w, subject, "payout_failed");
+	posting_leg(posting, ACCOUNT_PAYOUT_CLEARING, &subject->seller_id,
+				subject->amount);
+	posting_leg(posting, ACCOUNT_SELLER_AVAILABLE, &subject->seller_id,
+				-subject->amount);
+}
+
+static void
+weigh(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	static const char *const unsent[] = { "created", "pending_approval",
+										  "approved", "scheduled", NULL };
+
+	if (evidence->kind == EVIDENCE_NOTHING)
+		return;
+	/* an earlier try's failure, when a later one is under way */
+	if (evidence->kind != EVIDENCE_SUCCEEDED && evidence->attempt_no != 0 &&
+		evidence->attempt_no != subject->attempt_no)
+		return;
+	if (one_of(subject->path.now, unsent))
+	{
+		evidence->effect = EVIDENCE_TOO_EARLY;
+		return;
+	}
+	if (has_foreign_reference(w, evidence))
+	{
+		contradict(w, subject, evidence, "duplicate",
+				   psprintf("The reference \"%s\" already belongs to another "
+							"object.",
+							evidence->psp_reference));
+		return;
+	}
+
+	switch (evidence->kind)
+	{
+		case EVIDENCE_SUCCEEDED:
+			if (subject->object == OBJECT_PAYMENT_ORDER)
+				order_succeeded(w, subject, evidence);
+			else
+				payout_succeeded(w, subject, evidence);
+			break;
+		case EVIDENCE_PENDING:
+			step(subject,
+				 subject->object == OBJECT_PAYMENT_ORDER ? "pending"
+														 : "in_transit",
+				 evidence);
+			break;
+		case EVIDENCE_DECLINED:
+		case EVIDENCE_FAILED:
+			not_executed(w, subject, evidence);
+			break;
+		case EVIDENCE_UNKNOWN:
+			step(subject, "unknown", evidence);
+			break;
+		case EVIDENCE_NOTHING:
+			break;
+	}
+}
+
+/* the subject of the evidence, if that PSP was ever asked to execute it */
+static Subject *
+subject_of(const Weighing *w, const Evidence *evidence)
+{
+	Subject *subject = subject_find(&w->set, &evidence->object_id);
+
+	if (subject == NULL || subject->object != evidence->object ||
+		uuid_compare(&subject->psp_id, &evidence->psp_id) != 0)
+		return NULL;
+	return subject;
+}
+
+/* Only new references: most answers to a poll repeat the known one. */
+static void
+claim_references(Weighing *w, const Evidence *evidence, int count)
+{
+	w->references = palloc0((Size) count * sizeof(PspReference));
+	for (int i = 0; i < count; i++)
+	{
+		const Evidence *e = &evidence[i];
+		const Subject  *subject = subject_of(w, e);
+		PspReference   *r = &w->references[w->reference_count];
+
+		if (e->psp_reference == NULL || subject == NULL ||
+			e->kind == EVIDENCE_NOTHING || e->kind == EVIDENCE_UNKNOWN ||
+			(subject->psp_reference &&
+			 strcmp(subject->psp_reference, e->psp_reference) == 0))
+			continue;
+		r->psp_id = e->psp_id;
+		r->reference = e->psp_reference;
+		r->object_id = e->object_id;
+		w->reference_count++;
+	}
+	psp_references_claim(w->references, w->reference_count);
+}
+
+static void
+weighing_init(Weighing *w, const Evidence *evidence, int count)
+{
+	SubjectKey *keys = palloc((Size) count * sizeof(SubjectKey));
+
+	memset(w, 0, sizeof(Weighing));
+	for (int i = 0; i < count; i++)
+		keys[i] = (SubjectKey){ .object = evidence[i].object,
+								.id = evidence[i].object_id,
+								.operation = evidence[i].operation };
+	subjects_lock(&w->set, keys, count);
+	claim_references(w, evidence, count);
+
+	/* at most one of each for a piece of evidence */
+	w->postings = palloc((Size) count * sizeof(Posting));
+	w->reports = palloc((Size) count * sizeof(ExceptionReport));
+	w->ended = palloc((Size) count * sizeof(SubjectKey));
+	w->buried = palloc((Size) count * sizeof(SubjectKey));
+	w->buried_reasons = palloc((Size) count * sizeof(char *));
+}
+
+static void
+answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
+{
+	for (int i = 0; i < count; i++)
+	{
+		Evidence *e = &evidence[i];
+		Subject	 *subject = subject_of(w, e);
+
+		if (subject == NULL)
+			continue;
+		e->status = MemoryContextStrdup(caller, subject->path.now);
+		e->settled = is_settled(subject);
+		if (e->settled)
+			w->ended[w->ended_count++] =
+				(SubjectKey){ .object = e->object,
+							  .id = e->object_id,
+							  .operation = e->operation };
+	}
+}
+
+void
+order_apply_evidence(Evidence *evidence, int count)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Weighing	  w;
+	int			  nest_level;
+
+	if (count == 0)
+		return;
+	nest_level = batch_begin();
+	weighing_init(&w, evidence, count);
+	for (int i = 0; i < count; i++)
+	{
+		Subject *subject = subject_of(&w, &evidence[i]);
+
+		evidence[i].status = NULL;
+		evidence[i].settled = false;
+		evidence[i].effect = subject ? EVIDENCE_NO_EFFECT : EVIDENCE_NO_OBJECT;
+		if (subject)
+			weigh(&w, subject, &evidence[i]);
+	}
+	answer(&w, evidence, count, caller);
+
+	subjects_write(&w.set);
+	subjects_bury_tasks(w.buried, w.buried_reasons, w.buried_count);
+	subjects_end_tasks(w.ended, w.ended_count);
+	for (int i = 0; i < w.report_count; i++)
+		exception_open(&w.reports[i]);
+	/* last: from here on the busiest rows of all are locked */
+	posting_post(w.postings, w.posting_count);
+	batch_end(nest_level);
+}

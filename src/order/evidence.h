@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * evidence.h
+ *	  What a PSP says of an order or a payout, and what follows from it.
+ *
+ * There is one way in for the answer to a request, the answer to a lookup, a
+ * webhook and a settlement line: all of them converge on the same result, in
+ * whichever order and however often they come.
+ *
+ * Locks are taken in this order, and each kind ascending by id: tasks,
+ * payments, orders, payouts, accounts.  Whoever else writes these tables must
+ * keep to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_EVIDENCE_H
+#define PAYMENT_EVIDENCE_H
+
+#include "order/transition.h"
+#include "utils/uuid.h"
+
+#define OPERATION_PAY "pay"
+#define OPERATION_PAYOUT "payout"
+
+typedef enum EvidenceKind
+{
+	EVIDENCE_NOTHING, /* says nothing of the money; only answers are wanted */
+	EVIDENCE_SUCCEEDED, /* money moved: amount and currency say how much */
+	EVIDENCE_PENDING,	/* accepted, not final */
+	EVIDENCE_DECLINED,	/* definitely not executed; may be tried again */
+	EVIDENCE_FAILED,	/* definitely not executed and never will be */
+	EVIDENCE_UNKNOWN	/* sent, and no telling what came of it */
+} EvidenceKind;
+
+typedef enum EvidenceEffect
+{
+	EVIDENCE_NO_EFFECT,	   /* known already, or overtaken by what is known */
+	EVIDENCE_APPLIED,	   /* the object has moved on */
+	EVIDENCE_CONTRADICTED, /* it cannot be true with what is known: an
+							* exception is open, nothing was posted */
+	EVIDENCE_TOO_EARLY, /* the object has not been sent: keep it for later */
+	EVIDENCE_NO_OBJECT	/* the PSP has no such object of ours */
+} EvidenceEffect;
+
+typedef struct Evidence
+{
+	TransitionObject object; /* OBJECT_PAYMENT_ORDER or OBJECT_PAYOUT */
+	const char		*operation;
+	pg_uuid_t		 object_id;
+	pg_uuid_t		 psp_id;
+	EvidenceKind	 kind;
+	TransitionCause	 cause; /* one of CAUSE_EVIDENCE */
+
+	/*
+	 * Which try it is about, 0 when it does not say.  That an earlier try
+	 * failed says nothing about this one; that it succeeded does.
+	 */
+	int			attempt_no;
+	const char *psp_reference; /* or NULL */
+	int64		amount;		   /* minor units, when succeeded */
+	const char *currency;	   /* when succeeded */
+	const char *failure_code;
+	const char *failure_message;
+
+	/* answers */
+	EvidenceEffect effect;
+	const char	  *status; /* the object's, after all evidence; or NULL */
+	bool settled; /* nothing is left to send or to ask; its task is gone */
+} Evidence;
+
+/*
+ * Apply evidence in the given order, all in the current transaction: statuses
+ * with their history, captured amounts, payments' counters, PSP references,
+ * exceptions, journals; and take tasks away that have nothing left to do.
+ * A contradiction never raises an error.
+ */
+extern void order_apply_evidence(Evidence *evidence, int count);
+
+#endif /* PAYMENT_EVIDENCE_H */

@@ -1,0 +1,436 @@
+/*-------------------------------------------------------------------------
+ *
+ * outcome.c
+ *	  Record what came of attempts.
+ *
+ * An outcome says two things: something about the money, which is evidence
+ * (evidence.c), and something about what to do next, which is decided here.
+ * Only the attempt that its task waits for decides that; one that was given
+ * up since (its lease ran out) still counts as evidence.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "order/backoff.h"
+#include "order/batch.h"
+#include "order/evidence.h"
+#include "order/outcome.h"
+#include "order/plan.h"
+
+PG_FUNCTION_INFO_V1(payment_record_outcomes);
+
+/* A PSP that asks for a longer pause is asked again anyway. */
+#define RETRY_AFTER_MAX_MS INT64CONST(86400000)
+
+/* the task as it was claimed, with the settings of its PSP */
+typedef struct Task
+{
+	pg_uuid_t	id;
+	pg_uuid_t	attempt_id; /* all zero: none is under way */
+	int32		tries;
+	TimestampTz first_sent_at;
+	int32		backoff_base_ms;
+	int32		backoff_max_ms;
+	int32		lookup_delay_ms;
+	int32		poll_interval_ms;
+	int32		key_lifetime_s;
+} Task;
+
+/* when and how a task goes on */
+typedef struct NextRun
+{
+	const char *step;
+	int64		delay_ms;
+	int32		tries;
+	const char *dead_reason; /* NULL: it goes on */
+} NextRun;
+
+/* Where each outcome's attempt is found; raises PY012 when one is not. */
+static void
+read_attempts(Outcome *outcomes, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID };
+	Column			  ids;
+	Column			  numbers;
+	Datum			  values[2];
+	uint64			  found;
+
+	column_init(&ids, UUIDOID);
+	column_init(&numbers, INT4OID);
+	for (int i = 0; i < count; i++)
+	{
+		column_add_uuid(&ids, &outcomes[i].attempt_id);
+		column_add_int32(&numbers, i);
+	}
+	values[0] = column_array(&ids);
+	values[1] = column_array(&numbers);
+	found = batch_run(
+		plan_keep(&plan,
+				  "SELECT u.number, a.task_id, a.object_id, a.psp_id,"
+				  " a.operation, a.step, a.attempt_no, a.outcome"
+				  " FROM unnest($1, $2) AS u (id, number)"
+				  " JOIN payment.attempt AS a ON a.id = u.id",
+				  2, types),
+		values, NULL);
+	for (uint64 row = 0; row < found; row++)
+	{
+		Outcome *outcome = &outcomes[row_int32(row, 1)];
+
+		outcome->known = row_uuid(row, 2, &outcome->task_id);
+		row_uuid(row, 3, &outcome->object_id);
+		row_uuid(row, 4, &outcome->psp_id);
+		outcome->operation = row_text(row, 5);
+		outcome->lookup = strcmp(row_text(row, 6), "lookup") == 0;
+		outcome->attempt_no = row_int32(row, 7);
+		outcome->recorded = row_text(row, 8);
+	}
+	for (int i = 0; i < count; i++)
+	{
+		if (!outcomes[i].known)
+			ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNKNOWN_OBJECT),
+							errmsg("attempt does not exist"),
+							errdetail("There is no attempt %s.",
+									  uuid_text(&outcomes[i].attempt_id))));
+		if (outcomes[i].kind == OUTCOME_NOT_FOUND && !outcomes[i].lookup)
+			ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+							errmsg("a send cannot have the outcome "
+								   "\"not_found\""),
+							errdetail("Attempt %s did not look anything up.",
+									  uuid_text(&outcomes[i].attempt_id))));
+	}
+}
+
+/* What a lookup could not tell changes nothing of what is known. */
+static EvidenceKind
+evidence_kind(const Outcome *outcome)
+{
+	switch (outcome->kind)
+	{
+		case OUTCOME_SUCCEEDED:
+			return EVIDENCE_SUCCEEDED;
+		case OUTCOME_PENDING:
+			return EVIDENCE_PENDING;
+		case OUTCOME_DECLINED:
+			return EVIDENCE_DECLINED;
+		case OUTCOME_FAILED:
+			return EVIDENCE_FAILED;
+		case OUTCOME_UNKNOWN:
+			return outcome->lookup ? EVIDENCE_NOTHING : EVIDENCE_UNKNOWN;
+		case OUTCOME_RETRY:
+		case OUTCOME_NOT_FOUND:
+			break;
+	}
+	return EVIDENCE_NOTHING;
+}
+
+static Evidence *
+apply_evidence(const Outcome *outcomes, int count)
+{
+	Evidence *evidence = palloc0((Size) count * sizeof(Evidence));
+
+	for (int i = 0; i < count; i++)
+	{
+		const Outcome *o = &outcomes[i];
+		bool		   payout = strcmp(o->operation, OPERATION_PAYOUT) == 0;
+
+		evidence[i] = (Evidence){
+			.object = payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER,
+			.operation = o->operation,
+			.object_id = o->object_id,
+			.psp_id = o->psp_id,
+			.kind = evidence_kind(o),
+			.cause = o->lookup ? CAUSE_LOOKUP : CAUSE_RESPONSE,
+			.attempt_no = o->attempt_no,
+			.psp_reference = o->psp_reference,
+			.amount = o->amount,
+			.currency = o->currency,
+			.failure_code = o->error_code,
+			.failure_message = o->error_message,
+		};
+	}
+	order_apply_evidence(evidence, count);
+	return evidence;
+}
+
+static void
+read_task(Task *task, uint64 row)
+{
+	memset(task, 0, sizeof(Task));
+	row_uuid(row, 2, &task->id);
+	(void) row_uuid(row, 3, &task->attempt_id);
+	task->tries = row_int32(row, 4);
+	task->first_sent_at = row_time(row, 5);
+	task->backoff_base_ms = row_int32(row, 6);
+	task->backoff_max_ms = row_int32(row, 7);
+	task->lookup_delay_ms = row_int32(row, 8);
+	task->poll_interval_ms = row_int32(row, 9);
+	task->key_lifetime_s = row_int32(row, 10);
+}
+
+static bool
+key_is_alive(const Task *task, TimestampTz now)
+{
+	return task->first_sent_at == 0 ||
+		   now - task->first_sent_at <
+			   (int64) task->key_lifetime_s * USECS_PER_SEC;
+}
+
+static NextRun
+next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
+		 TimestampTz now)
+{
+	int64 backoff =
+		backoff_ms(task->tries, task->backoff_base_ms, task->backoff_max_ms);
+	bool pending =
+		evidence->status && (strcmp(evidence->status, "pending") == 0 ||
+							 strcmp(evidence->status, "in_transit") == 0);
+	NextRun next = { .step = "lookup",
+					 .delay_ms = Max(backoff, task->lookup_delay_ms),
+					 .tries = task->tries };
+
+	switch (outcome->kind)
+	{
+		case OUTCOME_PENDING:
+			/* an answer, if not the last one: the count starts again */
+			next.delay_ms = task->poll_interval_ms;
+			next.tries = 0;
+			break;
+		case OUTCOME_RETRY:
+			next.step = outcome->lookup ? "lookup" : "send";
+			next.delay_ms = backoff;
+			break;
+		case OUTCOME_NOT_FOUND:
+			if (pending)
+				break; /* it was accepted: wait until it shows */
+			if (!key_is_alive(task, now))
+				next.dead_reason = "the PSP does not know it, and may have "
+								   "forgotten its idempotency key";
+			next.step = next.dead_reason ? "lookup" : "send";
+			next.delay_ms = backoff;
+			break;
+		default:
+			break;
+	}
+	if (outcome->has_retry_after && outcome->kind != OUTCOME_PENDING)
+		next.delay_ms = outcome->retry_after_ms;
+	next.delay_ms = Min(next.delay_ms, RETRY_AFTER_MAX_MS);
+	return next;
+}
+
+static const char *
+last_error(const Outcome *outcome, const NextRun *next)
+{
+	if (next->dead_reason)
+		return next->dead_reason;
+	if (outcome->error_code && outcome->error_message)
+		return psprintf("%s: %s", outcome->error_code, outcome->error_message);
+	return outcome->error_code ? outcome->error_code : outcome->error_message;
+}
+
+static void
+write_tasks(const Column *columns)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID,		   TEXTARRAYOID,
+								  TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+								  TIMESTAMPTZARRAYOID, TEXTARRAYOID };
+	Datum			  values[lengthof(types)];
+
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	batch_run(
+		plan_keep(&plan,
+				  "UPDATE payment.task AS t SET attempt_id = NULL,"
+				  " step = u.step, run_at = u.run_at, tries = u.tries,"
+				  " dead_at = u.dead_at, last_error = u.last_error"
+				  " FROM unnest($1, $2, $3, $4, $5, $6) AS u (id, step,"
+				  " run_at, tries, dead_at, last_error) WHERE t.id = u.id",
+				  lengthof(types), types),
+		values, NULL);
+}
+
+/* tasks of the outcomes that settled nothing */
+static uint64
+select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID };
+	Column			  ids;
+	Column			  numbers;
+	Datum			  values[2];
+
+	column_init(&ids, UUIDOID);
+	column_init(&numbers, INT4OID);
+	for (int i = 0; i < count; i++)
+	{
+		if (evidence[i].settled)
+			continue;
+		column_add_uuid(&ids, &outcomes[i].task_id);
+		column_add_int32(&numbers, i);
+	}
+	if (ids.count == 0)
+		return 0;
+	values[0] = column_array(&ids);
+	values[1] = column_array(&numbers);
+	return batch_run(
+		plan_keep(&plan,
+				  "SELECT u.number, t.id, t.attempt_id, t.tries,"
+				  " t.first_sent_at, p.backoff_base_ms, p.backoff_max_ms,"
+				  " p.lookup_delay_ms, p.poll_interval_ms, p.key_lifetime_s"
+				  " FROM unnest($1, $2) AS u (id, number)"
+				  " JOIN payment.task AS t ON t.id = u.id"
+				  " JOIN payment.psp AS p ON p.id = t.psp_id"
+				  " WHERE t.dead_at IS NULL",
+				  2, types),
+		values, NULL);
+}
+
+static void
+reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
+{
+	uint64		tasks = select_open_tasks(outcomes, evidence, count);
+	TimestampTz now = GetCurrentTimestamp();
+	Task	   *held = palloc(Max(tasks, 1) * sizeof(Task));
+	Column		columns[6];
+
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	column_init(&columns[2], TIMESTAMPTZOID);
+	column_init(&columns[3], INT4OID);
+	column_init(&columns[4], TIMESTAMPTZOID);
+	column_init(&columns[5], TEXTOID);
+	for (uint64 row = 0; row < tasks; row++)
+	{
+		int			   i = row_int32(row, 1);
+		const Outcome *outcome = &outcomes[i];
+		Task		  *task = &held[row];
+		NextRun		   next;
+
+		read_task(task, row);
+		if (uuid_compare(&task->attempt_id, &outcome->attempt_id) != 0)
+			continue; /* another attempt is under way, or has been recorded */
+		next = next_run(outcome, &evidence[i], task, now);
+		column_add_uuid(&columns[0], &task->id);
+		column_add_text(&columns[1], next.step);
+		column_add_time(&columns[2],
+						TimestampTzPlusMilliseconds(now, next.delay_ms));
+		column_add_int32(&columns[3], next.tries);
+		column_add_time(&columns[4], next.dead_reason ? now : 0);
+		column_add_text(&columns[5], last_error(outcome, &next));
+	}
+	write_tasks(columns);
+}
+
+/*
+ * The first word on an attempt stays, unless it was only that we had heard
+ * nothing; of several words in one batch the last.
+ */
+static bool
+is_news(const Outcome *outcome)
+{
+	if (outcome->recorded == NULL ||
+		strcmp(outcome->recorded, "lease_expired") == 0)
+		return true;
+	return strcmp(outcome->recorded, "unknown") == 0 &&
+		   outcome->kind != OUTCOME_UNKNOWN;
+}
+
+static void
+add_attempt(Column *columns, const Outcome *outcome)
+{
+	column_add_uuid(&columns[0], &outcome->attempt_id);
+	column_add_text(&columns[1], outcome->recorded);
+	column_add_text(&columns[2], outcome->name);
+	if (outcome->has_http_status)
+		column_add_int32(&columns[3], outcome->http_status);
+	else
+		column_add_null(&columns[3]);
+	if (outcome->has_latency)
+		column_add_int32(&columns[4], outcome->latency_ms);
+	else
+		column_add_null(&columns[4]);
+	column_add_text(&columns[5], outcome->psp_reference);
+	column_add_text(&columns[6], outcome->error_code);
+	column_add_text(&columns[7], outcome->error_message);
+}
+
+static uint64
+write_attempts(const Outcome *outcomes, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								  INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
+								  TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID };
+	Column			  columns[lengthof(types) - 1];
+	Datum			  values[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		column_init(&columns[i], i == 0				? UUIDOID
+								 : i == 3 || i == 4 ? INT4OID
+													: TEXTOID);
+	for (int i = 0; i < count; i++)
+	{
+		if (is_news(&outcomes[i]))
+			add_attempt(columns, &outcomes[i]);
+	}
+	if (columns[0].count == 0)
+		return 0;
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		values[i] = column_array(&columns[i]);
+	values[lengthof(columns)] = TimestampTzGetDatum(GetCurrentTimestamp());
+	return order_write(
+		plan_keep(&plan,
+				  "UPDATE payment.attempt AS a SET finished_at = $9,"
+				  " outcome = u.outcome, http_status = u.http_status,"
+				  " latency_ms = u.latency_ms,"
+				  " psp_reference = u.psp_reference,"
+				  " error_code = u.error_code,"
+				  " error_message = u.error_message"
+				  " FROM (SELECT DISTINCT ON (v.id) v.*"
+				  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+				  " WITH ORDINALITY AS v (id, recorded, outcome, http_status,"
+				  " latency_ms, psp_reference, error_code, error_message,"
+				  " number) ORDER BY v.id, v.number DESC) AS u"
+				  " WHERE a.id = u.id"
+				  " AND a.outcome IS NOT DISTINCT FROM u.recorded",
+				  lengthof(types), types),
+		values, NULL, CAUSE_RESPONSE);
+}
+
+/*
+ * payment.record_outcomes(outcomes payment.attempt_outcome[]) -> integer
+ */
+Datum
+payment_record_outcomes(PG_FUNCTION_ARGS)
+{
+	int		  count;
+	Outcome	 *outcomes;
+	Evidence *evidence;
+	uint64	  recorded = 0;
+	int		  nest_level;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("argument \"outcomes\" must not be null")));
+	outcomes = outcomes_parse(PG_GETARG_ARRAYTYPE_P(0), &count);
+	if (count > 0)
+	{
+		nest_level = batch_begin();
+		read_attempts(outcomes, count);
+		evidence = apply_evidence(outcomes, count);
+		reschedule_tasks(outcomes, evidence, count);
+		recorded = write_attempts(outcomes, count);
+		batch_end(nest_level);
+	}
+	PG_RETURN_INT32((int32) recorded);
+}

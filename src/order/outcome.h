@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * outcome.h
+ *	  What the worker says came of an attempt, read and checked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_OUTCOME_H
+#define PAYMENT_OUTCOME_H
+
+#include "utils/array.h"
+#include "utils/uuid.h"
+
+typedef enum OutcomeKind
+{
+	OUTCOME_SUCCEEDED,
+	OUTCOME_PENDING,
+	OUTCOME_DECLINED,
+	OUTCOME_FAILED,
+	OUTCOME_RETRY,
+	OUTCOME_UNKNOWN,
+	OUTCOME_NOT_FOUND
+} OutcomeKind;
+
+/* a payment.attempt_outcome, and the attempt it is about */
+typedef struct Outcome
+{
+	pg_uuid_t	attempt_id;
+	OutcomeKind kind;
+	const char *name; /* of the kind */
+	bool		has_http_status;
+	int32		http_status;
+	bool		has_latency;
+	int32		latency_ms;
+	const char *psp_reference;
+	int64		amount;
+	const char *currency;
+	const char *error_code;
+	const char *error_message;
+	bool		has_retry_after;
+	int64		retry_after_ms;
+
+	/* read from the attempt */
+	bool		known;
+	pg_uuid_t	task_id;
+	pg_uuid_t	object_id;
+	pg_uuid_t	psp_id;
+	const char *operation;
+	bool		lookup; /* else a send */
+	int32		attempt_no;
+	const char *recorded; /* its outcome until now, or NULL */
+} Outcome;
+
+/* PY001 when one is not what the type's comment says */
+extern Outcome *outcomes_parse(ArrayType *array, int *count);
+
+extern char *uuid_text(const pg_uuid_t *id);
+
+#endif /* PAYMENT_OUTCOME_H */

@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * outcome_parse.c
+ *	  Read and check what the worker says came of an attempt.
+ *
+ * What the worker itself gets wrong is an error: the attempt then counts as
+ * never answered, and the PSP is asked again.  What a PSP writes is free text
+ * that may be long, or hold a card number: that is cut or removed, the outcome
+ * is not lost for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "errcodes.h"
+#include "money.h"
+#include "order/outcome.h"
+#include "order/psp_reference.h"
+#include "text_guard.h"
+
+#define OUTCOMES_MAX 10000
+#define ERROR_CODE_MAX_BYTES 100
+#define ERROR_MESSAGE_MAX_BYTES 500
+#define HTTP_STATUS_MAX 999
+
+/* columns of payment.attempt_outcome */
+enum
+{
+	FIELD_ATTEMPT_ID,
+	FIELD_OUTCOME,
+	FIELD_HTTP_STATUS,
+	FIELD_LATENCY_MS,
+	FIELD_PSP_REFERENCE,
+	FIELD_AMOUNT,
+	FIELD_CURRENCY,
+	FIELD_ERROR_CODE,
+	FIELD_ERROR_MESSAGE,
+	FIELD_RETRY_AFTER_MS,
+	FIELD_COUNT
+};
+
+static const Oid field_types[FIELD_COUNT] = {
+	UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
+	INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID,
+};
+
+static const char *const kind_names[] = {
+	[OUTCOME_SUCCEEDED] = "succeeded", [OUTCOME_PENDING] = "pending",
+	[OUTCOME_DECLINED] = "declined",   [OUTCOME_FAILED] = "failed",
+	[OUTCOME_RETRY] = "retry",		   [OUTCOME_UNKNOWN] = "unknown",
+	[OUTCOME_NOT_FOUND] = "not_found",
+};
+
+char *
+uuid_text(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
+static void
+pg_attribute_noreturn() refuse(int number, const char *detail)
+{
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+					errmsg("outcome %d is invalid", number + 1),
+					errdetail("%s", detail),
+					errhint("See the comment of the type "
+							"payment.attempt_outcome.")));
+}
+
+static const char *
+field_text(const Datum *values, const bool *nulls, int field)
+{
+	return nulls[field] ? NULL : TextDatumGetCString(values[field]);
+}
+
+/* an empty text says nothing */
+static const char *
+safe_text(const char *text, int max_bytes)
+{
+	int length;
+
+	if (text == NULL || *text == '\0')
+		return NULL;
+	length = (int) strlen(text);
+	if (contains_card_number(text, length))
+		return "[removed]";
+	if (length > max_bytes)
+		return pnstrdup(text, pg_mbcliplen(text, length, max_bytes));
+	return text;
+}
+
+static void
+parse_kind(Outcome *outcome, const char *name, int number)
+{
+	for (int i = 0; i < (int) lengthof(kind_names); i++)
+	{
+		if (name && strcmp(name, kind_names[i]) == 0)
+		{
+			outcome->kind = (OutcomeKind) i;
+			outcome->name = kind_names[i];
+			return;
+		}
+	}
+	refuse(number, "The outcome is none of succeeded, pending, declined, "
+				   "failed, retry, unknown and not_found.");
+}
+
+static void
+parse_money(Outcome *outcome, const Datum *values, const bool *nulls,
+			int number)
+{
+	if (outcome->kind != OUTCOME_SUCCEEDED)
+		return;
+	if (nulls[FIELD_AMOUNT] || nulls[FIELD_CURRENCY])
+		refuse(number, "A success needs an amount and a currency.");
+	outcome->amount = DatumGetInt64(values[FIELD_AMOUNT]);
+	outcome->currency = field_text(values, nulls, FIELD_CURRENCY);
+	if (outcome->amount < 0)
+		refuse(number, "The amount is negative.");
+	if (strlen(outcome->currency) != CURRENCY_CODE_LENGTH ||
+		strspn(outcome->currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") !=
+			CURRENCY_CODE_LENGTH)
+		refuse(number, "The currency is not three upper-case letters.");
+}
+
+static void
+parse_numbers(Outcome *outcome, const Datum *values, const bool *nulls,
+			  int number)
+{
+	outcome->has_http_status = !nulls[FIELD_HTTP_STATUS];
+	if (outcome->has_http_status)
+		outcome->http_status = DatumGetInt32(values[FIELD_HTTP_STATUS]);
+	if (outcome->http_status < 0 || outcome->http_status > HTTP_STATUS_MAX)
+		refuse(number, "The HTTP status is out of range.");
+
+	outcome->has_latency = !nulls[FIELD_LATENCY_MS];
+	if (outcome->has_latency)
+		outcome->latency_ms = DatumGetInt32(values[FIELD_LATENCY_MS]);
+	if (outcome->latency_ms < 0)
+		refuse(number, "The latency is negative.");
+
+	outcome->has_retry_after = !nulls[FIELD_RETRY_AFTER_MS];
+	if (outcome->has_retry_after)
+		outcome->retry_after_ms = DatumGetInt64(values[FIELD_RETRY_AFTER_MS]);
+	if (outcome->retry_after_ms < 0)
+		refuse(number, "The time to retry after is negative.");
+}
+
+static void
+parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
+			  int number)
+{
+	if (nulls[FIELD_ATTEMPT_ID])
+		refuse(number, "It names no attempt.");
+	outcome->attempt_id = *DatumGetUUIDP(values[FIELD_ATTEMPT_ID]);
+	parse_kind(outcome, field_text(values, nulls, FIELD_OUTCOME), number);
+	parse_money(outcome, values, nulls, number);
+	parse_numbers(outcome, values, nulls, number);
+
+	outcome->psp_reference = field_text(values, nulls, FIELD_PSP_REFERENCE);
+	if (outcome->psp_reference && *outcome->psp_reference == '\0')
+		outcome->psp_reference = NULL;
+	if (outcome->psp_reference &&
+		strlen(outcome->psp_reference) > PSP_REFERENCE_MAX_BYTES)
+		refuse(number, "The PSP's reference is longer than 255 bytes.");
+	outcome->error_code =
+		safe_text(field_text(values, nulls, FIELD_ERROR_CODE),
+				  ERROR_CODE_MAX_BYTES);
+	outcome->error_message =
+		safe_text(field_text(values, nulls, FIELD_ERROR_MESSAGE),
+				  ERROR_MESSAGE_MAX_BYTES);
+}
+
+/* The type is ours, but ALTER TYPE may have been at it. */
+static void
+check_row_type(TupleDesc desc)
+{
+	bool same = desc->natts >= FIELD_COUNT;
+
+	for (int i = 0; same && i < FIELD_COUNT; i++)
+		same = TupleDescAttr(desc, i)->atttypid == field_types[i];
+	if (!same)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("type payment.attempt_outcome was altered")));
+}
+
+static void
+parse_row(Outcome *outcome, HeapTupleHeader row, int number)
+{
+	TupleDesc	  desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row),
+												HeapTupleHeaderGetTypMod(row));
+	HeapTupleData tuple = { .t_len = HeapTupleHeaderGetDatumLength(row),
+							.t_data = row };
+	Datum		 *values = palloc(desc->natts * sizeof(Datum));
+	bool		 *nulls = palloc(desc->natts * sizeof(bool));
+
+	check_row_type(desc);
+	heap_deform_tuple(&tuple, desc, values, nulls);
+	parse_outcome(outcome, values, nulls, number);
+	ReleaseTupleDesc(desc);
+}
+
+Outcome *
+outcomes_parse(ArrayType *array, int *count)
+{
+	Datum	*rows;
+	bool	*nulls;
+	Outcome *outcomes;
+	int16	 typlen;
+	bool	 typbyval;
+	char	 typalign;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("argument \"outcomes\" must have one "
+							   "dimension")));
+	get_typlenbyvalalign(ARR_ELEMTYPE(array), &typlen, &typbyval, &typalign);
+	deconstruct_array(array, ARR_ELEMTYPE(array), typlen, typbyval, typalign,
+					  &rows, &nulls, count);
+	if (*count > OUTCOMES_MAX)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
+						errmsg("too many outcomes at once"),
+						errdetail("There are %d; %d are allowed.", *count,
+								  OUTCOMES_MAX)));
+	outcomes = palloc0(Max(*count, 1) * sizeof(Outcome));
+	for (int i = 0; i < *count; i++)
+	{
+		if (nulls[i])
+			refuse(i, "It is null.");
+		parse_row(&outcomes[i], DatumGetHeapTupleHeader(rows[i]), i);
+	}
+	return outcomes;
+}

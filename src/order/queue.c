@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  The queue of tasks seen from outside: when to look at it again, what a
+ *	  dispatcher that starts finds, what people bring back from the dead.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "errcodes.h"
+#include "order/batch.h"
+#include "order/plan.h"
+#include "payment.h"
+
+PG_FUNCTION_INFO_V1(payment_expire_leases);
+PG_FUNCTION_INFO_V1(payment_next_task_due);
+PG_FUNCTION_INFO_V1(payment_retry_dead_letter);
+
+/*
+ * payment.expire_leases() -> bigint
+ *
+ * Only for a dispatcher that knows it is the only one: what it finds claimed
+ * was claimed by one that is gone.
+ */
+Datum
+payment_expire_leases(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { TIMESTAMPTZOID };
+	Datum			  now = TimestampTzGetDatum(GetCurrentTimestamp());
+	uint64			  count;
+
+	(void) fcinfo;
+	spi_begin();
+	count = batch_run(plan_keep(&plan,
+								"UPDATE payment.task SET run_at = $1"
+								" WHERE attempt_id IS NOT NULL"
+								" AND dead_at IS NULL AND run_at > $1",
+								1, types),
+					  &now, NULL);
+	spi_end();
+	PG_RETURN_INT64((int64) count);
+}
+
+/*
+ * payment.next_task_due(psp uuid DEFAULT NULL) -> timestamptz
+ *
+ * NULL when no task waits.
+ */
+Datum
+payment_next_task_due(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  psp = PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0);
+	char			  nulls[] = { PG_ARGISNULL(0) ? 'n' : ' ' };
+	TimestampTz		  due;
+	int				  nest_level = batch_begin();
+
+	batch_run(plan_keep(&plan,
+						"SELECT min(first.run_at) FROM payment.psp AS p,"
+						" LATERAL (SELECT t.run_at FROM payment.task AS t"
+						" WHERE t.psp_id = p.id AND t.dead_at IS NULL"
+						" ORDER BY t.run_at LIMIT 1) AS first"
+						" WHERE p.state = 'active' AND ($1 IS NULL OR"
+						" p.id = $1)",
+						1, types),
+			  &psp, nulls);
+	due = row_time(0, 1);
+	batch_end(nest_level);
+	if (due == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(due);
+}
+
+/*
+ * payment.retry_dead_letter(task uuid) -> boolean
+ *
+ * False when it is not dead: brought back before, or resolved since.
+ */
+Datum
+payment_retry_dead_letter(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID };
+	Datum			  values[2];
+	uint64			  count;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("argument \"task\" must not be null")));
+	values[0] = PG_GETARG_DATUM(0);
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+
+	spi_begin();
+	count = batch_run(
+		plan_keep(&plan,
+				  "UPDATE payment.task AS t SET dead_at = NULL, tries = 0,"
+				  " run_at = $2, step = CASE WHEN t.first_sent_at"
+				  " <= $2 - p.key_lifetime_s * interval '1 s'"
+				  " THEN 'lookup' ELSE t.step END"
+				  " FROM payment.psp AS p WHERE t.id = $1"
+				  " AND t.dead_at IS NOT NULL AND p.id = t.psp_id",
+				  2, types),
+		values, NULL);
+	spi_end();
+	if (count > 0)
+		payment_wake_dispatcher_at_commit();
+	PG_RETURN_BOOL(count > 0);
+}

@@ -1,0 +1,544 @@
+/*-------------------------------------------------------------------------
+ *
+ * subject.c
+ *	  The orders, payouts and payments that a batch of evidence is about.
+ *
+ * Each row is locked once and written once for each status it goes through,
+ * all rows with one statement, so that the history is complete.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "order/batch.h"
+#include "order/plan.h"
+#include "order/subject.h"
+
+static void
+lock_tasks(const SubjectKey *keys, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID };
+	Column			  ids;
+	Column			  operations;
+	Datum			  values[2];
+
+	column_init(&ids, UUIDOID);
+	column_init(&operations, TEXTOID);
+	for (int i = 0; i < count; i++)
+	{
+		column_add_uuid(&ids, &keys[i].id);
+		column_add_text(&operations, keys[i].operation);
+	}
+	values[0] = column_array(&ids);
+	values[1] = column_array(&operations);
+	batch_run(
+		plan_keep(&plan,
+				  "SELECT FROM unnest($1, $2) AS u (object_id, operation)"
+				  " JOIN payment.task AS t ON t.object_id = u.object_id"
+				  " AND t.operation = u.operation"
+				  " ORDER BY t.id FOR UPDATE OF t",
+				  2, types),
+		values, NULL);
+}
+
+static void
+lock_payments(SubjectSet *set, Datum order_ids)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	uint64			  count;
+
+	count = batch_run(
+		plan_keep(&plan,
+				  "SELECT p.id, p.status, p.order_count, p.succeeded_count,"
+				  " p.failed_count FROM payment.payment_record AS p"
+				  " WHERE p.id IN (SELECT o.payment_id"
+				  " FROM unnest($1) AS u (id)"
+				  " JOIN payment.order_record AS o ON o.id = u.id)"
+				  " ORDER BY p.id FOR NO KEY UPDATE OF p",
+				  1, types),
+		&order_ids, NULL);
+
+	set->payments = palloc0(Max(count, 1) * sizeof(PaymentState));
+	set->payment_count = (int) count;
+	for (uint64 row = 0; row < count; row++)
+	{
+		PaymentState *payment = &set->payments[row];
+
+		row_uuid(row, 1, &payment->id);
+		payment->path.first = payment->path.now = row_text(row, 2);
+		payment->order_count = row_int32(row, 3);
+		payment->succeeded_count = row_int32(row, 4);
+		payment->failed_count = row_int32(row, 5);
+	}
+}
+
+static void
+read_subject(Subject *subject, TransitionObject object, uint64 row)
+{
+	memset(subject, 0, sizeof(Subject));
+	subject->object = object;
+	row_uuid(row, 1, &subject->id);
+	(void) row_uuid(row, 2, &subject->payment_id);
+	row_uuid(row, 3, &subject->seller_id);
+	row_uuid(row, 4, &subject->psp_id);
+	subject->amount = row_int64(row, 5);
+	subject->currency = row_text(row, 6);
+	subject->platform_fee = row_int64(row, 7);
+	subject->captured_amount = row_int64(row, 8);
+	subject->captured_at = row_time(row, 9);
+	subject->attempt_no = row_int32(row, 10);
+	subject->psp_reference = row_text(row, 11);
+	subject->failure_code = row_text(row, 12);
+	subject->failure_message = row_text(row, 13);
+	subject->path.first = subject->path.now = row_text(row, 14);
+}
+
+static void
+lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
+{
+	static SPIPlanPtr order_plan = NULL;
+	static SPIPlanPtr payout_plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	SPIPlanPtr		  plan;
+	uint64			  count;
+
+	if (object == OBJECT_PAYMENT_ORDER)
+		plan = plan_keep(
+			&order_plan,
+			"SELECT o.id, o.payment_id, o.seller_id, o.psp_id, o.amount,"
+			" o.currency, o.platform_fee, o.captured_amount, o.captured_at,"
+			" o.attempt_no, o.psp_reference, o.failure_code,"
+			" o.failure_message, o.status"
+			" FROM unnest($1) AS u (id)"
+			" JOIN payment.order_record AS o ON o.id = u.id"
+			" ORDER BY o.id FOR NO KEY UPDATE OF o",
+			1, types);
+	else
+		plan = plan_keep(
+			&payout_plan,
+			"SELECT o.id, NULL::uuid, o.seller_id, o.psp_id, o.amount,"
+			" o.currency, NULL::bigint, NULL::bigint, NULL::timestamptz,"
+			" o.attempt_no, o.psp_reference, o.failure_code,"
+			" o.failure_message, o.status"
+			" FROM unnest($1) AS u (id)"
+			" JOIN payment.payout_record AS o ON o.id = u.id"
+			" ORDER BY o.id FOR NO KEY UPDATE OF o",
+			1, types);
+
+	count = batch_run(plan, &ids, NULL);
+	for (uint64 row = 0; row < count; row++)
+		read_subject(&set->subjects[set->count++], object, row);
+}
+
+static int
+key_compare(const void *a, const void *b)
+{
+	return uuid_compare(&((const SubjectKey *) a)->id,
+						&((const SubjectKey *) b)->id);
+}
+
+static int
+subject_compare(const void *a, const void *b)
+{
+	return uuid_compare(&((const Subject *) a)->id,
+						&((const Subject *) b)->id);
+}
+
+static int
+payment_compare(const void *a, const void *b)
+{
+	return uuid_compare(&((const PaymentState *) a)->id,
+						&((const PaymentState *) b)->id);
+}
+
+/* ids of the keys' objects of one kind, each once */
+static Column *
+ids_of(TransitionObject object, const SubjectKey *sorted, int count)
+{
+	Column			*ids = palloc(sizeof(Column));
+	const pg_uuid_t *last = NULL;
+
+	column_init(ids, UUIDOID);
+	for (int i = 0; i < count; i++)
+	{
+		if (sorted[i].object != object ||
+			(last && uuid_compare(last, &sorted[i].id) == 0))
+			continue;
+		last = &sorted[i].id;
+		column_add_uuid(ids, last);
+	}
+	return ids;
+}
+
+void
+subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
+{
+	SubjectKey *sorted = palloc((Size) count * sizeof(SubjectKey));
+	Column	   *orders;
+	Column	   *payouts;
+
+	memset(set, 0, sizeof(SubjectSet));
+	memcpy(sorted, keys, (Size) count * sizeof(SubjectKey));
+	qsort(sorted, count, sizeof(SubjectKey), key_compare);
+	orders = ids_of(OBJECT_PAYMENT_ORDER, sorted, count);
+	payouts = ids_of(OBJECT_PAYOUT, sorted, count);
+	set->subjects = palloc((Size) count * sizeof(Subject));
+
+	lock_tasks(sorted, count);
+	if (orders->count > 0)
+	{
+		Datum order_ids = column_array(orders);
+
+		lock_payments(set, order_ids);
+		lock_objects(set, OBJECT_PAYMENT_ORDER, order_ids);
+	}
+	if (payouts->count > 0)
+		lock_objects(set, OBJECT_PAYOUT, column_array(payouts));
+	qsort(set->subjects, set->count, sizeof(Subject), subject_compare);
+}
+
+Subject *
+subject_find(const SubjectSet *set, const pg_uuid_t *id)
+{
+	Subject key = { .id = *id };
+
+	return bsearch(&key, set->subjects, set->count, sizeof(Subject),
+				   subject_compare);
+}
+
+static bool
+path_step(StatusPath *path, TransitionObject object, const char *to,
+		  TransitionCause cause)
+{
+	if (!transition_is_legal(object, path->now, to, cause))
+		return false;
+	if (path->step_count == STATUS_PATH_MAX)
+		elog(ERROR, "a status has more than %d changes at once",
+			 STATUS_PATH_MAX);
+	path->steps[path->step_count].to = to;
+	path->steps[path->step_count].cause = cause;
+	path->step_count++;
+	path->now = to;
+	return true;
+}
+
+bool
+subject_step(Subject *subject, const char *to, TransitionCause cause)
+{
+	return path_step(&subject->path, subject->object, to, cause);
+}
+
+static bool
+counts_as_succeeded(const char *status)
+{
+	return strcmp(status, "captured") == 0;
+}
+
+static bool
+counts_as_failed(const char *status)
+{
+	return strcmp(status, "declined") == 0 || strcmp(status, "failed") == 0 ||
+		   strcmp(status, "cancelled") == 0 || strcmp(status, "expired") == 0;
+}
+
+static void
+count_order(SubjectSet *set, const Subject *subject)
+{
+	const StatusPath *path = &subject->path;
+	PaymentState	  key = { .id = subject->payment_id };
+	PaymentState	 *payment;
+	int				  succeeded = (int) counts_as_succeeded(path->now) -
+					(int) counts_as_succeeded(path->first);
+	int failed = (int) counts_as_failed(path->now) -
+				 (int) counts_as_failed(path->first);
+
+	if (succeeded == 0 && failed == 0)
+		return;
+	payment = bsearch(&key, set->payments, set->payment_count,
+					  sizeof(PaymentState), payment_compare);
+	if (payment == NULL)
+		elog(ERROR, "the payment of an order is missing");
+	payment->succeeded_count += succeeded;
+	payment->failed_count = Max(payment->failed_count + failed, 0);
+	payment->counted = true;
+	payment->cause = path->steps[path->step_count - 1].cause;
+}
+
+/* A payment that was over goes back to processing before it ends again. */
+static void
+conclude_payment(PaymentState *payment)
+{
+	StatusPath *path = &payment->path;
+	const char *to = "processing";
+
+	if (payment->succeeded_count + payment->failed_count >=
+		payment->order_count)
+	{
+		if (payment->failed_count == 0)
+			to = "succeeded";
+		else if (payment->succeeded_count == 0)
+			to = "failed";
+		else
+			to = "partially_succeeded";
+	}
+	if (strcmp(path->now, to) == 0)
+		return;
+	if (strcmp(path->now, "processing") != 0 &&
+		!path_step(path, OBJECT_PAYMENT, "processing", payment->cause))
+		return;
+	if (strcmp(path->now, to) != 0)
+		(void) path_step(path, OBJECT_PAYMENT, to, payment->cause);
+}
+
+static bool
+steps_by(const StatusPath *path, int round, TransitionCause cause)
+{
+	return path->step_count > round && path->steps[round].cause == cause;
+}
+
+static void
+write_orders(SubjectSet *set, int round, TransitionCause cause)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid types[] = { UUIDARRAYOID,		   TEXTARRAYOID, INT8ARRAYOID,
+						  TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+						  TEXTARRAYOID };
+	Column	  columns[lengthof(types)];
+	Datum	  values[lengthof(types)];
+
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	column_init(&columns[2], INT8OID);
+	column_init(&columns[3], TIMESTAMPTZOID);
+	for (int i = 4; i < (int) lengthof(types); i++)
+		column_init(&columns[i], TEXTOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		Subject *s = &set->subjects[i];
+
+		if (s->object != OBJECT_PAYMENT_ORDER ||
+			!steps_by(&s->path, round, cause))
+			continue;
+		column_add_uuid(&columns[0], &s->id);
+		column_add_text(&columns[1], s->path.steps[round].to);
+		column_add_int64(&columns[2], s->captured_amount);
+		column_add_time(&columns[3], s->captured_at);
+		column_add_text(&columns[4], s->psp_reference);
+		column_add_text(&columns[5], s->failure_code);
+		column_add_text(&columns[6], s->failure_message);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	order_write(
+		plan_keep(
+			&plan,
+			"UPDATE payment.order_record AS o SET status = u.status,"
+			" captured_amount = u.captured_amount,"
+			" captured_at = u.captured_at, psp_reference = u.psp_reference,"
+			" failure_code = u.failure_code,"
+			" failure_message = u.failure_message"
+			" FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u (id, status,"
+			" captured_amount, captured_at, psp_reference, failure_code,"
+			" failure_message) WHERE o.id = u.id",
+			lengthof(types), types),
+		values, NULL, cause);
+}
+
+static void
+write_payouts(SubjectSet *set, int round, TransitionCause cause)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								  TEXTARRAYOID, TEXTARRAYOID };
+	Column			  columns[lengthof(types)];
+	Datum			  values[lengthof(types)];
+
+	column_init(&columns[0], UUIDOID);
+	for (int i = 1; i < (int) lengthof(types); i++)
+		column_init(&columns[i], TEXTOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		Subject *s = &set->subjects[i];
+
+		if (s->object != OBJECT_PAYOUT || !steps_by(&s->path, round, cause))
+			continue;
+		column_add_uuid(&columns[0], &s->id);
+		column_add_text(&columns[1], s->path.steps[round].to);
+		column_add_text(&columns[2], s->psp_reference);
+		column_add_text(&columns[3], s->failure_code);
+		column_add_text(&columns[4], s->failure_message);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	order_write(
+		plan_keep(&plan,
+				  "UPDATE payment.payout_record AS o SET status = u.status,"
+				  " psp_reference = u.psp_reference,"
+				  " failure_code = u.failure_code,"
+				  " failure_message = u.failure_message"
+				  " FROM unnest($1, $2, $3, $4, $5) AS u (id, status,"
+				  " psp_reference, failure_code, failure_message)"
+				  " WHERE o.id = u.id",
+				  lengthof(types), types),
+		values, NULL, cause);
+}
+
+/* The counts go with the first write, or alone when no status changes. */
+static void
+write_payments(SubjectSet *set, int round, TransitionCause cause)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+								  INT4ARRAYOID };
+	Column			  columns[lengthof(types)];
+	Datum			  values[lengthof(types)];
+
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	column_init(&columns[2], INT4OID);
+	column_init(&columns[3], INT4OID);
+	for (int i = 0; i < set->payment_count; i++)
+	{
+		PaymentState *p = &set->payments[i];
+		bool counts_only = round == 0 && p->counted && p->cause == cause &&
+						   p->path.step_count == 0;
+
+		if (!steps_by(&p->path, round, cause) && !counts_only)
+			continue;
+		column_add_uuid(&columns[0], &p->id);
+		column_add_text(&columns[1],
+						counts_only ? p->path.now : p->path.steps[round].to);
+		column_add_int32(&columns[2], p->succeeded_count);
+		column_add_int32(&columns[3], p->failed_count);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	order_write(
+		plan_keep(&plan,
+				  "UPDATE payment.payment_record AS p SET status = u.status,"
+				  " succeeded_count = u.succeeded_count,"
+				  " failed_count = u.failed_count"
+				  " FROM unnest($1, $2, $3, $4) AS u (id, status,"
+				  " succeeded_count, failed_count) WHERE p.id = u.id",
+				  lengthof(types), types),
+		values, NULL, cause);
+}
+
+static int
+longest_path(const SubjectSet *set)
+{
+	int longest = 1; /* payments' counts */
+
+	for (int i = 0; i < set->count; i++)
+		longest = Max(longest, set->subjects[i].path.step_count);
+	for (int i = 0; i < set->payment_count; i++)
+		longest = Max(longest, set->payments[i].path.step_count);
+	return longest;
+}
+
+void
+subjects_write(SubjectSet *set)
+{
+	const TransitionCause causes[] = { CAUSE_RESPONSE, CAUSE_LOOKUP,
+									   CAUSE_WEBHOOK, CAUSE_SETTLEMENT };
+	int					  rounds;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->subjects[i].object == OBJECT_PAYMENT_ORDER)
+			count_order(set, &set->subjects[i]);
+	}
+	for (int i = 0; i < set->payment_count; i++)
+	{
+		if (set->payments[i].counted)
+			conclude_payment(&set->payments[i]);
+	}
+
+	rounds = longest_path(set);
+	for (int round = 0; round < rounds; round++)
+	{
+		for (int i = 0; i < (int) lengthof(causes); i++)
+		{
+			write_orders(set, round, causes[i]);
+			write_payouts(set, round, causes[i]);
+			write_payments(set, round, causes[i]);
+		}
+	}
+}
+
+void
+subjects_end_tasks(const SubjectKey *keys, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID };
+	Column			  ids;
+	Column			  operations;
+	Datum			  values[2];
+
+	if (count == 0)
+		return;
+	column_init(&ids, UUIDOID);
+	column_init(&operations, TEXTOID);
+	for (int i = 0; i < count; i++)
+	{
+		column_add_uuid(&ids, &keys[i].id);
+		column_add_text(&operations, keys[i].operation);
+	}
+	values[0] = column_array(&ids);
+	values[1] = column_array(&operations);
+	batch_run(plan_keep(&plan,
+						"DELETE FROM payment.task AS t"
+						" USING unnest($1, $2) AS u (object_id, operation)"
+						" WHERE t.object_id = u.object_id"
+						" AND t.operation = u.operation",
+						2, types),
+			  values, NULL);
+}
+
+void
+subjects_bury_tasks(const SubjectKey *keys, const char *const *reasons,
+					int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								  TIMESTAMPTZOID };
+	Column			  columns[3];
+	Datum			  values[4];
+
+	if (count == 0)
+		return;
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	column_init(&columns[2], TEXTOID);
+	for (int i = 0; i < count; i++)
+	{
+		column_add_uuid(&columns[0], &keys[i].id);
+		column_add_text(&columns[1], keys[i].operation);
+		column_add_text(&columns[2], reasons[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		values[i] = column_array(&columns[i]);
+	values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
+	batch_run(plan_keep(&plan,
+						"UPDATE payment.task AS t SET dead_at = $4,"
+						" step = 'lookup', attempt_id = NULL,"
+						" last_error = u.reason"
+						" FROM unnest($1, $2, $3)"
+						" AS u (object_id, operation, reason)"
+						" WHERE t.object_id = u.object_id"
+						" AND t.operation = u.operation",
+						4, types),
+			  values, NULL);
+}

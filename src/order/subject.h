@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * subject.h
+ *	  The orders, payouts and payments that a batch of evidence is about:
+ *	  locked, read, changed in memory, and written back together.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_SUBJECT_H
+#define PAYMENT_SUBJECT_H
+
+#include "datatype/timestamp.h"
+#include "order/transition.h"
+#include "utils/uuid.h"
+
+/* No machine has a longer way of evidence only; none of them has a cycle. */
+#define STATUS_PATH_MAX 8
+
+/* A status, and the statuses it goes through in this transaction. */
+typedef struct StatusPath
+{
+	const char *first; /* as read */
+	const char *now;
+	struct
+	{
+		const char	   *to;
+		TransitionCause cause;
+	} steps[STATUS_PATH_MAX];
+	int step_count;
+} StatusPath;
+
+typedef struct PaymentState
+{
+	pg_uuid_t		id;
+	StatusPath		path;
+	int32			order_count;
+	int32			succeeded_count;
+	int32			failed_count;
+	bool			counted; /* the counts differ from the table's */
+	TransitionCause cause;	 /* of the last change of an order */
+} PaymentState;
+
+typedef struct Subject
+{
+	TransitionObject object;
+	pg_uuid_t		 id;
+	pg_uuid_t		 payment_id; /* orders only */
+	pg_uuid_t		 seller_id;
+	pg_uuid_t		 psp_id;
+	int64			 amount;
+	const char		*currency;
+	int64			 platform_fee;	  /* orders only */
+	int64			 captured_amount; /* orders only */
+	TimestampTz		 captured_at;	  /* orders only */
+	int32			 attempt_no;
+	const char		*psp_reference;
+	const char		*failure_code;
+	const char		*failure_message;
+	StatusPath		 path;
+} Subject;
+
+/* What to lock: the object and the operation whose task belongs to it. */
+typedef struct SubjectKey
+{
+	TransitionObject object;
+	pg_uuid_t		 id;
+	const char		*operation;
+} SubjectKey;
+
+typedef struct SubjectSet
+{
+	Subject		 *subjects; /* by id */
+	int			  count;
+	PaymentState *payments; /* by id */
+	int			  payment_count;
+} SubjectSet;
+
+/*
+ * All need an SPI connection from batch_begin().  subjects_lock() takes the
+ * locks of tasks, payments, orders and payouts, in this order.
+ */
+extern void subjects_lock(SubjectSet *set, const SubjectKey *keys, int count);
+extern Subject *subject_find(const SubjectSet *set, const pg_uuid_t *id);
+/* the next status, if that is legal */
+extern bool subject_step(Subject *subject, const char *to,
+						 TransitionCause cause);
+extern void subjects_write(SubjectSet *set);
+
+/* the operation of each key is done with: its task goes */
+extern void subjects_end_tasks(const SubjectKey *keys, int count);
+/* ... or needs people: its task goes to the dead letters */
+extern void subjects_bury_tasks(const SubjectKey  *keys,
+								const char *const *reasons, int count);
+
+#endif /* PAYMENT_SUBJECT_H */
