@@ -9,11 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifdef FRONTEND
-#include "postgres_fe.h"
-#else
 #include "postgres.h"
-#endif
 
 #include "mb/pg_wchar.h"
 #include "psp/json.h"

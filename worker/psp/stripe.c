@@ -13,11 +13,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifdef FRONTEND
-#include "postgres_fe.h"
-#else
 #include "postgres.h"
-#endif
 
 #include "psp/form.h"
 #include "psp/json.h"

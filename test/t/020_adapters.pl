@@ -1,0 +1,27 @@
+# What PSPs' answers mean: the table of cases, truncations and mutations of
+# test/fuzz, built with sanitizers.  Needs no server.
+
+use strict;
+use warnings;
+
+use Cwd ();
+use File::Basename ();
+use File::Temp ();
+use Test::More;
+
+my $fuzz = File::Basename::dirname(Cwd::realpath(__FILE__)) . '/../fuzz';
+my $bin  = File::Temp::tempdir(CLEANUP => 1);
+my $make = $ENV{MAKE} // 'make';
+my $log  = qx(timeout 300 $make -s -C '$fuzz' bin='$bin' '$bin/stripe_answer_fuzz' 2>&1);
+plan skip_all => "cannot build the fuzzer here: $log" if !-x "$bin/stripe_answer_fuzz";
+
+local $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
+my @output = split /\n/, qx(timeout 300 '$bin/stripe_answer_fuzz' -n 50000 2>&1);
+is($?, 0, 'no damaged answer is taken for money');
+foreach my $line (grep { /^(not )?ok - / } @output)
+{
+    my ($not, $name) = $line =~ /^(not )?ok - (.*)/;
+    ok(!$not, $name);
+}
+diag join "\n", grep { !/^ok - / } @output if $?;
+done_testing();
