@@ -33,7 +33,7 @@ stage_step() {
 }
 
 stage_make() {
-    make --no-print-directory -C "$top" -j2 PG_CONFIG="$PG_CONFIG" "$@"
+    make --no-print-directory -C "$top" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" "$@"
 }
 
 stage_build() {
