@@ -602,6 +602,252 @@ BEGIN
 END
 $$;
 
+-- Configuration.
+
+CREATE FUNCTION payment.register_psp(name text, adapter text, base_url text, secret_name text,
+    settings jsonb DEFAULT '{}') RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_register_psp';
+
+COMMENT ON FUNCTION payment.register_psp(text, text, text, text, jsonb) IS
+    'Register a payment service provider, or change the one of that name; returns its id. adapter: the protocol it '
+    'speaks (stripe). base_url: https://… or http://…, without credentials. secret_name: a file in '
+    'payment.secrets_dir. settings: columns of payment.psp, as {"timeout_ms": 10000}; those left away keep their value. '
+    'Errors: PY001, PY005, PY006.';
+
+CREATE FUNCTION payment.register_seller(reference text, name text, metadata jsonb DEFAULT '{}') RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_register_seller';
+
+COMMENT ON FUNCTION payment.register_seller(text, text, jsonb) IS
+    'Register a seller under the reference your own system knows it by; returns its id. The same reference again gives '
+    'the same id and replaces name and metadata. Errors: PY001, PY005, PY006.';
+
+CREATE FUNCTION payment.seller_id(reference text) RETURNS uuid
+    LANGUAGE c STABLE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_seller_id';
+
+COMMENT ON FUNCTION payment.seller_id(text) IS
+    'The id of the seller registered under a reference. Errors: PY001, PY011.';
+
+CREATE FUNCTION payment.set_fee_schedule(fixed bigint, basis_points integer, seller uuid DEFAULT NULL,
+    currency text DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_set_fee_schedule';
+
+COMMENT ON FUNCTION payment.set_fee_schedule(bigint, integer, uuid, text) IS
+    'What the platform takes of each order from now on: fixed minor units (only with a currency) plus basis_points '
+    '(100 are 1 %), never more than the order''s amount. The most specific schedule wins: seller and currency, seller, '
+    'currency, neither; without any the fee is 0. Errors: PY001, PY002, PY003, PY011.';
+
+-- The application's calls.
+
+CREATE TYPE payment.checkout_result AS (
+    payment_id uuid,
+    order_ids uuid[]
+);
+
+COMMENT ON TYPE payment.checkout_result IS 'What payment.checkout() made.';
+COMMENT ON COLUMN payment.checkout_result.payment_id IS 'Id of the payment.';
+COMMENT ON COLUMN payment.checkout_result.order_ids IS 'Ids of its payment orders, in the order they were passed.';
+
+CREATE FUNCTION payment.checkout(idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL,
+    payment_method text DEFAULT NULL, metadata jsonb DEFAULT '{}') RETURNS payment.checkout_result
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_checkout';
+
+COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb) IS
+    'Pay one or more sellers: makes a payment with one payment order each, which the worker sends once the transaction '
+    'commits. orders: an array of {"seller": reference or id, "amount": minor units as a number (1234) or major units '
+    'as a string ("12.34"), "currency": "USD", "reference": text, "description": text, "metadata": object}, the last '
+    'three as you like. psp: its name, needed when there are several. payment_method: the PSP''s name of it. The same '
+    'idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, PY011, '
+    'PY100, PY303 (the seller is suspended).';
+
+CREATE FUNCTION payment.submit(events jsonb) RETURNS TABLE ("position" integer, idempotency_key text,
+    payment_type text, object_id uuid, order_ids uuid[])
+    LANGUAGE c VOLATILE ROWS 100
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_submit';
+
+COMMENT ON FUNCTION payment.submit(jsonb) IS
+    'Take many payment events (an array, or one object), all or none. Pay-in: {"idempotency_key": …, "payment_type": '
+    '"pay_in", "payer": text or {"reference": …, details}, "psp": …, "payment_method": …, "orders": as in checkout(), '
+    '"metadata": …}. Pay-out: {"idempotency_key": …, "payment_type": "pay_out", "seller": …, "amount": …, "currency": …, '
+    '"destination": …, "psp": …}. A seller given as {"reference": …, "name": …, "metadata": …} is registered when unknown. '
+    'Returns one row per event in input order: the payment''s or payout''s id and the ids of a payment''s orders. Errors '
+    'name the place, counted from 1, as in events[2].orders[1].amount: those of checkout() and payout().';
+
+CREATE FUNCTION payment.payout(seller uuid, amount bigint, currency text, destination text, idempotency_key text,
+    psp text DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_payout';
+
+COMMENT ON FUNCTION payment.payout(uuid, bigint, text, text, text, text) IS
+    'Pay a seller: moves amount (minor units) of the seller''s available money into payout at once and has the worker '
+    'send it to destination (the PSP''s name of the bank account) once the transaction commits; returns the payout''s id. '
+    'The same idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, '
+    'PY011, PY100, PY202 (not that much available), PY303 (the seller is suspended).';
+
+CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_release';
+
+COMMENT ON FUNCTION payment.release(uuid) IS
+    'End the holding period of a captured order: the seller''s share of it moves from pending to available. True when '
+    'done now, false when it was before. Errors: PY001, PY012, PY303 (not captured).';
+
+CREATE FUNCTION payment.receipt(payment_order uuid) RETURNS jsonb
+    LANGUAGE c STABLE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_receipt';
+
+COMMENT ON FUNCTION payment.receipt(uuid) IS
+    'All about a payment order: payment, seller, amounts (in minor units, and in major units as text), status, times, '
+    'history, attempts at the PSP and postings in the ledger. Errors: PY001, PY012.';
+
+-- What people and applications read.
+
+CREATE FUNCTION payment.classic_status(status text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE
+        WHEN status = 'created' THEN 'NOT_STARTED'
+        WHEN status IN ('captured', 'partially_captured') THEN 'SUCCESS'
+        WHEN status IN ('declined', 'failed', 'expired', 'cancelled', 'voided', 'reversed') THEN 'FAILED'
+        ELSE 'EXECUTING'
+    END;
+
+COMMENT ON FUNCTION payment.classic_status(text) IS
+    'A payment order''s status as one of four: NOT_STARTED, EXECUTING (also while the outcome is unknown or in dispute), '
+    'SUCCESS, FAILED.';
+
+CREATE VIEW payment.payment AS
+SELECT p.id, p.payer, v.name AS psp, p.payment_method, p.status, p.order_count, p.succeeded_count, p.failed_count,
+    p.metadata, payment.id_time(p.id) AS created_at, p.updated_at
+FROM payment.payment_record p
+JOIN payment.psp v ON v.id = p.psp_id;
+
+COMMENT ON VIEW payment.payment IS 'Payments: what a payer pays at once.';
+COMMENT ON COLUMN payment.payment.id IS 'Id of the payment.';
+COMMENT ON COLUMN payment.payment.payer IS 'Who pays, as the application calls them.';
+COMMENT ON COLUMN payment.payment.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.payment.payment_method IS 'The PSP''s name of card or account; never a card number.';
+COMMENT ON COLUMN payment.payment.status IS 'See payment.transitions(), object payment.';
+COMMENT ON COLUMN payment.payment.order_count IS 'Payment orders it has.';
+COMMENT ON COLUMN payment.payment.succeeded_count IS 'Those that are captured.';
+COMMENT ON COLUMN payment.payment.failed_count IS 'Those that came to nothing.';
+COMMENT ON COLUMN payment.payment.metadata IS 'What the application added.';
+COMMENT ON COLUMN payment.payment.created_at IS 'When it was made.';
+COMMENT ON COLUMN payment.payment.updated_at IS 'When it last changed.';
+
+CREATE VIEW payment.payment_order AS
+SELECT o.id, o.payment_id, o.seller_id, s.reference AS seller, v.name AS psp, o.amount, o.currency, o.platform_fee,
+    o.captured_amount, o.status, payment.classic_status(o.status) AS classic_status, o.attempt_no, o.psp_reference,
+    o.failure_code, o.failure_message, o.reference, o.description, o.metadata, payment.id_time(o.id) AS created_at,
+    o.captured_at, o.released_at, o.updated_at
+FROM payment.order_record o
+JOIN payment.seller s ON s.id = o.seller_id
+JOIN payment.psp v ON v.id = o.psp_id;
+
+COMMENT ON VIEW payment.payment_order IS 'Payment orders: one seller''s part of a payment.';
+COMMENT ON COLUMN payment.payment_order.id IS 'Id of the order.';
+COMMENT ON COLUMN payment.payment_order.payment_id IS 'The payment it belongs to.';
+COMMENT ON COLUMN payment.payment_order.seller_id IS 'Id of the seller.';
+COMMENT ON COLUMN payment.payment_order.seller IS 'The seller''s reference.';
+COMMENT ON COLUMN payment.payment_order.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.payment_order.amount IS 'What the payer pays, in minor units.';
+COMMENT ON COLUMN payment.payment_order.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.payment_order.platform_fee IS 'The platform''s part of the amount, in minor units.';
+COMMENT ON COLUMN payment.payment_order.captured_amount IS 'What has been taken from the payer, in minor units.';
+COMMENT ON COLUMN payment.payment_order.status IS 'See payment.transitions(), object payment_order.';
+COMMENT ON COLUMN payment.payment_order.classic_status IS 'NOT_STARTED, EXECUTING, SUCCESS or FAILED.';
+COMMENT ON COLUMN payment.payment_order.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.payment_order.psp_reference IS 'The PSP''s name of the charge.';
+COMMENT ON COLUMN payment.payment_order.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.payment_order.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.payment_order.reference IS 'The application''s name of the order.';
+COMMENT ON COLUMN payment.payment_order.description IS 'What it is for.';
+COMMENT ON COLUMN payment.payment_order.metadata IS 'What the application added.';
+COMMENT ON COLUMN payment.payment_order.created_at IS 'When it was made.';
+COMMENT ON COLUMN payment.payment_order.captured_at IS 'When the money was taken.';
+COMMENT ON COLUMN payment.payment_order.released_at IS 'When the seller''s share became available.';
+COMMENT ON COLUMN payment.payment_order.updated_at IS 'When it last changed.';
+
+CREATE VIEW payment.payout AS
+SELECT p.id, p.seller_id, s.reference AS seller, v.name AS psp, p.amount, p.currency, p.destination, p.status,
+    p.attempt_no, p.psp_reference, p.failure_code, p.failure_message, p.requested_by,
+    payment.id_time(p.id) AS created_at, p.updated_at
+FROM payment.payout_record p
+JOIN payment.seller s ON s.id = p.seller_id
+JOIN payment.psp v ON v.id = p.psp_id;
+
+COMMENT ON VIEW payment.payout IS 'Payouts: sellers'' money on its way to their banks.';
+COMMENT ON COLUMN payment.payout.id IS 'Id of the payout.';
+COMMENT ON COLUMN payment.payout.seller_id IS 'Id of the seller.';
+COMMENT ON COLUMN payment.payout.seller IS 'The seller''s reference.';
+COMMENT ON COLUMN payment.payout.psp IS 'Name of the PSP that pays.';
+COMMENT ON COLUMN payment.payout.amount IS 'Minor units.';
+COMMENT ON COLUMN payment.payout.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.payout.destination IS 'The PSP''s name of the bank account.';
+COMMENT ON COLUMN payment.payout.status IS 'See payment.transitions(), object payout.';
+COMMENT ON COLUMN payment.payout.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.payout.psp_reference IS 'The PSP''s name of the payout.';
+COMMENT ON COLUMN payment.payout.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.payout.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.payout.requested_by IS 'The role that asked for it.';
+COMMENT ON COLUMN payment.payout.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN payment.payout.updated_at IS 'When it last changed.';
+
+CREATE VIEW payment.wallet AS
+SELECT s.id AS seller_id, s.reference AS seller, a.currency,
+    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_pending'), 0)::bigint AS pending,
+    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_available'), 0)::bigint AS available,
+    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_dispute_hold'), 0)::bigint AS held,
+    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'payout_clearing'), 0)::bigint AS in_payout,
+    COALESCE(pg_catalog.sum(b.balance) FILTER (WHERE a.code = 'seller_receivable'), 0)::bigint AS owed
+FROM payment.seller s
+JOIN payment.account a ON a.owner = s.id
+    AND a.code IN ('seller_pending', 'seller_available', 'seller_dispute_hold', 'payout_clearing', 'seller_receivable')
+LEFT JOIN payment.balance_slot b ON b.account_id = a.id
+GROUP BY s.id, s.reference, a.currency;
+
+COMMENT ON VIEW payment.wallet IS
+    'Sellers'' money: the ledger''s accounts of one seller in one currency, seen together. Amounts in minor units.';
+COMMENT ON COLUMN payment.wallet.seller_id IS 'Id of the seller.';
+COMMENT ON COLUMN payment.wallet.seller IS 'The seller''s reference.';
+COMMENT ON COLUMN payment.wallet.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.wallet.pending IS 'Captured, not released yet.';
+COMMENT ON COLUMN payment.wallet.available IS 'Released: may be paid out.';
+COMMENT ON COLUMN payment.wallet.held IS 'Held back because of disputes.';
+COMMENT ON COLUMN payment.wallet.in_payout IS 'On its way to the seller''s bank.';
+COMMENT ON COLUMN payment.wallet.owed IS 'What the seller owes the platform.';
+
+GRANT EXECUTE ON FUNCTION payment.release(uuid), payment.receipt(uuid) TO payment_app;
+GRANT EXECUTE ON FUNCTION payment.receipt(uuid) TO payment_finance, payment_auditor;
+GRANT EXECUTE ON FUNCTION payment.classic_status(text) TO payment_app, payment_finance, payment_admin, payment_auditor,
+    payment_worker;
+GRANT SELECT ON payment.payment, payment.payment_order, payment.payout, payment.wallet
+    TO payment_app, payment_finance, payment_admin, payment_auditor;
+GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule
+    TO payment_finance, payment_admin, payment_auditor;
+GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_record, payment.psp_reference,
+    payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
+
+GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
+    payment_worker;
+GRANT EXECUTE ON FUNCTION payment.register_psp(text, text, text, text, jsonb),
+    payment.set_fee_schedule(bigint, integer, uuid, text) TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.seller_id(text)
+    TO payment_app, payment_admin;
+GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb), payment.submit(jsonb),
+    payment.payout(uuid, bigint, text, text, text, text) TO payment_app;
 -- Dispatching: claim, record, and the queue for people to look at.
 
 CREATE FUNCTION payment.claim_tasks(psp uuid, max_tasks integer, lease_ms integer)

@@ -1,0 +1,194 @@
+/*-------------------------------------------------------------------------
+ *
+ * checkout.c
+ *	  A payer pays one or more sellers: one payment, an order for each.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "order/batch.h"
+#include "order/event.h"
+#include "order/plan.h"
+#include "order/transition.h"
+#include "order/typed_argument.h"
+
+PG_FUNCTION_INFO_V1(payment_checkout);
+
+static void
+insert_payments(Event **events, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDARRAYOID,	 TEXTARRAYOID, UUIDARRAYOID,
+								  TEXTARRAYOID,	 INT4ARRAYOID, JSONBARRAYOID,
+								  TIMESTAMPTZOID };
+	Column			  ids, payers, psps, methods, order_counts, metadata;
+	Datum			  values[lengthof(types)];
+
+	column_init(&ids, UUIDOID);
+	column_init(&payers, TEXTOID);
+	column_init(&psps, UUIDOID);
+	column_init(&methods, TEXTOID);
+	column_init(&order_counts, INT4OID);
+	column_init(&metadata, JSONBOID);
+	for (int i = 0; i < count; i++)
+	{
+		column_add_uuid(&ids, &events[i]->id);
+		column_add_text(&payers, events[i]->payer);
+		column_add_uuid(&psps, &events[i]->psp_id);
+		column_add_text(&methods, events[i]->payment_method);
+		column_add_int32(&order_counts, events[i]->order_count);
+		column_add(&metadata, JsonbPGetDatum(events[i]->metadata), false);
+	}
+	values[0] = column_array(&ids);
+	values[1] = column_array(&payers);
+	values[2] = column_array(&psps);
+	values[3] = column_array(&methods);
+	values[4] = column_array(&order_counts);
+	values[5] = column_array(&metadata);
+	values[6] = TimestampTzGetDatum(GetCurrentTimestamp());
+	plan_keep(&plan,
+			  "INSERT INTO payment.payment_record (id, payer, psp_id, "
+			  "payment_method, status, order_count, metadata, updated_at) "
+			  "SELECT i, p, s, m, 'created', c, d, $7 FROM ROWS FROM "
+			  "(pg_catalog.unnest($1), pg_catalog.unnest($2), "
+			  "pg_catalog.unnest($3), pg_catalog.unnest($4), "
+			  "pg_catalog.unnest($5), pg_catalog.unnest($6)) "
+			  "AS u (i, p, s, m, c, d)",
+			  lengthof(types), types);
+	order_write(plan, values, NULL, CAUSE_API);
+}
+
+#define ORDER_COLUMNS 10
+
+static void
+add_order(Column *columns, const Event *event, const EventOrder *order)
+{
+	column_add_uuid(&columns[0], &order->id);
+	column_add_uuid(&columns[1], &event->id);
+	column_add_uuid(&columns[2], &order->seller.id);
+	column_add_uuid(&columns[3], &event->psp_id);
+	column_add_int64(&columns[4], order->amount);
+	column_add_text(&columns[5], order->currency);
+	column_add_int64(&columns[6], order->platform_fee);
+	column_add_text(&columns[7], order->reference);
+	column_add_text(&columns[8], order->description);
+	column_add(&columns[9], JsonbPGetDatum(order->metadata), false);
+}
+
+static void
+insert_orders(Event **events, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid column_types[ORDER_COLUMNS] = { UUIDOID, UUIDOID, UUIDOID,
+													 UUIDOID, INT8OID, TEXTOID,
+													 INT8OID, TEXTOID, TEXTOID,
+													 JSONBOID };
+	static const Oid types[ORDER_COLUMNS + 1] = {
+		UUIDARRAYOID, UUIDARRAYOID,	 UUIDARRAYOID,	UUIDARRAYOID,
+		INT8ARRAYOID, TEXTARRAYOID,	 INT8ARRAYOID,	TEXTARRAYOID,
+		TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZOID
+	};
+	Column columns[ORDER_COLUMNS];
+	Datum  values[ORDER_COLUMNS + 1];
+
+	for (int i = 0; i < ORDER_COLUMNS; i++)
+		column_init(&columns[i], column_types[i]);
+	for (int i = 0; i < count; i++)
+	{
+		for (int n = 0; n < events[i]->order_count; n++)
+			add_order(columns, events[i], &events[i]->orders[n]);
+	}
+	for (int i = 0; i < ORDER_COLUMNS; i++)
+		values[i] = column_array(&columns[i]);
+	values[ORDER_COLUMNS] = TimestampTzGetDatum(GetCurrentTimestamp());
+	plan_keep(&plan,
+			  "INSERT INTO payment.order_record (id, payment_id, seller_id, "
+			  "psp_id, amount, currency, platform_fee, status, reference, "
+			  "description, metadata, updated_at) "
+			  "SELECT i, p, s, v, a, c, f, 'created', r, d, m, $11 "
+			  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+			  "pg_catalog.unnest($3), pg_catalog.unnest($4), "
+			  "pg_catalog.unnest($5), pg_catalog.unnest($6), "
+			  "pg_catalog.unnest($7), pg_catalog.unnest($8), "
+			  "pg_catalog.unnest($9), pg_catalog.unnest($10)) "
+			  "AS u (i, p, s, v, a, c, f, r, d, m)",
+			  lengthof(types), types);
+	order_write(plan, values, NULL, CAUSE_API);
+}
+
+void
+payment_create(Event **events, int count)
+{
+	insert_payments(events, count);
+	insert_orders(events, count);
+}
+
+Datum
+event_order_ids(const Event *event)
+{
+	int	   count = event->type == EVENT_PAY_IN ? event->order_count : 0;
+	Datum *ids = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		ids[i] = UUIDPGetDatum(&event->orders[i].id);
+	return PointerGetDatum(
+		construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+static JsonbContainer *
+orders_argument(FunctionCallInfo fcinfo, int number, int *size)
+{
+	Jsonb *orders = json_argument(fcinfo, number, "orders");
+
+	if (!JB_ROOT_IS_ARRAY(orders) || JB_ROOT_IS_SCALAR(orders))
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"orders\" must be a JSON array"),
+				 errdetail("It is an object or a single value."),
+				 errhint("Pass an array of orders, also for one of them.")));
+	*size = VARSIZE(orders) - VARHDRSZ;
+	return &orders->root;
+}
+
+/*
+ * payment.checkout(idempotency_key, payer, orders, psp, payment_method,
+ * metadata) -> payment.checkout_result
+ */
+Datum
+payment_checkout(PG_FUNCTION_ARGS)
+{
+	Event			event = { 0 };
+	JsonbContainer *orders;
+	int				orders_size;
+	TupleDesc		desc;
+	Datum			values[2];
+	bool			nulls[2] = { false, false };
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "checkout() returns a composite type");
+
+	event.key = text_argument(fcinfo, 0);
+	event.payer = text_argument(fcinfo, 1);
+	orders = orders_argument(fcinfo, 2, &orders_size);
+	event.psp = text_argument(fcinfo, 3);
+	event.payment_method = text_argument(fcinfo, 4);
+	event.metadata = metadata_argument(fcinfo, 5);
+	event_prepare_pay_in(&event, orders, orders_size);
+	event_accept(&event, 1);
+
+	values[0] = UUIDPGetDatum(&event.id);
+	values[1] = event_order_ids(&event);
+	PG_RETURN_DATUM(HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

@@ -1,0 +1,406 @@
+/*-------------------------------------------------------------------------
+ *
+ * configuration.c
+ *	  PSPs and what the platform charges.
+ *
+ * Everything is checked here, before the tables' own checks, so that an
+ * administrator learns which setting is wrong and what it may be.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "errcodes.h"
+#include "money.h"
+#include "order/batch.h"
+#include "order/event.h"
+#include "order/json_object.h"
+#include "order/plan.h"
+#include "order/typed_argument.h"
+#include "uuid7.h"
+
+PG_FUNCTION_INFO_V1(payment_register_psp);
+PG_FUNCTION_INFO_V1(payment_set_fee_schedule);
+
+#define MAX_SECRET_NAME 255
+#define MAX_BASIS_POINTS 10000
+
+typedef enum SettingKind
+{
+	SETTING_INTEGER,
+	SETTING_BOOLEAN,
+	SETTING_STATE,
+	SETTING_FEES
+} SettingKind;
+
+/* The columns of payment.psp that settings may hold. */
+static const struct
+{
+	const char *key;
+	SettingKind kind;
+	int64		minimum;
+	int64		maximum;
+} psp_settings[] = {
+	{ "state", SETTING_STATE, 0, 0 },
+	{ "payouts", SETTING_BOOLEAN, 0, 0 },
+	{ "max_in_flight", SETTING_INTEGER, 1, 1024 },
+	{ "requests_per_second", SETTING_INTEGER, 1, 100000 },
+	{ "connect_timeout_ms", SETTING_INTEGER, 1, 600000 },
+	{ "timeout_ms", SETTING_INTEGER, 1, 600000 },
+	{ "max_attempts", SETTING_INTEGER, 1, 1000 },
+	{ "backoff_base_ms", SETTING_INTEGER, 1, 3600000 },
+	{ "backoff_max_ms", SETTING_INTEGER, 1, 86400000 },
+	{ "lookup_delay_ms", SETTING_INTEGER, 0, 3600000 },
+	{ "poll_interval_ms", SETTING_INTEGER, 1, 86400000 },
+	{ "key_lifetime_s", SETTING_INTEGER, 1, 7776000 },
+	{ "fee_tolerance", SETTING_INTEGER, 0, PG_INT64_MAX },
+	{ "fees", SETTING_FEES, 0, 0 },
+};
+
+static const char *const adapters[] = { "stripe" };
+
+static const EventPlace here = { 0, 0 };
+
+static void
+pg_attribute_noreturn() refuse_setting(const char *path, const char *wanted)
+{
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+					errmsg("\"%s\" is not valid", path),
+					errdetail("It must be %s.", wanted),
+					errhint("The comments on the columns of payment.psp say "
+							"what each is for.")));
+}
+
+static int64
+read_integer(const JsonbValue *value, const char *path, int64 minimum,
+			 int64 maximum)
+{
+	char *wanted =
+		psprintf("a whole number from " INT64_FORMAT " to " INT64_FORMAT,
+				 minimum, maximum);
+	char *text;
+	int64 number;
+	bool  overflow;
+
+	if (value->type != jbvNumeric)
+		refuse_setting(path, wanted);
+	text = jsonb_number_text(value);
+	if (strchr(text, '.') != NULL ||
+		!money_parse(text, strlen(text), 0, &number, &overflow) ||
+		number < minimum || number > maximum)
+		refuse_setting(path, wanted);
+	return number;
+}
+
+/* {"USD": {"fixed": 30, "basis_points": 290}, ...} */
+static void
+check_fees(const JsonbValue *fees, const char *path)
+{
+	const char	   *wanted = "an object of currencies, each with fixed (minor "
+							 "units) and basis_points";
+	JsonbContainer *object = jsonb_object_of(fees);
+	JsonbIterator  *iterator;
+	JsonbIteratorToken token;
+	JsonbValue		   value;
+	JsonField fields[] = { { .key = "fixed" }, { .key = "basis_points" } };
+
+	if (object == NULL)
+		refuse_setting(path, wanted);
+	iterator = JsonbIteratorInit(object);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char *currency = jsonb_string(&value);
+
+			if (strlen(currency) != CURRENCY_CODE_LENGTH ||
+				currency_exponent(currency) < 0)
+				refuse_setting(path, wanted);
+		}
+		else if (token == WJB_VALUE)
+		{
+			if (jsonb_object_of(&value) == NULL)
+				refuse_setting(path, wanted);
+			jsonb_read_object(jsonb_object_of(&value), fields,
+							  lengthof(fields), path);
+			if (fields[0].present)
+				(void) read_integer(&fields[0].value, path, 0, PG_INT64_MAX);
+			if (fields[1].present)
+				(void) read_integer(&fields[1].value, path, 0,
+									MAX_BASIS_POINTS);
+		}
+	}
+}
+
+static void
+check_setting(int number, const JsonField *field)
+{
+	const JsonbValue *value = &field->value;
+	char			 *path = psprintf("settings.%s", field->key);
+
+	switch (psp_settings[number].kind)
+	{
+		case SETTING_INTEGER:
+			(void) read_integer(value, path, psp_settings[number].minimum,
+								psp_settings[number].maximum);
+			break;
+		case SETTING_BOOLEAN:
+			if (value->type != jbvBool)
+				refuse_setting(path, "true or false");
+			break;
+		case SETTING_STATE:
+			if (value->type != jbvString ||
+				(strcmp(jsonb_string(value), "active") != 0 &&
+				 strcmp(jsonb_string(value), "paused") != 0))
+				refuse_setting(path, "\"active\" or \"paused\"");
+			break;
+		case SETTING_FEES:
+			check_fees(value, path);
+			break;
+	}
+}
+
+static void
+check_settings(Jsonb *settings)
+{
+	JsonField fields[lengthof(psp_settings)];
+
+	if (!JB_ROOT_IS_OBJECT(settings))
+		refuse_setting("settings", "a JSON object");
+	for (int i = 0; i < (int) lengthof(fields); i++)
+		fields[i].key = psp_settings[i].key;
+	jsonb_read_object(&settings->root, fields, lengthof(fields), "settings");
+	for (int i = 0; i < (int) lengthof(fields); i++)
+	{
+		if (fields[i].present)
+			check_setting(i, &fields[i]);
+	}
+}
+
+static void
+check_adapter(const char *adapter)
+{
+	event_check_text(&here, "adapter", adapter);
+	for (int i = 0; i < (int) lengthof(adapters); i++)
+	{
+		if (strcmp(adapter, adapters[i]) == 0)
+			return;
+	}
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+					errmsg("\"adapter\" names none that there is"),
+					errdetail("There is: stripe."),
+					errhint("The adapter is the protocol that the PSP "
+							"speaks; the name is yours to choose.")));
+}
+
+/* No credentials in it: this ends up in dumps. */
+static void
+check_base_url(const char *url)
+{
+	const char *host = NULL;
+	bool		clean = true;
+
+	event_check_text(&here, "base_url", url);
+	if (pg_strncasecmp(url, "https://", 8) == 0)
+		host = url + 8;
+	else if (pg_strncasecmp(url, "http://", 7) == 0)
+		host = url + 7;
+	for (const char *c = url; *c != '\0'; c++)
+		clean = clean && *c > ' ' && *c < 0x7f &&
+				strchr("\"<>\\^`{|}#?@", *c) == NULL;
+	if (host == NULL || !clean || !isalnum((unsigned char) *host))
+	{
+		if (host == NULL || !clean || *host != '[')
+			ereport(ERROR,
+					(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+					 errmsg("\"base_url\" is no address of a PSP"),
+					 errdetail("It must begin with https:// or http:// and a "
+							   "host, and hold no user, query, fragment or "
+							   "blank."),
+					 errhint("Write something like "
+							 "https://api.stripe.com.")));
+	}
+}
+
+static void
+check_secret_name(const char *name)
+{
+	size_t length;
+
+	event_check_text(&here, "secret_name", name);
+	length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+						  "abcdefghijklmnopqrstuvwxyz0123456789._-");
+	if (name[length] != '\0' || name[0] == '.' || length > MAX_SECRET_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"secret_name\" is no plain file name"),
+				 errdetail("It may hold letters, digits, dots, underscores "
+						   "and hyphens, and does not begin with a dot."),
+				 errhint("Pass the name of a file in payment.secrets_dir, "
+						 "never the secret itself.")));
+}
+
+/* Settings that are not given keep their value, or the default. */
+static void
+store_psp(Datum *values, pg_uuid_t *result)
+{
+	static SPIPlanPtr insert_plan = NULL;
+	static SPIPlanPtr update_plan = NULL;
+	static const Oid  types[] = { UUIDOID, TEXTOID, TEXTOID,
+								  TEXTOID, TEXTOID, JSONBOID };
+
+	plan_keep(&insert_plan,
+			  "INSERT INTO payment.psp AS p (id, name, adapter, base_url, "
+			  "secret_name) VALUES ($1, $2, $3, $4, $5) "
+			  "ON CONFLICT (name) DO UPDATE SET adapter = excluded.adapter, "
+			  "base_url = excluded.base_url, "
+			  "secret_name = excluded.secret_name RETURNING p.id",
+			  lengthof(types), types);
+	if (batch_run(insert_plan, values, NULL) != 1 || !row_uuid(0, 1, result))
+		elog(ERROR, "registering a PSP gave no id");
+	values[0] = UUIDPGetDatum(result);
+	plan_keep(&update_plan,
+			  "UPDATE payment.psp p SET state = s.state, "
+			  "payouts = s.payouts, max_in_flight = s.max_in_flight, "
+			  "requests_per_second = s.requests_per_second, "
+			  "connect_timeout_ms = s.connect_timeout_ms, "
+			  "timeout_ms = s.timeout_ms, max_attempts = s.max_attempts, "
+			  "backoff_base_ms = s.backoff_base_ms, "
+			  "backoff_max_ms = s.backoff_max_ms, "
+			  "lookup_delay_ms = s.lookup_delay_ms, "
+			  "poll_interval_ms = s.poll_interval_ms, "
+			  "key_lifetime_s = s.key_lifetime_s, "
+			  "fee_tolerance = s.fee_tolerance, fees = s.fees "
+			  "FROM payment.psp o, "
+			  "pg_catalog.jsonb_populate_record(o, "
+			  "pg_catalog.jsonb_strip_nulls($6)) s "
+			  "WHERE o.id = $1 AND p.id = o.id",
+			  lengthof(types), types);
+	if (batch_run(update_plan, values, NULL) != 1)
+		elog(ERROR, "registering a PSP lost it");
+}
+
+/*
+ * payment.register_psp(name, adapter, base_url, secret_name, settings) -> uuid
+ */
+Datum
+payment_register_psp(PG_FUNCTION_ARGS)
+{
+	char	  *name = text_argument(fcinfo, 0);
+	char	  *adapter = text_argument(fcinfo, 1);
+	char	  *base_url = text_argument(fcinfo, 2);
+	char	  *secret_name = text_argument(fcinfo, 3);
+	Jsonb	  *settings = metadata_argument(fcinfo, 4);
+	pg_uuid_t  id;
+	pg_uuid_t *result = palloc(sizeof(pg_uuid_t));
+	Datum	   values[6];
+	int		   nest_level;
+
+	event_check_text(&here, "name", name);
+	check_adapter(adapter);
+	check_base_url(base_url);
+	check_secret_name(secret_name);
+	check_settings(settings);
+	uuid7_generate(&id);
+	values[0] = UUIDPGetDatum(&id);
+	values[1] = CStringGetTextDatum(name);
+	values[2] = CStringGetTextDatum(adapter);
+	values[3] = CStringGetTextDatum(base_url);
+	values[4] = CStringGetTextDatum(secret_name);
+	values[5] = JsonbPGetDatum(settings);
+
+	nest_level = batch_begin();
+	store_psp(values, result);
+	batch_end(nest_level);
+	PG_RETURN_UUID_P(result);
+}
+
+static void
+check_fee(int64 fixed, int32 basis_points, const char *currency)
+{
+	if (fixed < 0)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_AMOUNT),
+						errmsg("\"fixed\" must not be negative"),
+						errdetail("It is " INT64_FORMAT ".", fixed),
+						errhint("Pass minor units of the currency.")));
+	if (basis_points < 0 || basis_points > MAX_BASIS_POINTS)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("\"basis_points\" must be from 0 to %d",
+							   MAX_BASIS_POINTS),
+						errdetail("It is %d.", basis_points),
+						errhint("250 are 2.5 %%.")));
+	if (fixed > 0 && currency == NULL)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("a fixed fee needs a currency"),
+						errdetail("The same number of minor units is worth "
+								  "different money in each."),
+						errhint("Set a schedule for each currency.")));
+}
+
+static void
+check_seller_exists(const pg_uuid_t *seller)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(seller) };
+
+	plan_keep(&plan, "SELECT FROM payment.seller WHERE id = $1 FOR KEY SHARE",
+			  lengthof(types), types);
+	if (spi_read(plan, values, NULL) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNKNOWN_SELLER),
+						errmsg("\"seller\" is no registered seller"),
+						errdetail("There is none with that id."),
+						errhint("payment.seller_id() finds the id of a "
+								"reference.")));
+}
+
+/*
+ * payment.set_fee_schedule(fixed, basis_points, seller, currency) -> uuid
+ */
+Datum
+payment_set_fee_schedule(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = { UUIDOID, UUIDOID, TEXTOID, INT8OID, INT4OID };
+	int64			 fixed = int64_argument(fcinfo, 0, "fixed");
+	int32			 basis_points = int32_argument(fcinfo, 1, "basis_points");
+	char			*currency = text_argument(fcinfo, 3);
+	char			 nulls[] = "     ";
+	Datum			 values[lengthof(types)] = { 0 };
+	pg_uuid_t		 id;
+	pg_uuid_t		*result = palloc(sizeof(pg_uuid_t));
+	int				 nest_level;
+
+	if (currency != NULL)
+		currency_check(currency);
+	check_fee(fixed, basis_points, currency);
+	uuid7_generate(&id);
+	values[0] = UUIDPGetDatum(&id);
+	nulls[1] = PG_ARGISNULL(2) ? 'n' : ' ';
+	values[1] = PG_GETARG_DATUM(2);
+	nulls[2] = currency == NULL ? 'n' : ' ';
+	if (currency != NULL)
+		values[2] = CStringGetTextDatum(currency);
+	values[3] = Int64GetDatum(fixed);
+	values[4] = Int32GetDatum(basis_points);
+
+	nest_level = batch_begin();
+	if (!PG_ARGISNULL(2))
+		check_seller_exists(PG_GETARG_UUID_P(2));
+	plan_keep(&plan,
+			  "INSERT INTO payment.fee_schedule AS f (id, seller_id, "
+			  "currency, fixed, basis_points) VALUES ($1, $2, $3, $4, $5) "
+			  "ON CONFLICT (seller_id, currency) DO UPDATE SET "
+			  "fixed = excluded.fixed, basis_points = excluded.basis_points "
+			  "RETURNING f.id",
+			  lengthof(types), types);
+	if (batch_run(plan, values, nulls) != 1 || !row_uuid(0, 1, result))
+		elog(ERROR, "setting a fee schedule gave no id");
+	batch_end(nest_level);
+	PG_RETURN_UUID_P(result);
+}

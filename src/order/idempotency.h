@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * idempotency.h
+ *	  Each key does its work once; asked again, it gives the same answer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_IDEMPOTENCY_H
+#define PAYMENT_IDEMPOTENCY_H
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+#include "order/event.h"
+
+/* What the caller asked for, in one form however it was written. */
+typedef struct Fingerprint
+{
+	StringInfoData data;
+} Fingerprint;
+
+extern void fingerprint_begin(Fingerprint *fingerprint);
+/* value may be NULL, which differs from empty */
+extern void fingerprint_text(Fingerprint *fingerprint, const char *value);
+extern void fingerprint_json(Fingerprint *fingerprint, JsonbContainer *value,
+							 int size);
+extern void fingerprint_end(Fingerprint *fingerprint, uint8 *result);
+
+/*
+ * Take the keys of the events.  Those that are new keep the ids made for
+ * them; those that did their work before, also by an earlier event of this
+ * call, get the ids of that time and is_replay.  Waits for transactions that
+ * are just taking one of the keys.  Raises PY100 when a key was used for
+ * something else.
+ */
+extern void idempotency_claim(Event *events, int count);
+
+#endif /* PAYMENT_IDEMPOTENCY_H */
