@@ -848,6 +848,7 @@ GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.se
     TO payment_app, payment_admin;
 GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb), payment.submit(jsonb),
     payment.payout(uuid, bigint, text, text, text, text) TO payment_app;
+
 -- Dispatching: claim, record, and the queue for people to look at.
 
 CREATE FUNCTION payment.claim_tasks(psp uuid, max_tasks integer, lease_ms integer)
