@@ -1064,6 +1064,23 @@ CREATE TABLE payment.settlement_file (
     UNIQUE (psp_id, sha256)
 );
 
+COMMENT ON TABLE payment.settlement_file IS
+    'Files in which PSPs say what they settle, one row for each content. Rows come from import_settlement() and stay.';
+COMMENT ON COLUMN payment.settlement_file.id IS 'UUIDv7; its time is that of the import.';
+COMMENT ON COLUMN payment.settlement_file.psp_id IS 'The PSP that sent it (payment.psp).';
+COMMENT ON COLUMN payment.settlement_file.format IS 'How it was read: stripe_csv.';
+COMMENT ON COLUMN payment.settlement_file.file_name IS 'Its name as the importer gave it.';
+COMMENT ON COLUMN payment.settlement_file.sha256 IS 'SHA-256 of the content: the same content is refused a second time, whatever its name.';
+COMMENT ON COLUMN payment.settlement_file.status IS
+    'received, parsed, matched, partially_matched, unmatched, awaiting_funds, reconciled, underfunded, rejected or superseded; payment.transitions() shows the ways.';
+COMMENT ON COLUMN payment.settlement_file.line_count IS 'Lines stored, the header not counted.';
+COMMENT ON COLUMN payment.settlement_file.warnings IS
+    'What was odd, as a list of {warning, category, lines, first_line}. warning: arithmetic (net is not gross - fee), '
+    'not_matched (a category that is posted, but matched with nothing), zone_taken_as_utc (times of an unnamed zone), '
+    'card_number_removed (from a description), no_newline_at_end (perhaps truncated), further (what found no place).';
+COMMENT ON COLUMN payment.settlement_file.imported_at IS 'Start of the transaction that imported it.';
+COMMENT ON COLUMN payment.settlement_file.imported_by IS 'Role of the session that imported it.';
+
 CREATE TABLE payment.settlement_line (
     id uuid NOT NULL,
     file_id uuid NOT NULL,
@@ -1081,6 +1098,7 @@ CREATE TABLE payment.settlement_line (
     available_on timestamptz,
     payout_reference text,
     description text,
+    repeated boolean NOT NULL,
     -- set by reconcile
     order_id uuid,
     match text NOT NULL DEFAULT 'pending' CHECK (match IN ('pending', 'matched', 'exception', 'ignored'))
@@ -1093,6 +1111,58 @@ CREATE TABLE payment.settlement_line_default PARTITION OF payment.settlement_lin
 CREATE INDEX settlement_line_default_pending_idx ON payment.settlement_line_default (psp_id, id) WHERE match = 'pending';
 CREATE INDEX settlement_line_default_order_idx ON payment.settlement_line_default (order_id) WHERE order_id IS NOT NULL;
 CREATE INDEX settlement_line_default_file_idx ON payment.settlement_line_default (file_id, line_no);
+
+COMMENT ON TABLE payment.settlement_line IS
+    'The lines of settlement files as they came. Only match and order_id change, and only by reconcile().';
+COMMENT ON TABLE payment.settlement_line_default IS 'Lines that no other partition holds.';
+COMMENT ON COLUMN payment.settlement_line.id IS 'UUIDv7, ascending in the order of the file.';
+COMMENT ON COLUMN payment.settlement_line.file_id IS 'The file (payment.settlement_file).';
+COMMENT ON COLUMN payment.settlement_line.psp_id IS 'The PSP that sent the file.';
+COMMENT ON COLUMN payment.settlement_line.line_no IS 'Physical line of the file on which it begins, from 1.';
+COMMENT ON COLUMN payment.settlement_line.category IS 'What the PSP calls it: charge, refund, dispute, fee, payout, ...';
+COMMENT ON COLUMN payment.settlement_line.external_id IS 'The PSP''s own name for the line, unique at the PSP.';
+COMMENT ON COLUMN payment.settlement_line.psp_reference IS 'The PSP''s name for the payment it belongs to; null when it belongs to none.';
+COMMENT ON COLUMN payment.settlement_line.claimed_order_id IS 'The order that the payment''s metadata names; only a claim.';
+COMMENT ON COLUMN payment.settlement_line.currency IS 'ISO 4217, upper case.';
+COMMENT ON COLUMN payment.settlement_line.gross IS 'Before fees, in minor units; negative when it leaves us.';
+COMMENT ON COLUMN payment.settlement_line.fee IS 'What the PSP takes, in minor units.';
+COMMENT ON COLUMN payment.settlement_line.net IS 'What is left, in minor units, as the file says.';
+COMMENT ON COLUMN payment.settlement_line.occurred_at IS 'When it happened at the PSP.';
+COMMENT ON COLUMN payment.settlement_line.available_on IS 'When the PSP can pay it out.';
+COMMENT ON COLUMN payment.settlement_line.payout_reference IS 'The PSP''s name for the transfer to our bank it is part of.';
+COMMENT ON COLUMN payment.settlement_line.description IS 'The PSP''s free text.';
+COMMENT ON COLUMN payment.settlement_line.repeated IS 'The PSP had reported a line of this external_id before.';
+COMMENT ON COLUMN payment.settlement_line.order_id IS 'The order it stands for; null until reconciled, and when there is none.';
+COMMENT ON COLUMN payment.settlement_line.match IS
+    'pending (not reconciled yet), matched, exception (an exception tells why), ignored (nothing to match it with).';
+
+-- The PSPs' names of lines; unique for ever, so in a table of its own.
+CREATE TABLE payment.settlement_reference (
+    psp_id uuid NOT NULL,
+    external_id text NOT NULL,
+    line_id uuid NOT NULL,
+    PRIMARY KEY (psp_id, external_id)
+);
+
+COMMENT ON TABLE payment.settlement_reference IS 'Every line that a PSP ever reported, by the PSP''s name for it.';
+COMMENT ON COLUMN payment.settlement_reference.psp_id IS 'The PSP.';
+COMMENT ON COLUMN payment.settlement_reference.external_id IS 'Its name for the line.';
+COMMENT ON COLUMN payment.settlement_reference.line_id IS 'Our line that had the name first (payment.settlement_line).';
+
+-- Captured orders that no settlement line has claimed yet.  A row lives from
+-- capture to settlement.
+CREATE TABLE payment.unsettled_order (
+    order_id uuid NOT NULL PRIMARY KEY,
+    psp_id uuid NOT NULL,
+    captured_at timestamptz NOT NULL,
+    missing boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
+
+COMMENT ON TABLE payment.unsettled_order IS 'Captured orders that no settlement line has claimed yet.';
+COMMENT ON COLUMN payment.unsettled_order.order_id IS 'The order.';
+COMMENT ON COLUMN payment.unsettled_order.psp_id IS 'The PSP that has to settle it.';
+COMMENT ON COLUMN payment.unsettled_order.captured_at IS 'When it was captured.';
+COMMENT ON COLUMN payment.unsettled_order.missing IS 'A missing_external exception was opened for it.';
 
 CREATE TABLE payment.exception_record (
     id uuid NOT NULL PRIMARY KEY,
@@ -1113,6 +1183,30 @@ CREATE TABLE payment.exception_record (
     UNIQUE NULLS NOT DISTINCT (type, order_id, line_id)
 );
 
+CREATE INDEX exception_record_unclosed_idx ON payment.exception_record (psp_id, type) WHERE closed_at IS NULL;
+
+COMMENT ON TABLE payment.exception_record IS
+    'Differences for people to work off. One row for each type, order and line, however often it is found.';
+COMMENT ON COLUMN payment.exception_record.id IS 'UUIDv7.';
+COMMENT ON COLUMN payment.exception_record.type IS
+    'missing_external (captured, but not settled), missing_internal (settled, but no order of ours), amount, currency, '
+    'fee (settled otherwise than captured or agreed), status (settled, but not captured here), duplicate (a second line '
+    'for what is settled), orphan_refund (a refund we did not ask for), late_success, timing. A line opens only the most '
+    'serious that applies: duplicate before missing_internal, status, currency, amount and fee.';
+COMMENT ON COLUMN payment.exception_record.class IS 'How it may be resolved: auto_adjustable, manual_adjustable, unclassified.';
+COMMENT ON COLUMN payment.exception_record.status IS
+    'open, in_review, proposed, approved, resolved, written_off, auto_resolved or reopened; payment.transitions() shows the ways.';
+COMMENT ON COLUMN payment.exception_record.psp_id IS 'The PSP it concerns.';
+COMMENT ON COLUMN payment.exception_record.order_id IS 'The order it concerns, if any.';
+COMMENT ON COLUMN payment.exception_record.line_id IS 'The settlement line it concerns, if any.';
+COMMENT ON COLUMN payment.exception_record.file_id IS 'The file of that line.';
+COMMENT ON COLUMN payment.exception_record.currency IS 'Currency of actual_amount.';
+COMMENT ON COLUMN payment.exception_record.expected_amount IS 'What we hold for right, in minor units.';
+COMMENT ON COLUMN payment.exception_record.actual_amount IS 'What the PSP says, in minor units.';
+COMMENT ON COLUMN payment.exception_record.detail IS 'What differs, for people.';
+COMMENT ON COLUMN payment.exception_record.opened_at IS 'When it was found first.';
+COMMENT ON COLUMN payment.exception_record.closed_at IS 'When it came to its end; null while somebody has to look at it.';
+
 CREATE TABLE payment.reconciliation_run (
     id uuid NOT NULL PRIMARY KEY,
     psp_id uuid NOT NULL,
@@ -1124,6 +1218,186 @@ CREATE TABLE payment.reconciliation_run (
     exceptions_opened bigint NOT NULL,
     exceptions_closed bigint NOT NULL
 );
+
+COMMENT ON TABLE payment.reconciliation_run IS 'Every call of reconcile(), and what it found.';
+COMMENT ON COLUMN payment.reconciliation_run.id IS 'UUIDv7.';
+COMMENT ON COLUMN payment.reconciliation_run.psp_id IS 'The PSP reconciled.';
+COMMENT ON COLUMN payment.reconciliation_run.through IS 'Orders captured until then should have been settled.';
+COMMENT ON COLUMN payment.reconciliation_run.started_at IS 'When it had the PSP for itself.';
+COMMENT ON COLUMN payment.reconciliation_run.finished_at IS 'When it had done its work; it counts from the commit after that.';
+COMMENT ON COLUMN payment.reconciliation_run.lines_matched IS 'Lines that agree with their order.';
+COMMENT ON COLUMN payment.reconciliation_run.lines_excepted IS 'Lines that do not.';
+COMMENT ON COLUMN payment.reconciliation_run.exceptions_opened IS 'Exceptions that were not there before.';
+COMMENT ON COLUMN payment.reconciliation_run.exceptions_closed IS 'Exceptions that closed by themselves.';
+
+CREATE TYPE payment.reconciliation_result AS (
+    run_id uuid,
+    lines_matched bigint,
+    lines_excepted bigint,
+    exceptions_opened bigint,
+    exceptions_closed bigint
+);
+
+COMMENT ON TYPE payment.reconciliation_result IS 'What a call of reconcile() found; as in payment.reconciliation_run.';
+
+CREATE FUNCTION payment.import_settlement(psp text, format text, file_name text, content bytea) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_import_settlement';
+
+COMMENT ON FUNCTION payment.import_settlement(text, text, text, bytea) IS
+    'Stores a settlement file of a PSP and posts it, all or nothing; returns its id. format: stripe_csv (UTF-8, columns '
+    'found by name, amounts in major units; payment_metadata[payment_order] names the order). Each currency gets one '
+    'journal of kind settlement: net to settlement_in_transit, fees to psp_fee, the rest out of psp_receivable, what has '
+    'no known cause to recon_suspense. Another session sees its progress in pg_stat_progress_copy (bytes, and lines as '
+    'tuples). From a client pass the bytes as a parameter; on the server: pg_read_binary_file(). Errors: PY001, PY004, '
+    'PY005 (card number), PY006 (payment.max_settlement_bytes), PY010, PY400 (names line and column), PY401 (imported before).';
+
+CREATE FUNCTION payment.expected_psp_fee(fees jsonb, currency text, amount bigint) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_expected_psp_fee';
+
+COMMENT ON FUNCTION payment.expected_psp_fee(jsonb, text, bigint) IS
+    'What a PSP should take of an amount (minor units) by fees as in payment.psp: fixed plus basis points, half-even. '
+    'Null when nothing is agreed for the currency.';
+
+-- Joins by key only: see src/reconcile/reconcile.c.
+CREATE FUNCTION payment.reconcile(psp text, through timestamptz DEFAULT now()) RETURNS payment.reconciliation_result
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET work_mem = '64MB'
+    AS 'MODULE_PATHNAME', 'payment_reconcile';
+
+COMMENT ON FUNCTION payment.reconcile(text, timestamptz) IS
+    'Compares the lines imported from a PSP, and not reconciled yet, with the orders, and opens exceptions for what '
+    'differs. through: orders captured until then, and in no file yet, are missing_external; give the PSP its usual '
+    'delay, as in now() - interval ''3 days''. What turns out right later closes its exception by itself. Money that no '
+    'order explains is posted to unidentified_receipts. One run at a time for each PSP, in one snapshot; a run that '
+    'finds nothing new changes nothing. Errors: PY001, PY010.';
+
+CREATE FUNCTION payment.track_unsettled() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_track_unsettled';
+
+COMMENT ON FUNCTION payment.track_unsettled() IS
+    'Trigger: notes an order that was captured in payment.unsettled_order.';
+
+CREATE TRIGGER track_unsettled AFTER UPDATE ON payment.order_record
+    FOR EACH ROW WHEN (old.captured_at IS NULL AND new.captured_at IS NOT NULL)
+    EXECUTE FUNCTION payment.track_unsettled();
+ALTER TABLE payment.order_record ENABLE ALWAYS TRIGGER track_unsettled;
+
+DO $$
+DECLARE
+    guarded record;
+BEGIN
+    FOR guarded IN
+        SELECT * FROM (VALUES
+            ('settlement_file', 'settlement_file'),
+            ('exception_record', 'exception')) AS g (tablename, object)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_update BEFORE UPDATE ON payment.%I '
+            'FOR EACH ROW EXECUTE FUNCTION payment.guard_update(%L)', guarded.tablename, guarded.object);
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows()', guarded.tablename);
+        EXECUTE pg_catalog.format('CREATE TRIGGER record_insert AFTER INSERT ON payment.%I '
+            'REFERENCING NEW TABLE AS new_rows '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history(%L)', guarded.tablename, guarded.object);
+        EXECUTE pg_catalog.format('CREATE TRIGGER record_update AFTER UPDATE ON payment.%I '
+            'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history(%L)', guarded.tablename, guarded.object);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_update, '
+            'ENABLE ALWAYS TRIGGER guard_rows, ENABLE ALWAYS TRIGGER record_insert, '
+            'ENABLE ALWAYS TRIGGER record_update', guarded.tablename);
+    END LOOP;
+
+    FOR guarded IN
+        SELECT * FROM (VALUES
+            ('settlement_line', NULL),
+            ('settlement_line_default', NULL),
+            ('settlement_reference', 'append_only'),
+            ('unsettled_order', 'transient'),
+            ('reconciliation_run', 'append_only')) AS g (tablename, argument)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(%s)', guarded.tablename, guarded.argument);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded.tablename);
+    END LOOP;
+END
+$$;
+
+CREATE VIEW payment.exception AS
+    SELECT e.id, e.type, e.class, e.status, p.name AS psp, e.order_id,
+        o.reference AS order_reference, s.reference AS seller,
+        coalesce(l.psp_reference, o.psp_reference) AS psp_reference, f.file_name, l.line_no, e.currency,
+        CASE WHEN e.expected_amount IS NOT NULL AND e.currency IS NOT NULL THEN
+            payment.format_money(e.expected_amount, CASE e.type WHEN 'currency' THEN o.currency ELSE e.currency END)
+        END AS expected,
+        CASE WHEN e.actual_amount IS NOT NULL AND e.currency IS NOT NULL THEN
+            payment.format_money(e.actual_amount, e.currency)
+        END AS actual,
+        e.detail, e.opened_at, e.closed_at,
+        coalesce(e.closed_at, pg_catalog.now()) - e.opened_at AS age
+    FROM payment.exception_record e
+        JOIN payment.psp p ON p.id = e.psp_id
+        LEFT JOIN payment.order_record o ON o.id = e.order_id
+        LEFT JOIN payment.seller s ON s.id = o.seller_id
+        LEFT JOIN payment.settlement_line l ON l.id = e.line_id
+        LEFT JOIN payment.settlement_file f ON f.id = l.file_id;
+
+COMMENT ON VIEW payment.exception IS 'Differences for people to work off, closed ones included.';
+COMMENT ON COLUMN payment.exception.id IS 'Of payment.exception_record, where type, class and status are explained.';
+COMMENT ON COLUMN payment.exception.type IS 'What differs.';
+COMMENT ON COLUMN payment.exception.class IS 'How it may be resolved.';
+COMMENT ON COLUMN payment.exception.status IS 'How far the work on it is.';
+COMMENT ON COLUMN payment.exception.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.exception.order_id IS 'The order, if any.';
+COMMENT ON COLUMN payment.exception.order_reference IS 'The application''s name for the order.';
+COMMENT ON COLUMN payment.exception.seller IS 'The application''s name for the order''s seller.';
+COMMENT ON COLUMN payment.exception.psp_reference IS 'The PSP''s name for the payment.';
+COMMENT ON COLUMN payment.exception.file_name IS 'The settlement file, if any.';
+COMMENT ON COLUMN payment.exception.line_no IS 'Its line.';
+COMMENT ON COLUMN payment.exception.currency IS 'Currency of actual; for the type currency, expected is in the order''s.';
+COMMENT ON COLUMN payment.exception.expected IS 'What we hold for right, in major units.';
+COMMENT ON COLUMN payment.exception.actual IS 'What the PSP says, in major units.';
+COMMENT ON COLUMN payment.exception.detail IS 'What differs, in words.';
+COMMENT ON COLUMN payment.exception.opened_at IS 'When it was found first.';
+COMMENT ON COLUMN payment.exception.closed_at IS 'When it came to its end.';
+COMMENT ON COLUMN payment.exception.age IS 'How long it was open, or is.';
+
+CREATE VIEW payment.settlement AS
+    SELECT f.id, p.name AS psp, f.file_name, f.format, f.status, f.line_count,
+        c.matched, c.excepted, c.pending, c.ignored, f.warnings, f.imported_at, f.imported_by
+    FROM payment.settlement_file f
+        JOIN payment.psp p ON p.id = f.psp_id
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.count(*) FILTER (WHERE l.match = 'matched') AS matched,
+                pg_catalog.count(*) FILTER (WHERE l.match = 'exception') AS excepted,
+                pg_catalog.count(*) FILTER (WHERE l.match = 'pending') AS pending,
+                pg_catalog.count(*) FILTER (WHERE l.match = 'ignored') AS ignored
+            FROM payment.settlement_line l WHERE l.file_id = f.id) c;
+
+COMMENT ON VIEW payment.settlement IS 'Settlement files and how their lines fared. Counts lines: ask for the files you need.';
+COMMENT ON COLUMN payment.settlement.id IS 'Of payment.settlement_file, where the other columns are explained.';
+COMMENT ON COLUMN payment.settlement.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.settlement.file_name IS 'The file''s name.';
+COMMENT ON COLUMN payment.settlement.format IS 'Its format.';
+COMMENT ON COLUMN payment.settlement.status IS 'How far it is.';
+COMMENT ON COLUMN payment.settlement.line_count IS 'Lines stored.';
+COMMENT ON COLUMN payment.settlement.matched IS 'Lines that agree with their order.';
+COMMENT ON COLUMN payment.settlement.excepted IS 'Lines that have an exception.';
+COMMENT ON COLUMN payment.settlement.pending IS 'Lines that reconcile() has not seen yet.';
+COMMENT ON COLUMN payment.settlement.ignored IS 'Lines that are matched with nothing.';
+COMMENT ON COLUMN payment.settlement.warnings IS 'What was odd about the file.';
+COMMENT ON COLUMN payment.settlement.imported_at IS 'When it was imported.';
+COMMENT ON COLUMN payment.settlement.imported_by IS 'By whom.';
+
+GRANT EXECUTE ON FUNCTION payment.import_settlement(text, text, text, bytea), payment.reconcile(text, timestamptz)
+    TO payment_finance;
+GRANT EXECUTE ON FUNCTION payment.expected_psp_fee(jsonb, text, bigint) TO payment_finance, payment_admin, payment_auditor;
+GRANT SELECT ON payment.exception, payment.settlement, payment.settlement_file, payment.settlement_line,
+    payment.unsettled_order, payment.exception_record, payment.reconciliation_run
+    TO payment_finance, payment_admin, payment_auditor;
 
 -- ---------------------------------------------------------------------------
 -- worker: what it tells about itself
@@ -1196,6 +1470,8 @@ SELECT pg_catalog.pg_extension_config_dump('payment.task', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.attempt_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_file', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_line_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.settlement_reference', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.unsettled_order', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.exception_record', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.reconciliation_run', '');
 
