@@ -1265,7 +1265,8 @@ COMMENT ON FUNCTION payment.expected_psp_fee(jsonb, text, bigint) IS
 CREATE FUNCTION payment.reconcile(psp text, through timestamptz DEFAULT now()) RETURNS payment.reconciliation_result
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET work_mem = '64MB'
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_seqscan = off
+    SET jit = off SET work_mem = '64MB'
     AS 'MODULE_PATHNAME', 'payment_reconcile';
 
 COMMENT ON FUNCTION payment.reconcile(text, timestamptz) IS

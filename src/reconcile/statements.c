@@ -42,7 +42,7 @@ const char judge_lines_sql[] =
 	"        JOIN payment.unsettled_order u ON u.order_id = e.order_id\n"
 	"        JOIN payment.settlement_line l ON l.id = e.line_id\n"
 	"    WHERE e.psp_id = $1 AND e.type = 'status' AND e.closed_at IS NULL\n"
-	"), named AS (\n"
+	"), named AS MATERIALIZED (\n"
 	"    SELECT c.*,\n"
 	"        CASE WHEN o.psp_reference = c.psp_reference THEN o.id\n"
 	"        ELSE coalesce((\n"
