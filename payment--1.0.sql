@@ -1404,6 +1404,9 @@ GRANT SELECT ON payment.exception, payment.settlement, payment.settlement_file, 
 -- worker: what it tells about itself
 -- ---------------------------------------------------------------------------
 
+-- Where to send, how fast, with the name of which secret.
+GRANT SELECT ON payment.psp TO payment_worker;
+
 CREATE FUNCTION payment.wake_worker() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'payment_wake_worker';

@@ -45,7 +45,7 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 #define ERROR_DELAY_MAX_MS 30000
 
 /* when a due task could not be claimed: somebody else has it locked */
-#define LOCKED_TASK_DELAY_MS 50
+#define LOCKED_TASK_DELAY_MS 10
 
 static uint32 wait_event = 0;
 
