@@ -42,7 +42,7 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 
 /* after an error of the database, doubling */
 #define ERROR_DELAY_MIN_MS 200
-#define ERROR_DELAY_MAX_MS 30000
+#define ERROR_DELAY_MAX_MS 5000
 
 /* when a due task could not be claimed: somebody else has it locked */
 #define LOCKED_TASK_DELAY_MS 10
