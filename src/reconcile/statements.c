@@ -77,7 +77,7 @@ const char judge_lines_sql[] =
 	"        WHEN gross <> captured_amount THEN 'amount'\n"
 	"        WHEN abs(fee::numeric - expected_fee) > fee_tolerance THEN 'fee'\n"
 	"        END AS verdict\n"
-	"    FROM ranked r\n"
+	"    FROM ranked r ORDER BY id\n"
 	"), written AS (\n"
 	"    UPDATE payment.settlement_line l\n"
 	"    SET order_id = j.order_id,\n"
