@@ -520,6 +520,9 @@ turn(void)
 
 	pg_atomic_write_u64(&session_slot->heartbeat_at, (uint64) now);
 	pg_atomic_write_u32(&session_slot->in_flight, (uint32) http_in_flight());
+
+	/* A quick PSP has answered before there was anything to wait for. */
+	take_answers();
 	if (http_wait(time_until(next_work_at(now), now), wait_event))
 		work_at = polled_at = 0;
 	take_answers();
