@@ -66,7 +66,7 @@ subtest 'command line' => sub {
 
 # ------------------------------------------------------------------ intents
 
-start('--processing-delay-ms', 300, '--payout-delay-ms', 400, '--payout-return-delay-ms', 300);
+start('--processing-delay-ms', 1000, '--payout-delay-ms', 1500, '--payout-return-delay-ms', 1000);
 
 subtest 'payment intents' => sub {
     my $answer = pay({
@@ -349,7 +349,7 @@ subtest 'idempotency' => sub {
 subtest 'one key, fifty processes' => sub {
     my $before = counts()->{endpoints}{'POST /v1/payment_intents'};
     my $key = new_key();
-    faults(latency_ms => 150);
+    faults(latency_ms => 300);
     my @results = in_parallel(
         50,
         sub {
