@@ -518,6 +518,116 @@ CREATE TYPE payment.attempt_outcome AS (
     retry_after_ms bigint
 );
 
+COMMENT ON TABLE payment.psp IS 'Payment service providers, written by payment.register_psp().';
+COMMENT ON COLUMN payment.psp.id IS 'Id of the PSP.';
+COMMENT ON COLUMN payment.psp.name IS 'The name that callers choose it by.';
+COMMENT ON COLUMN payment.psp.adapter IS 'The protocol it speaks.';
+COMMENT ON COLUMN payment.psp.base_url IS 'Where its API is.';
+COMMENT ON COLUMN payment.psp.secret_name IS 'The file in payment.secrets_dir that holds its key.';
+COMMENT ON COLUMN payment.psp.state IS 'active; or paused: nothing is sent, and nobody gets it without naming it.';
+COMMENT ON COLUMN payment.psp.payouts IS 'Whether it makes payouts.';
+COMMENT ON COLUMN payment.psp.max_in_flight IS 'Most requests under way at once.';
+COMMENT ON COLUMN payment.psp.requests_per_second IS 'Most requests sent in a second.';
+COMMENT ON COLUMN payment.psp.connect_timeout_ms IS 'Milliseconds to wait for a connection.';
+COMMENT ON COLUMN payment.psp.timeout_ms IS 'Milliseconds to wait for the whole answer.';
+COMMENT ON COLUMN payment.psp.max_attempts IS 'Tries after which a task becomes a dead letter.';
+COMMENT ON COLUMN payment.psp.backoff_base_ms IS 'Milliseconds before the second try, doubled for each further one.';
+COMMENT ON COLUMN payment.psp.backoff_max_ms IS 'Most milliseconds between two tries.';
+COMMENT ON COLUMN payment.psp.lookup_delay_ms IS 'Milliseconds before it is asked what became of a request without an answer.';
+COMMENT ON COLUMN payment.psp.poll_interval_ms IS 'Milliseconds before it is asked again about what it calls pending.';
+COMMENT ON COLUMN payment.psp.key_lifetime_s IS 'Seconds for which it keeps idempotency keys.';
+COMMENT ON COLUMN payment.psp.fee_tolerance IS 'Minor units by which its fee may differ from what is expected.';
+COMMENT ON COLUMN payment.psp.fees IS 'What it should charge, by currency: fixed (minor units) and basis_points.';
+
+COMMENT ON TABLE payment.seller IS 'Sellers, written by payment.register_seller() and submit().';
+COMMENT ON COLUMN payment.seller.id IS 'Id of the seller.';
+COMMENT ON COLUMN payment.seller.reference IS 'The application''s name of the seller.';
+COMMENT ON COLUMN payment.seller.name IS 'What people call the seller.';
+COMMENT ON COLUMN payment.seller.state IS 'active; or suspended: neither sells nor is paid.';
+COMMENT ON COLUMN payment.seller.metadata IS 'What the application added.';
+
+COMMENT ON TABLE payment.fee_schedule IS
+    'What the platform takes of an order, written by payment.set_fee_schedule(). Seller and currency count before '
+    'seller, seller before currency, currency before neither.';
+COMMENT ON COLUMN payment.fee_schedule.id IS 'Id of the schedule.';
+COMMENT ON COLUMN payment.fee_schedule.seller_id IS 'Only for this seller; null: for all.';
+COMMENT ON COLUMN payment.fee_schedule.currency IS 'Only in this currency; null: in all.';
+COMMENT ON COLUMN payment.fee_schedule.fixed IS 'Minor units of each order.';
+COMMENT ON COLUMN payment.fee_schedule.basis_points IS 'Hundredths of a percent of the amount.';
+
+COMMENT ON TABLE payment.idempotency IS 'The keys of all calls that made something, kept for good.';
+COMMENT ON COLUMN payment.idempotency.key IS 'The caller''s key.';
+COMMENT ON COLUMN payment.idempotency.operation IS 'What it was used for: pay_in or pay_out.';
+COMMENT ON COLUMN payment.idempotency.fingerprint IS 'SHA-256 of the arguments.';
+COMMENT ON COLUMN payment.idempotency.result IS 'The ids it gave: payment and orders in input order, or payout.';
+
+COMMENT ON TABLE payment.payment_record IS 'Payments, as payment.payment shows them.';
+COMMENT ON COLUMN payment.payment_record.id IS 'Id of the payment, with its time.';
+COMMENT ON COLUMN payment.payment_record.payer IS 'Who pays, as the application calls them.';
+COMMENT ON COLUMN payment.payment_record.psp_id IS 'The PSP that executes it.';
+COMMENT ON COLUMN payment.payment_record.payment_method IS 'The PSP''s name of card or account.';
+COMMENT ON COLUMN payment.payment_record.status IS 'See payment.transitions(), object payment.';
+COMMENT ON COLUMN payment.payment_record.order_count IS 'Payment orders it has.';
+COMMENT ON COLUMN payment.payment_record.succeeded_count IS 'Those that are captured.';
+COMMENT ON COLUMN payment.payment_record.failed_count IS 'Those that came to nothing.';
+COMMENT ON COLUMN payment.payment_record.metadata IS 'What the application added.';
+COMMENT ON COLUMN payment.payment_record.updated_at IS 'When it last changed.';
+COMMENT ON TABLE payment.payment_record_default IS 'Payments for which no partition was made.';
+
+COMMENT ON TABLE payment.order_record IS 'Payment orders, as payment.payment_order shows them.';
+COMMENT ON COLUMN payment.order_record.id IS 'Id of the order, with its time.';
+COMMENT ON COLUMN payment.order_record.payment_id IS 'The payment it belongs to.';
+COMMENT ON COLUMN payment.order_record.seller_id IS 'Whose order it is.';
+COMMENT ON COLUMN payment.order_record.psp_id IS 'The PSP that executes it.';
+COMMENT ON COLUMN payment.order_record.amount IS 'What the payer pays, in minor units.';
+COMMENT ON COLUMN payment.order_record.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.order_record.platform_fee IS 'The platform''s part of the amount, in minor units.';
+COMMENT ON COLUMN payment.order_record.captured_amount IS 'What has been taken from the payer, in minor units.';
+COMMENT ON COLUMN payment.order_record.status IS 'See payment.transitions(), object payment_order.';
+COMMENT ON COLUMN payment.order_record.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.order_record.captured_at IS 'When the money was taken.';
+COMMENT ON COLUMN payment.order_record.released_at IS 'When the seller''s share became available.';
+COMMENT ON COLUMN payment.order_record.psp_reference IS 'The PSP''s name of the charge.';
+COMMENT ON COLUMN payment.order_record.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.order_record.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.order_record.reference IS 'The application''s name of the order.';
+COMMENT ON COLUMN payment.order_record.description IS 'What it is for.';
+COMMENT ON COLUMN payment.order_record.metadata IS 'What the application added.';
+COMMENT ON COLUMN payment.order_record.updated_at IS 'When it last changed.';
+COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
+
+COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
+COMMENT ON COLUMN payment.payout_record.id IS 'Id of the payout, with its time.';
+COMMENT ON COLUMN payment.payout_record.seller_id IS 'Who is paid.';
+COMMENT ON COLUMN payment.payout_record.psp_id IS 'The PSP that pays.';
+COMMENT ON COLUMN payment.payout_record.amount IS 'Minor units.';
+COMMENT ON COLUMN payment.payout_record.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.payout_record.destination IS 'The PSP''s name of the bank account.';
+COMMENT ON COLUMN payment.payout_record.status IS 'See payment.transitions(), object payout.';
+COMMENT ON COLUMN payment.payout_record.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.payout_record.psp_reference IS 'The PSP''s name of the payout.';
+COMMENT ON COLUMN payment.payout_record.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.payout_record.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.payout_record.requested_by IS 'The role that asked for it.';
+COMMENT ON COLUMN payment.payout_record.updated_at IS 'When it last changed.';
+COMMENT ON TABLE payment.payout_record_default IS 'Payouts for which no partition was made.';
+
+COMMENT ON TABLE payment.psp_reference IS 'The PSPs'' names of our objects; each is one object''s for ever.';
+COMMENT ON COLUMN payment.psp_reference.psp_id IS 'Whose name it is.';
+COMMENT ON COLUMN payment.psp_reference.reference IS 'The name.';
+COMMENT ON COLUMN payment.psp_reference.object_id IS 'The payment order or payout.';
+
+COMMENT ON TABLE payment.status_history IS 'Every status an object ever had, written by triggers.';
+COMMENT ON COLUMN payment.status_history.id IS 'Id of the change, with its time.';
+COMMENT ON COLUMN payment.status_history.object IS 'What kind of object: see payment.transitions().';
+COMMENT ON COLUMN payment.status_history.object_id IS 'The object.';
+COMMENT ON COLUMN payment.status_history.from_status IS 'What it was; null when it was made.';
+COMMENT ON COLUMN payment.status_history.to_status IS 'What it became.';
+COMMENT ON COLUMN payment.status_history.cause IS 'What brought it about: see payment.transitions().';
+COMMENT ON COLUMN payment.status_history.actor IS 'The role that was logged in.';
+COMMENT ON COLUMN payment.status_history.recorded_at IS 'When.';
+COMMENT ON TABLE payment.status_history_default IS 'Changes for which no partition was made.';
+
 -- The state machines, as C code enforces them.
 CREATE FUNCTION payment.transitions(OUT object text, OUT from_status text, OUT to_status text, OUT causes text[])
     RETURNS SETOF record

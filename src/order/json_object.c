@@ -82,7 +82,7 @@ jsonb_read_object(JsonbContainer *object, JsonField *fields, int count,
 			if (field == NULL)
 				refuse_key(&value, fields, count, path);
 		}
-		else if (token == WJB_VALUE && value.type != jbvNull)
+		else if (token == WJB_VALUE && field && value.type != jbvNull)
 		{
 			field->value = value;
 			field->present = true;
