@@ -207,9 +207,12 @@ array_argument(FunctionCallInfo fcinfo, int argument, const char *name,
 	refuse_null(fcinfo, argument, name);
 	array = PG_GETARG_ARRAYTYPE_P(argument);
 	if (ARR_NDIM(array) != 1 || array_contains_nulls(array))
-		refuse_argument("list", name,
-						"Pass a list of one dimension, with two values or "
-						"more and no nulls.");
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"%s\" must be a list of values", name),
+				 errdetail("The array is empty, has several dimensions or "
+						   "holds a null."),
+				 errhint("Pass one element for each leg.")));
 	deconstruct_array(array, type, type == INT8OID ? sizeof(int64) : UUID_LEN,
 					  by_value,
 					  type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_CHAR,

@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "payment.h"
 #include "storage/backendid.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -46,11 +47,16 @@
 
 #define HINT_COUNT 1024
 
-/* which slot this backend used last: usually it is still free, or its own */
+/*
+ * Which version of a slot this backend wrote last: usually it is still the
+ * newest.  Found by its address, which also keeps a transaction of very many
+ * postings from searching among all the versions that it made itself.
+ */
 typedef struct SlotHint
 {
-	pg_uuid_t account_id;
-	int64	  slot;
+	pg_uuid_t		account_id;
+	int64			slot;
+	ItemPointerData tid;
 } SlotHint;
 
 static SlotHint slot_hints[HINT_COUNT];
@@ -79,13 +85,15 @@ hint_of(const pg_uuid_t *account_id)
 	return &slot_hints[hash_bytes(account_id->data, UUID_LEN) % HINT_COUNT];
 }
 
+/* the version in *new_row is the one to try first the next time */
 static void
-remember_hint(const pg_uuid_t *account_id, int64 slot)
+remember_hint(SlotTable *table, const pg_uuid_t *account_id, int64 slot)
 {
 	SlotHint *hint = hint_of(account_id);
 
 	hint->account_id = *account_id;
 	hint->slot = slot;
+	hint->tid = table->new_row->tts_tid;
 }
 
 void
@@ -109,7 +117,7 @@ slot_table_begin(SlotTable *table, EState *estate)
 		elog(ERROR, "table \"balance_slot\" has no primary key");
 	InitDirtySnapshot(table->dirty);
 	table->scan =
-		index_beginscan(table->rel, primary_key, &table->dirty, 2, 0);
+		index_beginscan(table->rel, primary_key, &table->dirty, 1, 0);
 	table->row = table_slot_create(table->rel, NULL);
 	table->new_row = table_slot_create(table->rel, NULL);
 }
@@ -124,27 +132,23 @@ slot_table_end(SlotTable *table)
 	table_close(table->rel, NoLock);
 }
 
-/* scan the account's slots from this number on */
 static void
-start_scan(SlotTable *table, const pg_uuid_t *account_id, int64 first)
+start_scan(SlotTable *table, const pg_uuid_t *account_id)
 {
-	ScanKeyData keys[2];
+	ScanKeyData key;
 
-	ScanKeyInit(&keys[0], SLOT_ACCOUNT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+	ScanKeyInit(&key, SLOT_ACCOUNT_ID, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(account_id));
-	ScanKeyInit(&keys[1], SLOT_SLOT, BTGreaterEqualStrategyNumber, F_INT8GE,
-				Int64GetDatum(first));
-	index_rescan(table->scan, keys, lengthof(keys), NULL, 0);
+	index_rescan(table->scan, &key, 1, NULL, 0);
 }
 
-static bool
-next_slot(SlotTable *table, FoundSlot *found)
+/* what *row and the dirty snapshot say */
+static void
+load_slot(SlotTable *table, FoundSlot *found)
 {
 	TransactionId xmin;
 	bool		  isnull;
 
-	if (!index_getnext_slot(table->scan, ForwardScanDirection, table->row))
-		return false;
 	slot_getallattrs(table->row);
 	found->number = DatumGetInt64(table->row->tts_values[SLOT_SLOT - 1]);
 	found->balance = DatumGetInt64(table->row->tts_values[SLOT_BALANCE - 1]);
@@ -155,6 +159,14 @@ next_slot(SlotTable *table, FoundSlot *found)
 	xmin = DatumGetTransactionId(
 		slot_getsysattr(table->row, MinTransactionIdAttributeNumber, &isnull));
 	found->own = !found->busy && TransactionIdIsCurrentTransactionId(xmin);
+}
+
+static bool
+next_slot(SlotTable *table, FoundSlot *found)
+{
+	if (!index_getnext_slot(table->scan, ForwardScanDirection, table->row))
+		return false;
+	load_slot(table, found);
 	return true;
 }
 
@@ -204,21 +216,32 @@ try_slot(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
 	if (update_indexes)
 		insert_index_entries(table);
 
-	remember_hint(account_id, found->number);
+	remember_hint(table, account_id, found->number);
 	return true;
 }
 
+/*
+ * Whatever row is at the address by now, it is tried only when it is a slot
+ * of this account.  The file may have become shorter since.
+ */
 static bool
 try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 {
-	SlotHint *hint = hint_of(account_id);
-	FoundSlot found;
+	SlotHint	   *hint = hint_of(account_id);
+	ItemPointerData tid = hint->tid;
+	FoundSlot		found;
 
-	if (memcmp(&hint->account_id, account_id, UUID_LEN) != 0)
+	if (memcmp(&hint->account_id, account_id, UUID_LEN) != 0 ||
+		ItemPointerGetBlockNumber(&tid) >=
+			RelationGetNumberOfBlocks(table->rel) ||
+		!table_tuple_fetch_row_version(table->rel, &tid, &table->dirty,
+									   table->row))
 		return false;
-	start_scan(table, account_id, hint->slot);
-	return next_slot(table, &found) && found.number == hint->slot &&
-		   !found.busy && try_slot(table, account_id, &found, delta, false);
+	load_slot(table, &found);
+	return memcmp(DatumGetUUIDP(table->row->tts_values[SLOT_ACCOUNT_ID - 1]),
+				  account_id, UUID_LEN) == 0 &&
+		   found.number == hint->slot && !found.busy &&
+		   try_slot(table, account_id, &found, delta, false);
 }
 
 /*
@@ -231,7 +254,7 @@ find_slots(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
 	FoundSlot slot;
 
 	found->count = 0;
-	start_scan(table, account_id, PG_INT64_MIN);
+	start_scan(table, account_id);
 	while (next_slot(table, &slot))
 	{
 		FoundSlot *last = &found->slots[found->count - 1];
@@ -306,7 +329,7 @@ add_slot(SlotTable *table, const pg_uuid_t *account_id,
 	table_tuple_insert(table->rel, table->new_row, GetCurrentCommandId(true),
 					   0, NULL);
 	insert_index_entries(table);
-	remember_hint(account_id, number);
+	remember_hint(table, account_id, number);
 }
 
 /*
@@ -382,7 +405,7 @@ slot_wait_for_postings(const pg_uuid_t *account_id)
 	do
 	{
 		waited = false;
-		start_scan(&table, account_id, PG_INT64_MIN);
+		start_scan(&table, account_id);
 		for (FoundSlot slot; !waited && next_slot(&table, &slot);)
 		{
 			TransactionId holder = TransactionIdIsValid(table.dirty.xmin)
