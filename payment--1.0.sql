@@ -521,7 +521,7 @@ CREATE TYPE payment.attempt_outcome AS (
 COMMENT ON TABLE payment.psp IS 'Payment service providers, written by payment.register_psp().';
 COMMENT ON COLUMN payment.psp.id IS 'Id of the PSP.';
 COMMENT ON COLUMN payment.psp.name IS 'The name that callers choose it by.';
-COMMENT ON COLUMN payment.psp.adapter IS 'The protocol it speaks.';
+COMMENT ON COLUMN payment.psp.adapter IS 'The protocol it speaks: stripe; none: the worker sends nothing.';
 COMMENT ON COLUMN payment.psp.base_url IS 'Where its API is.';
 COMMENT ON COLUMN payment.psp.secret_name IS 'The file in payment.secrets_dir that holds its key.';
 COMMENT ON COLUMN payment.psp.state IS 'active; or paused: nothing is sent, and nobody gets it without naming it.';
@@ -722,9 +722,9 @@ CREATE FUNCTION payment.register_psp(name text, adapter text, base_url text, sec
 
 COMMENT ON FUNCTION payment.register_psp(text, text, text, text, jsonb) IS
     'Register a payment service provider, or change the one of that name; returns its id. adapter: the protocol it '
-    'speaks (stripe). base_url: https://… or http://…, without credentials. secret_name: a file in '
-    'payment.secrets_dir. settings: columns of payment.psp, as {"timeout_ms": 10000}; those left away keep their value. '
-    'Errors: PY001, PY005, PY006.';
+    'speaks: stripe; or none: its tasks wait for whoever calls claim_tasks(). base_url: https://… or http://…, without '
+    'credentials. secret_name: a file in payment.secrets_dir. settings: columns of payment.psp, as '
+    '{"timeout_ms": 10000}; those left away keep their value. Errors: PY001, PY005, PY006.';
 
 CREATE FUNCTION payment.register_seller(reference text, name text, metadata jsonb DEFAULT '{}') RETURNS uuid
     LANGUAGE c VOLATILE

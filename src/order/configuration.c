@@ -62,7 +62,7 @@ static const struct
 	{ "fees", SETTING_FEES, 0, 0 },
 };
 
-static const char *const adapters[] = { "stripe" };
+static const char *const adapters[] = { "stripe", "none" };
 
 static const EventPlace here = { 0, 0 };
 
@@ -193,7 +193,8 @@ check_adapter(const char *adapter)
 	}
 	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
 					errmsg("\"adapter\" names none that there is"),
-					errdetail("There is: stripe."),
+					errdetail("There are stripe, and none: for that the "
+							  "worker sends nothing."),
 					errhint("The adapter is the protocol that the PSP "
 							"speaks; the name is yours to choose.")));
 }
