@@ -173,6 +173,7 @@ static const struct
 	const char *value;
 } batch_settings[] = {
 	{ "enable_seqscan", "off" },
+	{ "enable_bitmapscan", "off" },
 	{ "enable_hashjoin", "off" },
 	{ "enable_mergejoin", "off" },
 	{ "jit", "off" },

@@ -75,7 +75,7 @@ read_attempts(Outcome *outcomes, int count)
 	found = batch_run(
 		plan_keep(&plan,
 				  "SELECT u.number, a.task_id, a.object_id, a.psp_id,"
-				  " a.operation, a.step, a.attempt_no, a.outcome"
+				  " a.operation, a.step, a.attempt_no"
 				  " FROM unnest($1, $2) AS u (id, number)"
 				  " JOIN payment.attempt AS a ON a.id = u.id",
 				  2, types),
@@ -90,7 +90,6 @@ read_attempts(Outcome *outcomes, int count)
 		outcome->operation = row_text(row, 5);
 		outcome->lookup = strcmp(row_text(row, 6), "lookup") == 0;
 		outcome->attempt_no = row_int32(row, 7);
-		outcome->recorded = row_text(row, 8);
 	}
 	for (int i = 0; i < count; i++)
 	{
@@ -296,12 +295,12 @@ select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 }
 
 static void
-reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
+reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
+				 TimestampTz now)
 {
-	uint64		tasks = select_open_tasks(outcomes, evidence, count);
-	TimestampTz now = GetCurrentTimestamp();
-	Task	   *held = palloc(Max(tasks, 1) * sizeof(Task));
-	Column		columns[6];
+	uint64 tasks = select_open_tasks(outcomes, evidence, count);
+	Task  *held = palloc(Max(tasks, 1) * sizeof(Task));
+	Column columns[6];
 
 	column_init(&columns[0], UUIDOID);
 	column_init(&columns[1], TEXTOID);
@@ -331,78 +330,65 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 	write_tasks(columns);
 }
 
-/*
- * The first word on an attempt stays, unless it was only that we had heard
- * nothing; of several words in one batch the last.
- */
-static bool
-is_news(const Outcome *outcome)
-{
-	if (outcome->recorded == NULL ||
-		strcmp(outcome->recorded, "lease_expired") == 0)
-		return true;
-	return strcmp(outcome->recorded, "unknown") == 0 &&
-		   outcome->kind != OUTCOME_UNKNOWN;
-}
-
 static void
 add_attempt(Column *columns, const Outcome *outcome)
 {
 	column_add_uuid(&columns[0], &outcome->attempt_id);
-	column_add_text(&columns[1], outcome->recorded);
-	column_add_text(&columns[2], outcome->name);
+	column_add_text(&columns[1], outcome->name);
 	if (outcome->has_http_status)
-		column_add_int32(&columns[3], outcome->http_status);
+		column_add_int32(&columns[2], outcome->http_status);
+	else
+		column_add_null(&columns[2]);
+	if (outcome->has_latency)
+		column_add_int32(&columns[3], outcome->latency_ms);
 	else
 		column_add_null(&columns[3]);
-	if (outcome->has_latency)
-		column_add_int32(&columns[4], outcome->latency_ms);
-	else
-		column_add_null(&columns[4]);
-	column_add_text(&columns[5], outcome->psp_reference);
-	column_add_text(&columns[6], outcome->error_code);
-	column_add_text(&columns[7], outcome->error_message);
+	column_add_text(&columns[4], outcome->psp_reference);
+	column_add_text(&columns[5], outcome->error_code);
+	column_add_text(&columns[6], outcome->error_message);
 }
 
+/*
+ * The first word on an attempt stays, unless it was only that we had heard
+ * nothing; of several words in one batch the last.
+ */
 static uint64
-write_attempts(const Outcome *outcomes, int count)
+write_attempts(const Outcome *outcomes, int count, TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-								  INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
-								  TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID };
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID,  INT4ARRAYOID,
+								  INT4ARRAYOID, TEXTARRAYOID,  TEXTARRAYOID,
+								  TEXTARRAYOID, TIMESTAMPTZOID };
 	Column			  columns[lengthof(types) - 1];
 	Datum			  values[lengthof(types)];
 
-	for (int i = 0; i < (int) lengthof(columns); i++)
-		column_init(&columns[i], i == 0				? UUIDOID
-								 : i == 3 || i == 4 ? INT4OID
-													: TEXTOID);
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	column_init(&columns[2], INT4OID);
+	column_init(&columns[3], INT4OID);
+	for (int i = 4; i < (int) lengthof(columns); i++)
+		column_init(&columns[i], TEXTOID);
 	for (int i = 0; i < count; i++)
-	{
-		if (is_news(&outcomes[i]))
-			add_attempt(columns, &outcomes[i]);
-	}
-	if (columns[0].count == 0)
-		return 0;
+		add_attempt(columns, &outcomes[i]);
 	for (int i = 0; i < (int) lengthof(columns); i++)
 		values[i] = column_array(&columns[i]);
-	values[lengthof(columns)] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[lengthof(columns)] = TimestampTzGetDatum(now);
 	return order_write(
 		plan_keep(&plan,
-				  "UPDATE payment.attempt AS a SET finished_at = $9,"
+				  "UPDATE payment.attempt AS a SET finished_at = $8,"
 				  " outcome = u.outcome, http_status = u.http_status,"
 				  " latency_ms = u.latency_ms,"
 				  " psp_reference = u.psp_reference,"
 				  " error_code = u.error_code,"
 				  " error_message = u.error_message"
 				  " FROM (SELECT DISTINCT ON (v.id) v.*"
-				  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-				  " WITH ORDINALITY AS v (id, recorded, outcome, http_status,"
+				  " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+				  " WITH ORDINALITY AS v (id, outcome, http_status,"
 				  " latency_ms, psp_reference, error_code, error_message,"
 				  " number) ORDER BY v.id, v.number DESC) AS u"
-				  " WHERE a.id = u.id"
-				  " AND a.outcome IS NOT DISTINCT FROM u.recorded",
+				  " WHERE a.id = u.id AND (a.outcome IS NULL"
+				  " OR a.outcome = 'lease_expired'"
+				  " OR (a.outcome = 'unknown' AND u.outcome <> 'unknown'))",
 				  lengthof(types), types),
 		values, NULL, CAUSE_RESPONSE);
 }
@@ -413,11 +399,12 @@ write_attempts(const Outcome *outcomes, int count)
 Datum
 payment_record_outcomes(PG_FUNCTION_ARGS)
 {
-	int		  count;
-	Outcome	 *outcomes;
-	Evidence *evidence;
-	uint64	  recorded = 0;
-	int		  nest_level;
+	int			count;
+	Outcome	   *outcomes;
+	Evidence   *evidence;
+	uint64		recorded = 0;
+	TimestampTz now;
+	int			nest_level;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
@@ -428,8 +415,9 @@ payment_record_outcomes(PG_FUNCTION_ARGS)
 		nest_level = batch_begin();
 		read_attempts(outcomes, count);
 		evidence = apply_evidence(outcomes, count);
-		reschedule_tasks(outcomes, evidence, count);
-		recorded = write_attempts(outcomes, count);
+		now = GetCurrentTimestamp();
+		reschedule_tasks(outcomes, evidence, count, now);
+		recorded = write_attempts(outcomes, count, now);
 		batch_end(nest_level);
 	}
 	PG_RETURN_INT32((int32) recorded);

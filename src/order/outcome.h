@@ -48,7 +48,6 @@ typedef struct Outcome
 	const char *operation;
 	bool		lookup; /* else a send */
 	int32		attempt_no;
-	const char *recorded; /* its outcome until now, or NULL */
 } Outcome;
 
 /* PY001 when one is not what the type's comment says */
