@@ -70,17 +70,19 @@ is_loopback(struct MHD_Connection *connection)
 		MHD_get_connection_info(connection,
 								MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	const struct sockaddr *address = info ? info->client_addr : NULL;
+	const struct in6_addr *in6;
 
 	if (address == NULL)
 		return false;
 	if (address->sa_family == AF_INET)
 		return (ntohl(
 					((const struct sockaddr_in *) address)->sin_addr.s_addr) >>
-				24) == 127;
-	if (address->sa_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(
-			&((const struct sockaddr_in6 *) address)->sin6_addr);
-	return false;
+				24) == IN_LOOPBACKNET;
+	if (address->sa_family != AF_INET6)
+		return false;
+	in6 = &((const struct sockaddr_in6 *) address)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(in6) ||
+		   (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == IN_LOOPBACKNET);
 }
 
 static void

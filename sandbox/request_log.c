@@ -28,6 +28,15 @@ static LogEntry *entries;
 static uint64_t	 entries_cap;
 static uint64_t	 seq_next;
 
+/* Paths come from anybody: what is not printable ASCII becomes '?'. */
+static void
+put_path(Buf *b, const char *path)
+{
+	for (int i = 0; i < LOG_PATH_MAX && path[i]; i++)
+		buf_putc(b, path[i] >= ' ' && path[i] <= '~' ? path[i] : '?');
+	buf_putc(b, '\0');
+}
+
 /* Grows by doubling as long as nothing has been forgotten. */
 static LogEntry *
 next_entry(void)
@@ -61,7 +70,7 @@ request_log_add(const Request *request)
 	Buf			  text = { 0 };
 
 	put_part(&text, request->method, 16);
-	put_part(&text, request->path, LOG_PATH_MAX);
+	put_path(&text, request->path);
 	put_part(&text, request->idempotency_key, 255);
 	put_part(&text, request->faults, sizeof(request->faults));
 	free(entry->text);

@@ -209,6 +209,17 @@ read_params(Request *request)
 }
 
 static bool
+is_printable(const char *text)
+{
+	for (; *text; text++)
+	{
+		if (*text < ' ' || *text > '~')
+			return false;
+	}
+	return true;
+}
+
+static bool
 check_key(Request *request)
 {
 	size_t len;
@@ -216,11 +227,13 @@ check_key(Request *request)
 	if (request->idempotency_key == NULL || is_control(request))
 		return true;
 	len = strlen(request->idempotency_key);
-	if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX)
+	if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX &&
+		is_printable(request->idempotency_key))
 		return true;
 	request->idempotency_key = NULL;
 	return answer_error(request, 400, "idempotency_error", NULL, NULL,
-						"Idempotency-Key must have 1 to %d characters.",
+						"Idempotency-Key must have 1 to %d printable ASCII "
+						"characters.",
 						IDEMPOTENCY_KEY_MAX);
 }
 

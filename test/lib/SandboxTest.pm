@@ -254,6 +254,7 @@ sub counts { return get('/_sandbox/requests')->{json} }
 sub is_error
 {
     my ($answer, $status, $type, $code, $param, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $error = $answer->{json}{error} // {};
     is_deeply(
         [ $answer->{status}, $error->{type}, $error->{code}, $error->{param} ],

@@ -338,6 +338,8 @@ subtest 'idempotency' => sub {
 
     is(pay({}, key => 'k' x 255)->{status}, 200, 'a key of 255 characters');
     is_error(pay({}, key => 'k' x 256), 400, 'idempotency_error', undef, undef, 'and one of 256');
+    my ($got) = raw(raw_request(INTENTS, 'amount=1&currency=usd', 'Idempotency-Key' => "k\xe9"));
+    like($got, qr{^HTTP/1.1 400 .*idempotency_error}s, 'and one that is not ASCII');
     is(request('GET', '/v1/balance', key => $key)->{headers}{'idempotent-replayed'}, undef, 'GETs have none');
 
     my $unauthorized = new_key();

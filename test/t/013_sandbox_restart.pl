@@ -84,7 +84,6 @@ subtest 'kill -9 under load' => sub {
         my $pid = fork // die "fork: $!";
         if (!$pid)
         {
-            
             open my $out, '>', path_of("answered.$writer") or POSIX::_exit(1);
             $out->autoflush(1);
             for (my $n = 1;; $n++)
