@@ -70,8 +70,12 @@ subtest 'a book that outlives kill -9' => sub {
     my ($status, $text) = run('--book', path_of('damaged'));
     is($status, 1, 'a damaged book');
     like($text, qr/is damaged at byte \d+/, 'is not silently forgotten');
-    ($status, $text) = run('--book', $0);
-    like($text, qr/is not a book/, 'nor is another file taken for one');
+    open $out, '>', path_of('foreign') or die "foreign: $!";
+    print {$out} "something else altogether\n";
+    close $out;
+    ($status, $text) = run('--book', path_of('foreign'));
+    is(slurp(path_of('foreign')), "something else altogether\n", 'another file is left alone');
+    like($text, qr/is not a book/, 'and not taken for a book');
 };
 
 subtest 'kill -9 under load' => sub {
