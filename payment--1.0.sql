@@ -445,6 +445,7 @@ CREATE TABLE payment.task (
     tries integer NOT NULL DEFAULT 0,
     attempt_id uuid,
     first_sent_at timestamptz,
+    last_sent_at timestamptz,
     dead_at timestamptz,
     last_error text,
     UNIQUE (object_id, operation)
@@ -496,7 +497,8 @@ CREATE TYPE payment.claimed_task AS (
     destination text,
     description text,
     psp_reference text,
-    first_sent_at timestamptz
+    first_sent_at timestamptz,
+    last_sent_at timestamptz
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -1089,6 +1091,8 @@ COMMENT ON COLUMN payment.task.attempt_id IS 'The attempt under way; null: none'
 COMMENT ON COLUMN payment.task.first_sent_at IS
     'When its first request may have gone out; null: none has. Lookups search from here, and past the PSP''s '
     'key_lifetime_s it is not sent again';
+COMMENT ON COLUMN payment.task.last_sent_at IS
+    'When the last request for it may have gone out; null: never sent';
 COMMENT ON COLUMN payment.task.dead_at IS 'When it became a dead letter; null: it lives';
 COMMENT ON COLUMN payment.task.last_error IS 'What the PSP said last, or why it died';
 
@@ -1131,6 +1135,8 @@ COMMENT ON COLUMN payment.claimed_task.description IS 'The order''s description;
 COMMENT ON COLUMN payment.claimed_task.psp_reference IS 'The PSP''s name for the object, if it has told one';
 COMMENT ON COLUMN payment.claimed_task.first_sent_at IS
     'When the first request may have gone out: a lookup by listing searches from here';
+COMMENT ON COLUMN payment.claimed_task.last_sent_at IS
+    'When the last one may have: the PSP made the object in between, or has none';
 
 COMMENT ON TYPE payment.attempt_outcome IS
     'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '

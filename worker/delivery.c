@@ -26,6 +26,16 @@
 /* how soon to try again with a secret that could not be read */
 #define SECRET_RETRY_MS 5000
 
+/*
+ * A lookup by listing asks for what was made around the time of sending.  How
+ * far around: what two clocks may differ by, less once the PSP told its time.
+ */
+#define CLOCK_MARGIN_S 120
+#define KNOWN_CLOCK_MARGIN_S 10
+
+/* how long after the last request a PSP may begin to execute it */
+#define EXECUTION_DELAY_S 60
+
 static void
 set_outcome(Delivery *delivery, PspOutcomeKind kind, const char *code,
 			const char *message)
@@ -63,6 +73,42 @@ complain_about_secret(Psp *psp, const char *problem)
 						  "directory payment.secrets_dir.")));
 }
 
+static int64
+unix_time(TimestampTz at)
+{
+	return (int64) timestamptz_to_time_t(at);
+}
+
+/* When, by the PSP's clock, was it made, if it was? */
+static void
+set_time_of_making(Delivery *delivery)
+{
+	const Psp *psp = delivery->psp;
+	PspTask	  *task = &delivery->task;
+	int64	   offset_s = psp->clock_known ? psp->clock_offset_s : 0;
+	int64 margin_s = psp->clock_known ? KNOWN_CLOCK_MARGIN_S : CLOCK_MARGIN_S;
+
+	/* Of a listing under way the bounds stay as they are. */
+	if (task->step != PSP_STEP_LOOKUP || task->page_count > 0)
+		return;
+	if (delivery->first_sent_at != 0)
+		task->made_from_s =
+			unix_time(delivery->first_sent_at) + offset_s - margin_s;
+	if (delivery->last_sent_at != 0)
+		task->made_to_s = unix_time(delivery->last_sent_at) +
+						  psp->timeout_ms / 1000 + EXECUTION_DELAY_S +
+						  offset_s + margin_s;
+}
+
+static void
+learn_clock(Psp *psp, const HttpExchange *exchange)
+{
+	if (exchange->transport != HTTP_ANSWERED || exchange->date_s == 0)
+		return;
+	psp->clock_offset_s = exchange->date_s - unix_time(GetCurrentTimestamp());
+	psp->clock_known = true;
+}
+
 bool
 delivery_send(Delivery *delivery)
 {
@@ -82,11 +128,9 @@ delivery_send(Delivery *delivery)
 		return false;
 	}
 
+	set_time_of_making(delivery);
 	old = MemoryContextSwitchTo(delivery->context);
-	delivery->adapter->build(&delivery->task, psp->base_url, secret,
-							 (int64) timestamptz_to_time_t(
-								 GetCurrentTimestamp()),
-							 request);
+	delivery->adapter->build(&delivery->task, psp->base_url, secret, request);
 	MemoryContextSwitchTo(old);
 
 	http.method = request->method;
@@ -197,6 +241,7 @@ delivery_receive(Delivery *delivery, HttpExchange *exchange)
 {
 	delivery->http_status = exchange->status;
 	delivery->latency_ms = Max(delivery->latency_ms, 0) + exchange->latency_ms;
+	learn_clock(delivery->psp, exchange);
 	if (exchange->transport == HTTP_ANSWERED)
 		read_answer(delivery, exchange);
 	else

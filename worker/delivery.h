@@ -36,6 +36,10 @@ typedef struct Psp
 	TimestampTz refilled_at;
 	TimestampTz due_at; /* when to claim next */
 	TimestampTz complained_at;
+
+	/* its clock minus ours, from the last answer that told */
+	bool  clock_known;
+	int64 clock_offset_s;
 } Psp;
 
 typedef struct Delivery
@@ -46,6 +50,8 @@ typedef struct Delivery
 	const PspAdapter *adapter;
 	pg_uuid_t		  attempt_id;
 	PspTask			  task;
+	TimestampTz		  first_sent_at; /* 0: never */
+	TimestampTz		  last_sent_at;
 	TimestampTz		  started_at; /* when it was claimed */
 	TimestampTz		  give_up_at; /* no request is begun later than this */
 

@@ -376,6 +376,20 @@ http_wait(long timeout_ms, uint32 wait_event)
 
 /* ---- finishing ---- */
 
+/* What the peer's clock said when it answered; Unix time. */
+static int64
+read_date(CURL *easy)
+{
+	struct curl_header *header;
+	time_t				date;
+
+	if (curl_easy_header(easy, "Date", 0, CURLH_HEADER, -1, &header) !=
+		CURLHE_OK)
+		return 0;
+	date = curl_getdate(header->value, NULL);
+	return date > 0 ? (int64) date : 0;
+}
+
 /*
  * Only errors of the time before a request is written, and only when nothing
  * was written, prove that it was not sent.
@@ -428,6 +442,7 @@ finish(HttpExchange *exchange, CURL *easy, CURLcode code)
 	exchange->latency_ms = (int) Min((now_us() - exchange->sent_at_us) / 1000,
 									 (int64) PG_INT32_MAX);
 	exchange->retry_after_ms = read_retry_after(easy);
+	exchange->date_s = read_date(easy);
 	(void) curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	exchange->status = (int) status;
 	if (code == CURLE_OK)

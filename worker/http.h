@@ -42,6 +42,7 @@ typedef struct HttpExchange
 	int			  status;
 	int			  latency_ms;
 	int64		  retry_after_ms; /* -1: not said */
+	int64		  date_s;		  /* the peer's clock, 0: not said */
 	char		 *headers;
 	int			  headers_length;
 	char		 *body;

@@ -97,6 +97,16 @@ get_int64(uint64 row, const char *name)
 	return is_null ? 0 : DatumGetInt64(value);
 }
 
+/* 0 for null */
+static TimestampTz
+get_time(uint64 row, const char *name)
+{
+	bool  is_null;
+	Datum value = get_datum(row, name, &is_null);
+
+	return is_null ? 0 : DatumGetTimestampTz(value);
+}
+
 static pg_uuid_t
 get_uuid(uint64 row, const char *name)
 {
@@ -222,8 +232,6 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 {
 	char *operation = get_text(row, "operation", context);
 	char *step = get_text(row, "step", context);
-	bool  is_null;
-	Datum first_sent_at = get_datum(row, "first_sent_at", &is_null);
 
 	task->operation = strcmp(operation, "payout") == 0 ? PSP_OPERATION_PAYOUT
 													   : PSP_OPERATION_PAY;
@@ -238,9 +246,6 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->destination = get_text(row, "destination", context);
 	task->description = get_text(row, "description", context);
 	task->psp_reference = get_text(row, "psp_reference", context);
-	task->first_sent_at_s = is_null ? 0
-									: (int64) timestamptz_to_time_t(
-										  DatumGetTimestampTz(first_sent_at));
 }
 
 /* It belongs to the transaction's memory until it is complete. */
@@ -263,6 +268,8 @@ make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
 										LEASE_MARGIN_MS / 2);
 	delivery->latency_ms = -1;
 	fill_task(&delivery->task, row, context);
+	delivery->first_sent_at = get_time(row, "first_sent_at");
+	delivery->last_sent_at = get_time(row, "last_sent_at");
 	MemoryContextSetParent(context, parent);
 	psp->in_flight++;
 	return delivery;
@@ -300,14 +307,13 @@ queue_next_due(const Psp *psp)
 {
 	Oid			types[] = { UUIDOID };
 	Datum		value = UUIDPGetDatum(&psp->id);
-	bool		is_null;
 	TimestampTz due_at;
 
 	execute(prepare(&due_plan, "SELECT payment.next_task_due($1) AS due_at",
 					lengthof(types), types),
 			&value);
-	due_at = DatumGetTimestampTz(get_datum(0, "due_at", &is_null));
-	if (is_null)
+	due_at = get_time(0, "due_at");
+	if (due_at == 0)
 		due_at = DT_NOEND;
 	SPI_freetuptable(SPI_tuptable);
 	return due_at;

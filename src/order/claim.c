@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 16
+#define CLAIMED_TASK_COLUMNS 17
 
 typedef enum ClaimFate
 {
@@ -54,6 +54,7 @@ typedef struct Claim
 	bool		has_lapsed; /* an earlier claim was never recorded */
 	pg_uuid_t	lapsed_id;
 	TimestampTz first_sent_at; /* 0: never sent */
+	TimestampTz last_sent_at;
 	const char *last_error;
 
 	/* the object; status is NULL when there is none */
@@ -123,7 +124,7 @@ lock_due_tasks(ClaimBatch *batch, int32 max_tasks)
 	batch->count = (int) batch_run(
 		plan_keep(&plan,
 				  "SELECT id, operation, step, object_id, tries, attempt_id,"
-				  " first_sent_at, last_error FROM payment.task"
+				  " first_sent_at, last_error, last_sent_at FROM payment.task"
 				  " WHERE psp_id = $1 AND run_at <= $2 AND dead_at IS NULL"
 				  " ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED",
 				  3, types),
@@ -142,6 +143,7 @@ lock_due_tasks(ClaimBatch *batch, int32 max_tasks)
 		claim->has_lapsed = row_uuid(row, 6, &claim->lapsed_id);
 		claim->first_sent_at = row_time(row, 7);
 		claim->last_error = row_text(row, 8);
+		claim->last_sent_at = row_time(row, 9);
 	}
 }
 
@@ -597,7 +599,9 @@ lease_tasks(const ClaimBatch *batch, const Datum *columns)
 						" step = u.step, run_at = $5, tries = t.tries + 1,"
 						" first_sent_at = CASE WHEN u.step = 'send'"
 						" THEN coalesce(t.first_sent_at, $4)"
-						" ELSE t.first_sent_at END"
+						" ELSE t.first_sent_at END,"
+						" last_sent_at = CASE WHEN u.step = 'send'"
+						" THEN $4 ELSE t.last_sent_at END"
 						" FROM unnest($1, $2, $3) AS u (attempt, id, step)"
 						" WHERE t.id = u.id",
 						5, types),
@@ -653,6 +657,7 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	bool		sends = strcmp(claim->step, "send") == 0;
 	TimestampTz first_sent_at =
 		claim->first_sent_at == 0 && sends ? batch->now : claim->first_sent_at;
+	TimestampTz last_sent_at = sends ? batch->now : claim->last_sent_at;
 
 	values[0] = UUIDPGetDatum(&claim->attempt_id);
 	values[1] = UUIDPGetDatum(&claim->task_id);
@@ -672,6 +677,8 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	put_text(values, nulls, 14, claim->psp_reference);
 	values[15] = TimestampTzGetDatum(first_sent_at);
 	nulls[15] = first_sent_at == 0;
+	values[16] = TimestampTzGetDatum(last_sent_at);
+	nulls[16] = last_sent_at == 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -148,8 +148,8 @@ static const Case cases[] = {
 	{ "no access", PAY, 401, "", FAULT("invalid_request_error", "", ""),
 	  PSP_RETRY, -1, "", "invalid_request_error" },
 	{ "S11 conflict", PAY, 409, "",
-	  FAULT("idempotency_error_not", "idempotency_key_in_use", ""), PSP_RETRY,
-	  -1, "", "idempotency_key_in_use" },
+	  FAULT("idempotency_error", "idempotency_key_in_use", ""), PSP_RETRY, -1,
+	  "", "idempotency_key_in_use" },
 	{ "S11 too many requests", PAY, 429, "Retry-After: 3\r\n", "", PSP_RETRY,
 	  -1, "", "http_429" },
 	{ "S12 conflict, not to be tried again", PAY, 409,
@@ -163,7 +163,7 @@ static const Case cases[] = {
 	  "Stripe-Should-Retry: false\r\n", "", PSP_UNKNOWN, -1, "", "http_500" },
 	{ "S09 500 replayed", PAY, 500,
 	  "Idempotent-Replayed: true\r\nStripe-Should-Retry: true\r\n", "",
-	  PSP_UNKNOWN, -1, "", "http_500" },
+	  PSP_UNKNOWN, -1, "", "replayed_error" },
 
 	{ "found in the list", LOOK_UP_PAY, 200, "",
 	  LIST(FOREIGN "," LATER_ATTEMPT "," INTENT("succeeded", ""), "true"),
@@ -236,7 +236,8 @@ make_task(Question question)
 	task.payment_method = "pm_card_visa";
 	task.destination = "ba_1";
 	task.description = "50% off & more\n=";
-	task.first_sent_at_s = 1000000;
+	task.made_from_s = 999880;
+	task.made_to_s = 2000120;
 	if (question == LOOK_UP_PAY_BY_NAME)
 		task.psp_reference = "pi_1";
 	return task;
@@ -368,7 +369,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	/* Whatever became the cursor must make a URL again. */
 	task = make_task(question);
 	task.cursor = outcome.cursor;
-	psp_stripe.build(&task, "http://127.0.0.1/", "sk_test", 2000000, &request);
+	psp_stripe.build(&task, "http://127.0.0.1/", "sk_test", &request);
 	for (char *c = request.url.data; *c; c++)
 		REQUIRE((unsigned char) *c > ' ' && (unsigned char) *c < 0x7F);
 	return 0;
@@ -461,8 +462,7 @@ check_request(void)
 	PspTask	   task = make_task(PAY);
 	PspRequest request;
 
-	psp_stripe.build(&task, "https://api.example.com//", "sk_test", 2000000,
-					 &request);
+	psp_stripe.build(&task, "https://api.example.com//", "sk_test", &request);
 	if (strcmp(request.url.data,
 			   "https://api.example.com/v1/payment_intents") != 0)
 		fail("request", request.url.data);
@@ -473,7 +473,7 @@ check_request(void)
 		fail("request", request.body.data);
 
 	task = make_task(LOOK_UP_PAY);
-	psp_stripe.build(&task, "http://x", "sk_test", 2000000, &request);
+	psp_stripe.build(&task, "http://x", "sk_test", &request);
 	if (strstr(request.url.data, "created%5Bgte%5D=999880&") == NULL ||
 		strstr(request.url.data, "created%5Blte%5D=2000120") == NULL)
 		fail("listing", request.url.data);

@@ -48,8 +48,11 @@ typedef struct PspTask
 	const char	*payment_method;
 	const char	*destination;
 	const char	*description;
-	const char	*psp_reference;	  /* the PSP's name for it, when known */
-	int64		 first_sent_at_s; /* Unix time, 0: never sent */
+	const char	*psp_reference; /* the PSP's name for it, when known */
+
+	/* a lookup: when it was made, by the PSP's clock; Unix time, 0: any */
+	int64 made_from_s;
+	int64 made_to_s;
 
 	/* where a listing goes on, and how many pages of it have been read */
 	const char *cursor;
@@ -113,7 +116,7 @@ typedef struct PspAdapter
 {
 	const char *name;
 	void (*build)(const PspTask *task, const char *base_url,
-				  const char *secret, int64 now_s, PspRequest *request);
+				  const char *secret, PspRequest *request);
 	void (*read)(const PspTask *task, const PspResponse *response,
 				 PspOutcome *outcome);
 } PspAdapter;

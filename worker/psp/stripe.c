@@ -25,9 +25,6 @@
 #define LIST_LIMIT 100
 #define LIST_PAGES_MAX 100
 
-/* how far the PSP's clock may be from ours */
-#define CLOCK_MARGIN_S 120
-
 /* A refused key or account is for people to mend; do not hammer. */
 #define REFUSED_ACCESS_DELAY_MS 60000
 
@@ -94,17 +91,17 @@ build_send_body(const PspTask *task, StringInfo body)
 }
 
 static void
-build_list_query(const PspTask *task, int64 now_s, StringInfo url)
+build_list_query(const PspTask *task, StringInfo url)
 {
 	int start;
 
 	appendStringInfoChar(url, '?');
 	start = url->len;
 	form_add_int64(url, start, "limit", LIST_LIMIT);
-	if (task->first_sent_at_s > 0)
-		form_add_int64(url, start, "created[gte]",
-					   task->first_sent_at_s - CLOCK_MARGIN_S);
-	form_add_int64(url, start, "created[lte]", now_s + CLOCK_MARGIN_S);
+	if (task->made_from_s > 0)
+		form_add_int64(url, start, "created[gte]", task->made_from_s);
+	if (task->made_to_s > 0)
+		form_add_int64(url, start, "created[lte]", task->made_to_s);
 	form_add(url, start, "starting_after", task->cursor);
 }
 
@@ -117,7 +114,7 @@ add_header(PspRequest *request, const char *text)
 
 static void
 stripe_build(const PspTask *task, const char *base_url, const char *secret,
-			 int64 now_s, PspRequest *request)
+			 PspRequest *request)
 {
 	int base_length = (int) strlen(base_url);
 
@@ -146,7 +143,7 @@ stripe_build(const PspTask *task, const char *base_url, const char *secret,
 		form_encode(&request->url, task->psp_reference);
 	}
 	else
-		build_list_query(task, now_s, &request->url);
+		build_list_query(task, &request->url);
 }
 
 /* a string member, cut between characters to at most length_max bytes */
@@ -407,9 +404,6 @@ judge_error(const PspResponse *response, const char *type, const char *code,
 	/* An answer about the payment itself: no advice changes it. */
 	if (strcmp(type, "card_error") == 0 && status < 500)
 		return PSP_DECLINED;
-	if (strcmp(type, "idempotency_error") == 0)
-		return PSP_UNKNOWN;
-
 	/* A replayed failure will be the same next time. */
 	if (status >= 500)
 		return advice == PSP_RETRY_YES && !replayed ? PSP_RETRY : PSP_UNKNOWN;
@@ -418,9 +412,13 @@ judge_error(const PspResponse *response, const char *type, const char *code,
 
 	if (status == 401 || status == 403)
 		return PSP_RETRY;
+
+	/* Of 409s too, when it is the key that another request is using. */
 	if (status == 409 || status == 429 || strcmp(code, "rate_limit") == 0 ||
 		strcmp(code, "lock_timeout") == 0)
 		return advice == PSP_RETRY_NO ? PSP_UNKNOWN : PSP_RETRY;
+	if (strcmp(type, "idempotency_error") == 0)
+		return PSP_UNKNOWN;
 	if (advice == PSP_RETRY_YES)
 		return PSP_RETRY;
 	if ((status == 400 || status == 402 || status == 404) &&
@@ -443,6 +441,14 @@ read_advice(const PspResponse *response)
 	return PSP_RETRY_UNSAID;
 }
 
+static bool
+header_is_true(const PspResponse *response, const char *name)
+{
+	char *value = psp_header(response, name);
+
+	return value != NULL && pg_strcasecmp(value, "true") == 0;
+}
+
 static void
 read_error(const PspTask *task, const PspResponse *response,
 		   const JsonDocument *json, PspOutcome *outcome)
@@ -453,7 +459,7 @@ read_error(const PspTask *task, const PspResponse *response,
 	const char *code = member_text(json, error, "code", PSP_CODE_LENGTH_MAX);
 	const char *reason =
 		member_text(json, error, "decline_code", PSP_CODE_LENGTH_MAX);
-	char *replayed = psp_header(response, "Idempotent-Replayed");
+	bool is_replayed = header_is_true(response, "Idempotent-Replayed");
 
 	/*
 	 * A lookup that failed leaves things as they are, even when it says that
@@ -466,8 +472,7 @@ read_error(const PspTask *task, const PspResponse *response,
 	{
 		outcome->kind =
 			judge_error(response, type ? type : "", code ? code : "",
-						read_advice(response),
-						replayed && pg_strcasecmp(replayed, "true") == 0);
+						read_advice(response), is_replayed);
 		if (error)
 			outcome->reference =
 				member_reference(json, json_member(json, error,
@@ -476,6 +481,13 @@ read_error(const PspTask *task, const PspResponse *response,
 	outcome->error_code = reason ? reason : code ? code : type;
 	if (outcome->error_code == NULL)
 		outcome->error_code = psprintf("http_%d", response->status);
+
+	/*
+	 * The key's only request failed and is over: under this key nothing will
+	 * ever be executed, whatever was.
+	 */
+	if (is_replayed && response->status >= 500)
+		outcome->error_code = "replayed_error";
 	outcome->error_message =
 		member_text(json, error, "message", PSP_MESSAGE_LENGTH_MAX);
 	if ((response->status == 401 || response->status == 403) &&
