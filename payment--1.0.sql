@@ -1237,7 +1237,7 @@ COMMENT ON COLUMN payment.settlement_line.psp_id IS 'The PSP that sent the file.
 COMMENT ON COLUMN payment.settlement_line.line_no IS 'Physical line of the file on which it begins, from 1.';
 COMMENT ON COLUMN payment.settlement_line.category IS 'What the PSP calls it: charge, refund, dispute, fee, payout, ...';
 COMMENT ON COLUMN payment.settlement_line.external_id IS 'The PSP''s own name for the line, unique at the PSP.';
-COMMENT ON COLUMN payment.settlement_line.psp_reference IS 'The PSP''s name for the payment it belongs to; null when it belongs to none.';
+COMMENT ON COLUMN payment.settlement_line.psp_reference IS 'The PSP''s name for the payment, or else for what the line is about; null when it names nothing.';
 COMMENT ON COLUMN payment.settlement_line.claimed_order_id IS 'The order that the payment''s metadata names; only a claim.';
 COMMENT ON COLUMN payment.settlement_line.currency IS 'ISO 4217, upper case.';
 COMMENT ON COLUMN payment.settlement_line.gross IS 'Before fees, in minor units; negative when it leaves us.';
@@ -1447,6 +1447,7 @@ CREATE VIEW payment.exception AS
     SELECT e.id, e.type, e.class, e.status, p.name AS psp, e.order_id,
         o.reference AS order_reference, s.reference AS seller,
         coalesce(l.psp_reference, o.psp_reference) AS psp_reference, f.file_name, l.line_no, e.currency,
+        e.expected_amount, e.actual_amount,
         CASE WHEN e.expected_amount IS NOT NULL AND e.currency IS NOT NULL THEN
             payment.format_money(e.expected_amount, CASE e.type WHEN 'currency' THEN o.currency ELSE e.currency END)
         END AS expected,
@@ -1475,6 +1476,8 @@ COMMENT ON COLUMN payment.exception.psp_reference IS 'The PSP''s name for the pa
 COMMENT ON COLUMN payment.exception.file_name IS 'The settlement file, if any.';
 COMMENT ON COLUMN payment.exception.line_no IS 'Its line.';
 COMMENT ON COLUMN payment.exception.currency IS 'Currency of actual; for the type currency, expected is in the order''s.';
+COMMENT ON COLUMN payment.exception.expected_amount IS 'What we hold for right, in minor units.';
+COMMENT ON COLUMN payment.exception.actual_amount IS 'What the PSP says, in minor units.';
 COMMENT ON COLUMN payment.exception.expected IS 'What we hold for right, in major units.';
 COMMENT ON COLUMN payment.exception.actual IS 'What the PSP says, in major units.';
 COMMENT ON COLUMN payment.exception.detail IS 'What differs, in words.';

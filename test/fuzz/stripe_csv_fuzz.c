@@ -78,6 +78,8 @@ check_line(const SettlementLine *line, Outcome *outcome)
 	REQUIRE(line->external_id != NULL && line->external_id[0] != '\0');
 	REQUIRE(line->category != NULL && line->category[0] != '\0');
 	REQUIRE(currency_exponent(line->currency) >= 0);
+	REQUIRE(line->gross <= SETTLEMENT_AMOUNT_MAX);
+	REQUIRE(line->fee >= -SETTLEMENT_AMOUNT_MAX);
 	digest =
 		digest_text(digest, line->external_id, SETTLEMENT_REFERENCE_BYTES_MAX);
 	digest =

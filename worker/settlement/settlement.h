@@ -26,6 +26,9 @@
 #define SETTLEMENT_REFERENCE_BYTES_MAX 255
 #define SETTLEMENT_WARNINGS_MAX 64
 
+/* minor units of one line, either sign: sums must fit, too */
+#define SETTLEMENT_AMOUNT_MAX INT64CONST(10000000000000000)
+
 /* What a line is to us; says how it is posted and what it is matched with. */
 typedef enum SettlementKind
 {

@@ -17,7 +17,6 @@
 #include <csv.h>
 #include <stdlib.h>
 
-#include "common/int.h"
 #include "mb/pg_wchar.h"
 #include "money.h"
 #include "settlement/settlement.h"
@@ -277,10 +276,15 @@ parse_amount(StripeParser *parser, Column column, int exponent, int64 *amount)
 {
 	bool overflow;
 
-	if (money_parse(parser->text + parser->offset[column],
-					(int) parser->length[column], exponent, amount, &overflow))
+	bool parsed;
+
+	parsed =
+		money_parse(parser->text + parser->offset[column],
+					(int) parser->length[column], exponent, amount, &overflow);
+	if (parsed && *amount >= -SETTLEMENT_AMOUNT_MAX &&
+		*amount <= SETTLEMENT_AMOUNT_MAX)
 		return true;
-	if (overflow)
+	if (parsed || overflow)
 		return fail_column(parser, column, "the amount is out of range", "");
 	return fail_column(parser, column, "not an amount of this currency",
 					   "Amounts are in major units with a decimal point and "
@@ -351,15 +355,14 @@ find_kind(const char *category)
 static bool
 parse_amounts(StripeParser *parser, SettlementLine *line)
 {
-	int	  exponent;
-	int64 net;
+	int exponent;
 
 	if (!parse_currency(parser, line, &exponent) ||
 		!parse_amount(parser, COLUMN_GROSS, exponent, &line->gross) ||
 		!parse_amount(parser, COLUMN_FEE, exponent, &line->fee) ||
 		!parse_amount(parser, COLUMN_NET, exponent, &line->net))
 		return false;
-	if (pg_sub_s64_overflow(line->gross, line->fee, &net) || net != line->net)
+	if (line->gross - line->fee != line->net)
 		settlement_warn(&parser->base, "arithmetic", "", line->line_no);
 	return true;
 }
