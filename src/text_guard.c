@@ -299,7 +299,7 @@ contains_card_number(const char *text, int length)
 }
 
 /* the statement holds the number too: keep it out of the log */
-static void
+void
 refuse_card_number(const char *name)
 {
 	ereport(ERROR,

@@ -17,6 +17,9 @@
  */
 extern bool contains_card_number(const char *text, int length);
 
+/* raise PY005, hiding the statement from the log */
+extern void refuse_card_number(const char *name) pg_attribute_noreturn();
+
 /*
  * Raise PY005 when the value holds a card number (the message never repeats
  * it), PY006 when it is longer than the setting allows.  name is the argument

@@ -146,19 +146,16 @@ event_order_ids(const Event *event)
 		construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
-static JsonbContainer *
-orders_argument(FunctionCallInfo fcinfo, int number, int *size)
+static void
+check_array(Jsonb *orders)
 {
-	Jsonb *orders = json_argument(fcinfo, number, "orders");
-
-	if (!JB_ROOT_IS_ARRAY(orders) || JB_ROOT_IS_SCALAR(orders))
+	if (orders == NULL || !JB_ROOT_IS_ARRAY(orders) ||
+		JB_ROOT_IS_SCALAR(orders))
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
 				 errmsg("\"orders\" must be a JSON array"),
-				 errdetail("It is an object or a single value."),
+				 errdetail("It is null, an object or a single value."),
 				 errhint("Pass an array of orders, also for one of them.")));
-	*size = VARSIZE(orders) - VARHDRSZ;
-	return &orders->root;
 }
 
 /*
@@ -168,23 +165,23 @@ orders_argument(FunctionCallInfo fcinfo, int number, int *size)
 Datum
 payment_checkout(PG_FUNCTION_ARGS)
 {
-	Event			event = { 0 };
-	JsonbContainer *orders;
-	int				orders_size;
-	TupleDesc		desc;
-	Datum			values[2];
-	bool			nulls[2] = { false, false };
+	Event	  event = { 0 };
+	Jsonb	 *orders;
+	TupleDesc desc;
+	Datum	  values[2];
+	bool	  nulls[2] = { false, false };
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "checkout() returns a composite type");
 
-	event.key = text_argument(fcinfo, 0);
-	event.payer = text_argument(fcinfo, 1);
-	orders = orders_argument(fcinfo, 2, &orders_size);
-	event.psp = text_argument(fcinfo, 3);
-	event.payment_method = text_argument(fcinfo, 4);
-	event.metadata = metadata_argument(fcinfo, 5);
-	event_prepare_pay_in(&event, orders, orders_size);
+	event.key = text_argument(fcinfo, 0, "idempotency_key");
+	event.payer = text_argument(fcinfo, 1, "payer");
+	orders = json_argument(fcinfo, 2, "orders");
+	event.psp = text_argument(fcinfo, 3, "psp");
+	event.payment_method = text_argument(fcinfo, 4, "payment_method");
+	event.metadata = object_argument(fcinfo, 5, "metadata");
+	check_array(orders);
+	event_prepare_pay_in(&event, &orders->root, VARSIZE(orders) - VARHDRSZ);
 	event_accept(&event, 1);
 
 	values[0] = UUIDPGetDatum(&event.id);

@@ -192,7 +192,7 @@ check_adapter(const char *adapter)
 			return;
 	}
 	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-					errmsg("\"adapter\" names none that there is"),
+					errmsg("\"adapter\" is unknown"),
 					errdetail("There are stripe, and none: for that the "
 							  "worker sends nothing."),
 					errhint("The adapter is the protocol that the PSP "
@@ -292,11 +292,11 @@ store_psp(Datum *values, pg_uuid_t *result)
 Datum
 payment_register_psp(PG_FUNCTION_ARGS)
 {
-	char	  *name = text_argument(fcinfo, 0);
-	char	  *adapter = text_argument(fcinfo, 1);
-	char	  *base_url = text_argument(fcinfo, 2);
-	char	  *secret_name = text_argument(fcinfo, 3);
-	Jsonb	  *settings = metadata_argument(fcinfo, 4);
+	char	  *name = text_argument(fcinfo, 0, "name");
+	char	  *adapter = text_argument(fcinfo, 1, "adapter");
+	char	  *base_url = text_argument(fcinfo, 2, "base_url");
+	char	  *secret_name = text_argument(fcinfo, 3, "secret_name");
+	Jsonb	  *settings = object_argument(fcinfo, 4, "settings");
 	pg_uuid_t  id;
 	pg_uuid_t *result = palloc(sizeof(pg_uuid_t));
 	Datum	   values[6];
@@ -370,7 +370,7 @@ payment_set_fee_schedule(PG_FUNCTION_ARGS)
 	static const Oid types[] = { UUIDOID, UUIDOID, TEXTOID, INT8OID, INT4OID };
 	int64			 fixed = int64_argument(fcinfo, 0, "fixed");
 	int32			 basis_points = int32_argument(fcinfo, 1, "basis_points");
-	char			*currency = text_argument(fcinfo, 3);
+	char			*currency = text_argument(fcinfo, 3, "currency");
 	char			 nulls[] = "     ";
 	Datum			 values[lengthof(types)] = { 0 };
 	pg_uuid_t		 id;

@@ -43,10 +43,22 @@ static void
 pg_attribute_noreturn()
 	refuse_missing(const EventPlace *place, const char *field)
 {
-	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-					errmsg("\"%s\" is missing", event_path(place, field)),
-					errdetail("It is required and neither null nor empty."),
-					errhint("Pass a value for it.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+			 errmsg("\"%s\" is missing", event_path(place, field)),
+			 errdetail("It is required."), errhint("Pass a value for it.")));
+}
+
+static void
+pg_attribute_noreturn()
+	refuse_empty(const EventPlace *place, const char *field)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+			 errmsg("\"%s\" must not be empty", event_path(place, field)),
+			 errdetail("It holds nothing."),
+			 errhint("Pass a value for it, or leave it away where it is "
+					 "optional.")));
 }
 
 static void
@@ -72,7 +84,7 @@ event_check_optional(const EventPlace *place, const char *field,
 		return;
 	length = strlen(value);
 	if (length == 0)
-		refuse_missing(place, field);
+		refuse_empty(place, field);
 	if (length > payment_max_text_bytes || contains_card_number(value, length))
 		check_text(event_path(place, field), value, length);
 }
@@ -257,7 +269,7 @@ static void
 check_order_count(int count, const EventPlace *place)
 {
 	if (count == 0)
-		refuse_missing(place, "orders");
+		refuse_empty(place, "orders");
 	if (count > payment_max_orders_per_payment)
 		ereport(ERROR, (errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
 						errmsg("\"%s\" has too many orders",

@@ -12,12 +12,13 @@
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
 #include "errcodes.h"
 #include "order/json_object.h"
+#include "text_guard.h"
 
 #define SHOWN_KEY_BYTES 64
 
@@ -34,10 +35,7 @@ find_field(JsonField *fields, int count, const JsonbValue *key)
 	return NULL;
 }
 
-/*
- * The key may hold anything, a card number too, so it is shown only when it
- * looks like a misspelt one.
- */
+/* The key may hold anything; it is shown only when it looks like a name. */
 static void
 refuse_key(const JsonbValue *key, const JsonField *fields, int count,
 		   const char *path)
@@ -139,4 +137,89 @@ jsonb_number_text(const JsonbValue *value)
 	Assert(value->type == jbvNumeric);
 	return DatumGetCString(
 		DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+}
+
+/* One step into a document, for errors. */
+typedef struct JsonPath
+{
+	const struct JsonPath *parent;
+	const char			  *name; /* of the document, for the first */
+	JsonbValue			   key;
+	int					   element; /* from 1, 0: a key */
+} JsonPath;
+
+static void
+append_path(StringInfo text, const JsonPath *path)
+{
+	if (path->parent == NULL)
+	{
+		appendStringInfoString(text, path->name);
+		return;
+	}
+	append_path(text, path->parent);
+	if (path->element > 0)
+		appendStringInfo(text, "[%d]", path->element);
+	else
+		appendStringInfo(text, ".%.*s", path->key.val.string.len,
+						 path->key.val.string.val);
+}
+
+static void
+pg_attribute_noreturn() refuse_card_at(const JsonPath *path)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	append_path(&text, path);
+	refuse_card_number(text.data);
+}
+
+static bool
+holds_card(const JsonbValue *value)
+{
+	char *text;
+
+	if (value->type == jbvString)
+		return contains_card_number(value->val.string.val,
+									value->val.string.len);
+	if (value->type != jbvNumeric)
+		return false;
+	text = jsonb_number_text(value);
+	return contains_card_number(text, strlen(text));
+}
+
+static void
+search_container(JsonbContainer *container, const JsonPath *path)
+{
+	JsonbIterator	  *iterator = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue		   value;
+	JsonPath		   child = { .parent = path };
+
+	check_stack_depth();
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			if (holds_card(&value))
+				refuse_card_at(path);
+			child.key = value;
+		}
+		else if (token == WJB_ELEM || token == WJB_VALUE)
+		{
+			child.element += token == WJB_ELEM ? 1 : 0;
+			if (value.type == jbvBinary)
+				search_container(value.val.binary.data, &child);
+			else if (holds_card(&value))
+				refuse_card_at(&child);
+		}
+	}
+}
+
+void
+jsonb_refuse_cards(Jsonb *document, const char *name)
+{
+	JsonPath path = { .name = name };
+
+	search_container(&document->root, &path);
 }

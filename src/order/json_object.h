@@ -35,4 +35,7 @@ extern const char *jsonb_kind(const JsonbValue *value);
 extern char *jsonb_string(const JsonbValue *value);
 extern char *jsonb_number_text(const JsonbValue *value);
 
+/* raise PY005 when a key, string or number anywhere holds a card number */
+extern void jsonb_refuse_cards(Jsonb *document, const char *name);
+
 #endif /* PAYMENT_JSON_OBJECT_H */

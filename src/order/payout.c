@@ -243,11 +243,11 @@ payment_payout(PG_FUNCTION_ARGS)
 	order.seller.reference = DatumGetCString(
 		DirectFunctionCall1(uuid_out, UUIDPGetDatum(&order.seller.id)));
 	order.amount = int64_argument(fcinfo, 1, "amount");
-	currency = text_argument(fcinfo, 2);
+	currency = text_argument(fcinfo, 2, "currency");
+	event.destination = text_argument(fcinfo, 3, "destination");
+	event.key = text_argument(fcinfo, 4, "idempotency_key");
+	event.psp = text_argument(fcinfo, 5, "psp");
 	event_set_currency(&order, currency, &event.place);
-	event.destination = text_argument(fcinfo, 3);
-	event.key = text_argument(fcinfo, 4);
-	event.psp = text_argument(fcinfo, 5);
 	event.orders = &order;
 	event.order_count = 1;
 	event_prepare_pay_out(&event);

@@ -309,9 +309,9 @@ payment_register_seller(PG_FUNCTION_ARGS)
 	static const Oid		types[] = { UUIDOID, TEXTOID, TEXTOID, JSONBOID };
 	static const EventPlace here = { 0, 0 };
 	Datum					values[lengthof(types)];
-	char				   *reference = text_argument(fcinfo, 0);
-	char				   *name = text_argument(fcinfo, 1);
-	Jsonb				   *metadata = metadata_argument(fcinfo, 2);
+	char				   *reference = text_argument(fcinfo, 0, "reference");
+	char				   *name = text_argument(fcinfo, 1, "name");
+	Jsonb				   *metadata = object_argument(fcinfo, 2, "metadata");
 	pg_uuid_t				id;
 	pg_uuid_t			   *result = palloc(sizeof(pg_uuid_t));
 	int						nest_level;
@@ -347,7 +347,7 @@ payment_seller_id(PG_FUNCTION_ARGS)
 	static SPIPlanPtr		plan = NULL;
 	static const Oid		types[] = { TEXTOID };
 	static const EventPlace here = { 0, 0 };
-	char				   *reference = text_argument(fcinfo, 0);
+	char				   *reference = text_argument(fcinfo, 0, "reference");
 	pg_uuid_t			   *result = palloc(sizeof(pg_uuid_t));
 	Datum					values[lengthof(types)];
 	int						nest_level;

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "argument.h"
 #include "order/event.h"
 #include "order/typed_argument.h"
 
@@ -31,6 +32,7 @@ payment_submit(PG_FUNCTION_ARGS)
 	int			   count;
 
 	InitMaterializedSRF(fcinfo, 0);
+	refuse_null(fcinfo, 0, "events");
 	count = event_parse_all(json_argument(fcinfo, 0, "events"), &events);
 	event_accept(events, count);
 

@@ -15,32 +15,49 @@
 #include "argument.h"
 #include "errcodes.h"
 #include "order/event.h"
+#include "order/json_object.h"
 #include "order/typed_argument.h"
 #include "text_guard.h"
 
 char *
-text_argument(FunctionCallInfo fcinfo, int number)
+text_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
+	char *value;
+
 	if (PG_ARGISNULL(number))
 		return NULL;
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+	value = text_to_cstring(PG_GETARG_TEXT_PP(number));
+	if (contains_card_number(value, strlen(value)))
+		refuse_card_number(name);
+	return value;
 }
 
 Jsonb *
-metadata_argument(FunctionCallInfo fcinfo, int number)
+json_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
-	Jsonb *metadata;
+	Jsonb *value;
 
 	if (PG_ARGISNULL(number))
+		return NULL;
+	value = PG_GETARG_JSONB_P(number);
+	jsonb_refuse_cards(value, name);
+	return value;
+}
+
+Jsonb *
+object_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	Jsonb *object = json_argument(fcinfo, number, name);
+
+	if (object == NULL)
 		return event_empty_metadata();
-	metadata = PG_GETARG_JSONB_P(number);
-	if (!JB_ROOT_IS_OBJECT(metadata))
+	if (!JB_ROOT_IS_OBJECT(object))
 		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-						errmsg("\"metadata\" must be a JSON object"),
+						errmsg("\"%s\" must be a JSON object", name),
 						errdetail("It is an array or a single value."),
 						errhint("Pass something like {\"key\": \"value\"}.")));
-	check_metadata("metadata", metadata);
-	return metadata;
+	check_metadata(name, object);
+	return object;
 }
 
 pg_uuid_t *
@@ -62,11 +79,4 @@ int32_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	refuse_null(fcinfo, number, name);
 	return PG_GETARG_INT32(number);
-}
-
-Jsonb *
-json_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	refuse_null(fcinfo, number, name);
-	return PG_GETARG_JSONB_P(number);
 }
