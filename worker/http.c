@@ -102,6 +102,25 @@ on_timer(CURLM *unused1 pg_attribute_unused(), long timeout_ms,
 	return 0;
 }
 
+/*
+ * libcurl repeats a request by itself when a connection that it had kept open
+ * dies before the answer.  A request that may have been executed is not
+ * repeated unasked: whoever sent it looks it up first.
+ */
+static int
+on_request(void *owner, char *peer_ip pg_attribute_unused(),
+		   char *local_ip pg_attribute_unused(),
+		   int peer_port  pg_attribute_unused(),
+		   int local_port pg_attribute_unused())
+{
+	HttpExchange *exchange = owner;
+
+	if (exchange->begun && !exchange->repeatable)
+		return CURL_PREREQFUNC_ABORT;
+	exchange->begun = true;
+	return CURL_PREREQFUNC_OK;
+}
+
 static size_t
 on_header(char *data, size_t size, size_t count, void *owner)
 {
@@ -238,7 +257,8 @@ set_options(CURL *easy, const HttpRequest *request, HttpExchange *exchange)
 {
 	curl_easy_setopt(easy, CURLOPT_URL, request->url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->header_list);
-	if (strcmp(request->method, "GET") == 0)
+	exchange->repeatable = strcmp(request->method, "GET") == 0;
+	if (exchange->repeatable)
 		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
 	else
 	{
@@ -265,6 +285,8 @@ set_options(CURL *easy, const HttpRequest *request, HttpExchange *exchange)
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "payment/1.0 (PostgreSQL)");
 
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->error);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, exchange);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -453,7 +475,10 @@ finish(HttpExchange *exchange, CURL *easy, CURLcode code)
 		exchange->transport = HTTP_NOT_SENT;
 	else
 		exchange->transport = HTTP_LOST;
-	if (code != CURLE_OK && exchange->error[0] == '\0')
+	if (code == CURLE_ABORTED_BY_CALLBACK)
+		strlcpy(exchange->error, "the connection was closed before the answer",
+				sizeof(exchange->error));
+	else if (code != CURLE_OK && exchange->error[0] == '\0')
 		strlcpy(exchange->error, curl_easy_strerror(code),
 				sizeof(exchange->error));
 }

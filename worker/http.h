@@ -56,6 +56,8 @@ typedef struct HttpExchange
 	MemoryContext context;
 	int			  body_capacity;
 	bool		  body_refused;
+	bool		  repeatable; /* by libcurl, without asking */
+	bool		  begun;
 	int64		  sent_at_us;
 } HttpExchange;
 
