@@ -446,6 +446,7 @@ CREATE TABLE payment.task (
     attempt_id uuid,
     first_sent_at timestamptz,
     last_sent_at timestamptz,
+    key_spent boolean NOT NULL DEFAULT false,
     dead_at timestamptz,
     last_error text,
     UNIQUE (object_id, operation)
@@ -506,7 +507,8 @@ CREATE TYPE payment.claimed_task AS (
 -- not executed, by the payer's bank or the PSP's rules), failed (definitely not
 -- executed and never will be: the PSP refuses the request itself), retry
 -- (definitely not executed, send again under the same key), unknown, not_found
--- (a lookup: the PSP has no such object).
+-- (a lookup: the PSP has no such object), key_spent (a send: unknown, and the
+-- PSP replays its own failure for this key, so that it never executes again).
 CREATE TYPE payment.attempt_outcome AS (
     attempt_id uuid,
     outcome text,
@@ -1093,6 +1095,8 @@ COMMENT ON COLUMN payment.task.first_sent_at IS
     'key_lifetime_s it is not sent again';
 COMMENT ON COLUMN payment.task.last_sent_at IS
     'When the last request for it may have gone out; null: never sent';
+COMMENT ON COLUMN payment.task.key_spent IS
+    'The PSP replays its own failure for the present key; when a lookup then finds nothing, the next send has a new one';
 COMMENT ON COLUMN payment.task.dead_at IS 'When it became a dead letter; null: it lives';
 COMMENT ON COLUMN payment.task.last_error IS 'What the PSP said last, or why it died';
 
@@ -1142,7 +1146,8 @@ COMMENT ON TYPE payment.attempt_outcome IS
     'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '
     'not final), declined (definitely not executed, may be tried again under a new key), failed (definitely not executed '
     'and never will be), retry (definitely not executed, send again under the same key), unknown (no telling), not_found '
-    '(only of a lookup: the PSP has no such object).';
+    '(only of a lookup: the PSP has no such object), key_spent (only of a send: unknown, and the PSP replays its own '
+    'failure for this key; once a lookup has found nothing, the next send has a new key).';
 COMMENT ON COLUMN payment.attempt_outcome.attempt_id IS 'The attempt, from payment.claim_tasks()';
 COMMENT ON COLUMN payment.attempt_outcome.outcome IS 'One of the words in the comment of the type';
 COMMENT ON COLUMN payment.attempt_outcome.http_status IS '0 to 999; null: no answer';

@@ -34,6 +34,6 @@ FROM payment.trial_balance() AS t
 ORDER BY t.currency, t.code;
 
 \echo Exceptions
-SELECT e.type, e.status, e.order_id, e.currency, e.expected_amount, e.actual_amount, e.detail
+SELECT e.type, e.seller, e.order_reference, e.line_no, e.currency, e.expected, e.actual, e.detail
 FROM payment.exception AS e
 ORDER BY e.type;

@@ -152,6 +152,7 @@ count_outcome(const Delivery *delivery)
 			pg_atomic_fetch_add_u64(&session_slot->retried, 1);
 			break;
 		case PSP_UNKNOWN:
+		case PSP_KEY_SPENT:
 			pg_atomic_fetch_add_u64(&session_slot->unknown, 1);
 			break;
 		case PSP_PENDING:

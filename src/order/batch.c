@@ -83,6 +83,13 @@ column_add_time(Column *column, TimestampTz at)
 }
 
 void
+column_add_bool(Column *column, bool truth)
+{
+	Assert(column->type == BOOLOID);
+	column_add(column, BoolGetDatum(truth), false);
+}
+
+void
 column_add_null(Column *column)
 {
 	column_add(column, (Datum) 0, true);
@@ -150,6 +157,15 @@ row_int64(uint64 row, int column)
 	Datum value = row_field(row, column, INT8OID, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
+}
+
+bool
+row_bool(uint64 row, int column)
+{
+	bool  isnull;
+	Datum value = row_field(row, column, BOOLOID, &isnull);
+
+	return !isnull && DatumGetBool(value);
 }
 
 TimestampTz

@@ -33,6 +33,7 @@ extern void	 column_add_text(Column *column, const char *text);
 extern void	 column_add_int32(Column *column, int32 number);
 extern void	 column_add_int64(Column *column, int64 number);
 extern void	 column_add_time(Column *column, TimestampTz at);
+extern void	 column_add_bool(Column *column, bool truth);
 extern void	 column_add_null(Column *column);
 extern void	 column_add(Column *column, Datum value, bool isnull);
 extern Datum column_array(const Column *column);
@@ -45,6 +46,7 @@ extern char		  *row_text(uint64 row, int column);
 extern int32	   row_int32(uint64 row, int column);
 extern int64	   row_int64(uint64 row, int column);
 extern TimestampTz row_time(uint64 row, int column);
+extern bool		   row_bool(uint64 row, int column);
 
 /*
  * Connect to SPI and, until batch_end(), plan every statement once, by

@@ -21,6 +21,7 @@
 #include "order/backoff.h"
 #include "order/batch.h"
 #include "order/evidence.h"
+#include "order/new_key.h"
 #include "order/outcome.h"
 #include "order/plan.h"
 
@@ -41,6 +42,7 @@ typedef struct Task
 	int32		lookup_delay_ms;
 	int32		poll_interval_ms;
 	int32		key_lifetime_s;
+	bool		key_spent; /* it can never succeed */
 } Task;
 
 /* when and how a task goes on */
@@ -49,6 +51,8 @@ typedef struct NextRun
 	const char *step;
 	int64		delay_ms;
 	int32		tries;
+	bool		key_spent;
+	bool		new_key;	 /* under the next attempt number */
 	const char *dead_reason; /* NULL: it goes on */
 } NextRun;
 
@@ -122,6 +126,7 @@ evidence_kind(const Outcome *outcome)
 		case OUTCOME_FAILED:
 			return EVIDENCE_FAILED;
 		case OUTCOME_UNKNOWN:
+		case OUTCOME_KEY_SPENT:
 			return outcome->lookup ? EVIDENCE_NOTHING : EVIDENCE_UNKNOWN;
 		case OUTCOME_RETRY:
 		case OUTCOME_NOT_FOUND:
@@ -172,6 +177,7 @@ read_task(Task *task, uint64 row)
 	task->lookup_delay_ms = row_int32(row, 8);
 	task->poll_interval_ms = row_int32(row, 9);
 	task->key_lifetime_s = row_int32(row, 10);
+	task->key_spent = row_bool(row, 11);
 }
 
 static bool
@@ -193,7 +199,8 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 							 strcmp(evidence->status, "in_transit") == 0);
 	NextRun next = { .step = "lookup",
 					 .delay_ms = Max(backoff, task->lookup_delay_ms),
-					 .tries = task->tries };
+					 .tries = task->tries,
+					 .key_spent = task->key_spent };
 
 	switch (outcome->kind)
 	{
@@ -209,11 +216,16 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 		case OUTCOME_NOT_FOUND:
 			if (pending)
 				break; /* it was accepted: wait until it shows */
-			if (!key_is_alive(task, now))
+			next.new_key = task->key_spent;
+			next.key_spent = false;
+			if (!next.new_key && !key_is_alive(task, now))
 				next.dead_reason = "the PSP does not know it, and may have "
 								   "forgotten its idempotency key";
 			next.step = next.dead_reason ? "lookup" : "send";
 			next.delay_ms = backoff;
+			break;
+		case OUTCOME_KEY_SPENT:
+			next.key_spent = true;
 			break;
 		default:
 			break;
@@ -240,7 +252,8 @@ write_tasks(const Column *columns)
 	static SPIPlanPtr plan = NULL;
 	const Oid		  types[] = { UUIDARRAYOID,		   TEXTARRAYOID,
 								  TIMESTAMPTZARRAYOID, INT4ARRAYOID,
-								  TIMESTAMPTZARRAYOID, TEXTARRAYOID };
+								  TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+								  BOOLARRAYOID,		   BOOLARRAYOID };
 	Datum			  values[lengthof(types)];
 
 	if (columns[0].count == 0)
@@ -251,9 +264,14 @@ write_tasks(const Column *columns)
 		plan_keep(&plan,
 				  "UPDATE payment.task AS t SET attempt_id = NULL,"
 				  " step = u.step, run_at = u.run_at, tries = u.tries,"
-				  " dead_at = u.dead_at, last_error = u.last_error"
-				  " FROM unnest($1, $2, $3, $4, $5, $6) AS u (id, step,"
-				  " run_at, tries, dead_at, last_error) WHERE t.id = u.id",
+				  " dead_at = u.dead_at, last_error = u.last_error,"
+				  " key_spent = u.key_spent, first_sent_at ="
+				  " CASE WHEN u.new_key THEN NULL ELSE t.first_sent_at END,"
+				  " last_sent_at ="
+				  " CASE WHEN u.new_key THEN NULL ELSE t.last_sent_at END"
+				  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u (id,"
+				  " step, run_at, tries, dead_at, last_error, key_spent,"
+				  " new_key) WHERE t.id = u.id",
 				  lengthof(types), types),
 		values, NULL);
 }
@@ -285,7 +303,8 @@ select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 		plan_keep(&plan,
 				  "SELECT u.number, t.id, t.attempt_id, t.tries,"
 				  " t.first_sent_at, p.backoff_base_ms, p.backoff_max_ms,"
-				  " p.lookup_delay_ms, p.poll_interval_ms, p.key_lifetime_s"
+				  " p.lookup_delay_ms, p.poll_interval_ms, p.key_lifetime_s,"
+				  " t.key_spent"
 				  " FROM unnest($1, $2) AS u (id, number)"
 				  " JOIN payment.task AS t ON t.id = u.id"
 				  " JOIN payment.psp AS p ON p.id = t.psp_id"
@@ -300,14 +319,20 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 {
 	uint64 tasks = select_open_tasks(outcomes, evidence, count);
 	Task  *held = palloc(Max(tasks, 1) * sizeof(Task));
-	Column columns[6];
+	Column columns[8];
+	Column new_key_orders;
+	Column new_key_payouts;
 
+	column_init(&new_key_orders, UUIDOID);
+	column_init(&new_key_payouts, UUIDOID);
 	column_init(&columns[0], UUIDOID);
 	column_init(&columns[1], TEXTOID);
 	column_init(&columns[2], TIMESTAMPTZOID);
 	column_init(&columns[3], INT4OID);
 	column_init(&columns[4], TIMESTAMPTZOID);
 	column_init(&columns[5], TEXTOID);
+	column_init(&columns[6], BOOLOID);
+	column_init(&columns[7], BOOLOID);
 	for (uint64 row = 0; row < tasks; row++)
 	{
 		int			   i = row_int32(row, 1);
@@ -326,7 +351,15 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 		column_add_int32(&columns[3], next.tries);
 		column_add_time(&columns[4], next.dead_reason ? now : 0);
 		column_add_text(&columns[5], last_error(outcome, &next));
+		column_add_bool(&columns[6], next.key_spent);
+		column_add_bool(&columns[7], next.new_key);
+		if (next.new_key)
+			column_add_uuid(strcmp(outcome->operation, OPERATION_PAYOUT) == 0
+								? &new_key_payouts
+								: &new_key_orders,
+							&outcome->object_id);
 	}
+	new_key_take(&new_key_orders, &new_key_payouts);
 	write_tasks(columns);
 }
 

@@ -19,7 +19,8 @@ typedef enum OutcomeKind
 	OUTCOME_FAILED,
 	OUTCOME_RETRY,
 	OUTCOME_UNKNOWN,
-	OUTCOME_NOT_FOUND
+	OUTCOME_NOT_FOUND,
+	OUTCOME_KEY_SPENT
 } OutcomeKind;
 
 /* a payment.attempt_outcome, and the attempt it is about */

@@ -56,7 +56,7 @@ static const char *const kind_names[] = {
 	[OUTCOME_SUCCEEDED] = "succeeded", [OUTCOME_PENDING] = "pending",
 	[OUTCOME_DECLINED] = "declined",   [OUTCOME_FAILED] = "failed",
 	[OUTCOME_RETRY] = "retry",		   [OUTCOME_UNKNOWN] = "unknown",
-	[OUTCOME_NOT_FOUND] = "not_found",
+	[OUTCOME_NOT_FOUND] = "not_found", [OUTCOME_KEY_SPENT] = "key_spent",
 };
 
 char *

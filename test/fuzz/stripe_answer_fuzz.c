@@ -163,7 +163,7 @@ static const Case cases[] = {
 	  "Stripe-Should-Retry: false\r\n", "", PSP_UNKNOWN, -1, "", "http_500" },
 	{ "S09 500 replayed", PAY, 500,
 	  "Idempotent-Replayed: true\r\nStripe-Should-Retry: true\r\n", "",
-	  PSP_UNKNOWN, -1, "", "replayed_error" },
+	  PSP_KEY_SPENT, -1, "", "replayed_error" },
 
 	{ "found in the list", LOOK_UP_PAY, 200, "",
 	  LIST(FOREIGN "," LATER_ATTEMPT "," INTENT("succeeded", ""), "true"),

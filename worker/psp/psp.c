@@ -67,6 +67,8 @@ psp_outcome_name(PspOutcomeKind kind)
 			return "retry";
 		case PSP_NOT_FOUND:
 			return "not_found";
+		case PSP_KEY_SPENT:
+			return "key_spent";
 		case PSP_UNKNOWN:
 		case PSP_MORE:
 			break;

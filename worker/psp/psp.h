@@ -96,6 +96,7 @@ typedef enum PspOutcomeKind
 	PSP_FAILED,
 	PSP_RETRY,
 	PSP_NOT_FOUND,
+	PSP_KEY_SPENT,
 	PSP_MORE /* a listing: ask again with the cursor */
 } PspOutcomeKind;
 

@@ -404,9 +404,11 @@ judge_error(const PspResponse *response, const char *type, const char *code,
 	/* An answer about the payment itself: no advice changes it. */
 	if (strcmp(type, "card_error") == 0 && status < 500)
 		return PSP_DECLINED;
-	/* A replayed failure will be the same next time. */
+	/* A replayed failure will be the same each time. */
+	if (status >= 500 && replayed)
+		return PSP_KEY_SPENT;
 	if (status >= 500)
-		return advice == PSP_RETRY_YES && !replayed ? PSP_RETRY : PSP_UNKNOWN;
+		return advice == PSP_RETRY_YES ? PSP_RETRY : PSP_UNKNOWN;
 	if (status < 400)
 		return PSP_UNKNOWN;
 
