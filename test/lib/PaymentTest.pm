@@ -147,7 +147,12 @@ Changes settings and reloads.
 sub configure
 {
     my ($self, %setting) = @_;
-    $self->{node}->adjust_conf('postgresql.conf', $_, "'$setting{$_}'") foreach sort keys %setting;
+    foreach my $name (sort keys %setting)
+    {
+        # adjust_conf only changes what is there
+        $self->{node}->adjust_conf('postgresql.conf', $name, undef);
+        $self->{node}->append_conf('postgresql.conf', "$name = '$setting{$name}'");
+    }
     $self->{node}->reload;
     return;
 }
