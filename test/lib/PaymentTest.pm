@@ -29,7 +29,9 @@ use warnings;
 
 use Cwd ();
 use File::Basename ();
+use File::Temp ();
 use HTTP::Tiny;
+use IPC::Run ();
 use JSON::PP;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
@@ -42,6 +44,17 @@ use constant {
     POLL_SECONDS    => 0.1,
     LOG_TAIL_LINES  => 40,
 };
+
+# a PSP that is asked again at once, as long as it takes
+my %quick_settings = (
+    connect_timeout_ms  => 2000,
+    timeout_ms          => 10_000,
+    requests_per_second => 10_000,
+    max_attempts        => 1000,
+    backoff_base_ms     => 20,
+    backoff_max_ms      => 200,
+    lookup_delay_ms     => 20,
+    poll_interval_ms    => 100);
 
 # process id of a sandbox => that of the process that started it
 my %sandboxes;
@@ -121,7 +134,8 @@ What they are called.
 
 sub node        { return $_[0]->{node} }
 sub database    { return $_[0]->{database} }
-sub secrets_dir { return $_[0]->{node}->basedir . '/secrets' }
+# the server and the test have other working directories
+sub secrets_dir { return Cwd::abs_path($_[0]->{node}->basedir) . '/secrets' }
 sub log_file    { return $_[0]->{node}->logfile }
 
 =head2 create_database(name, extension => 0|1)
@@ -212,6 +226,50 @@ sub try_sql
     my $status = $self->{node}->psql($option{database} // $self->{database}, $query,
         stdout => \$out, stderr => \$err);
     return ($status, $out // '', $err // '');
+}
+
+=head2 rows(query, database => name)
+
+What the query returns, as a list of hash references by column name; JSON's
+true and false are 1 and 0, null is undef.
+
+=cut
+
+sub rows
+{
+    my ($self, $query, %option) = @_;
+    my $json = JSON::PP->new->utf8->boolean_values(0, 1);
+    return map { $json->decode($_) }
+      split /\n/, $self->sql("SELECT row_to_json(q) FROM ($query) AS q", %option);
+}
+
+=head2 start_sql(query, database => name), finish_sql(handle)
+
+The same as try_sql, with other things to do meanwhile: finish_sql waits for
+the end.  Statements are run one by one.
+
+=cut
+
+sub start_sql
+{
+    my ($self, $query, %option) = @_;
+    my %run = (file => File::Temp->new, out => '', err => '');
+    my $psql = $self->{node}->installed_command('psql');
+    my @command = ($psql, '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
+        $self->{node}->connstr($option{database} // $self->{database}), '-f', $run{file}->filename);
+    print { $run{file} } $query;
+    $run{file}->flush;
+    $run{harness} = IPC::Run::start(\@command, '<', \undef, '>', \$run{out}, '2>', \$run{err},
+        IPC::Run::timer(DEFAULT_SECONDS));
+    return \%run;
+}
+
+sub finish_sql
+{
+    my ($self, $run) = @_;
+    $run->{harness}->finish;
+    chomp $run->{out};
+    return ($run->{harness}->result(0), $run->{out}, $run->{err});
 }
 
 =head2 wait_for(query, what => text, seconds => n, database => name)
@@ -600,7 +658,7 @@ sub settlement_csv
 
 =head1 BOOK AND LEDGER
 
-=head2 book_differences(database => name)
+=head2 book_differences(database => name, except => [ order ... ])
 
 Compares, order by order and to the last minor unit, what the sandbox charged
 with what the ledger took in as psp_receivable.  Returns a list of sentences,
@@ -632,16 +690,18 @@ SQL
         my ($key, $amount) = split /=/, $row;
         $ledger{$key} = $amount;
     }
+    my %except = map { $_ => 1 } @{ $option{except} // [] };
     my %keys = (%book, %ledger);
     foreach my $key (sort keys %keys)
     {
+        next if $except{ (split / /, $key)[0] };
         my ($charged, $posted) = ($book{$key} // 0, $ledger{$key} // 0);
         push @differences, "order $key: charged $charged, posted $posted" if $charged != $posted;
     }
     return @differences;
 }
 
-=head2 books_agree(name)
+=head2 books_agree(name, except => [ order ... ])
 
 One test: no difference, and payment.verify() finds nothing.  Names the first
 few differences otherwise.
@@ -650,8 +710,8 @@ few differences otherwise.
 
 sub books_agree
 {
-    my ($self, $name) = @_;
-    my @differences = $self->book_differences;
+    my ($self, $name, %option) = @_;
+    my @differences = $self->book_differences(%option);
     my $wrong = $self->sql('SELECT * FROM payment.verify() LIMIT 10');
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $agree = ok(!@differences && $wrong eq '', $name // "the sandbox's book equals the ledger");
@@ -659,25 +719,165 @@ sub books_agree
     return $agree;
 }
 
+=head2 charged_once(order, name), not_charged(order, name)
+
+One test: the order was charged exactly once, or never, by the sandbox's book
+as well as by the ledger, and payment.verify() finds nothing.
+
+=cut
+
+sub charged_once
+{
+    my ($self, $order, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $self->_charges_are($order, 1, $name);
+}
+
+sub not_charged
+{
+    my ($self, $order, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $self->_charges_are($order, 0, $name);
+}
+
+sub _charges_are
+{
+    my ($self, $order, $times, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my @charges = grep { $_->{payment_order} eq $order && $_->{status} eq 'succeeded' } $self->charges;
+    my ($ordered) = $self->rows("SELECT amount, currency FROM payment.payment_order WHERE id = '$order'");
+    my @posted = $self->rows(<<"SQL");
+SELECT a.currency, sum(e.amount) AS amount
+FROM payment.journal j
+    JOIN payment.entry e ON e.journal_id = j.id
+    JOIN payment.account a ON a.id = e.account_id
+WHERE j.subject = '$order' AND j.kind = 'capture' AND a.code = 'psp_receivable'
+GROUP BY j.id, a.currency
+SQL
+    my @expected = map { "$ordered->{amount} $ordered->{currency}" } 1 .. $times;
+    return is_deeply(
+        {   book   => [ map { "$_->{amount} \U$_->{currency}" } @charges ],
+            ledger => [ map { "$_->{amount} $_->{currency}" } @posted ],
+            verify => $self->sql('SELECT * FROM payment.verify() LIMIT 10'),
+        },
+        { book => \@expected, ledger => \@expected, verify => '' },
+        $name);
+}
+
+=head2 requests_for(method, path)
+
+Rows of the sandbox's request log; the path may be a regular expression.
+
+=cut
+
+sub requests_for
+{
+    my ($self, $method, $path) = @_;
+    return grep { $_->{method} eq $method && (ref $path ? $_->{path} =~ $path : $_->{path} eq $path) }
+      $self->request_log;
+}
+
 =head1 SHORT WAYS TO USUAL CALLS
 
 =head2 register_psp(name, argument => value ...)
 
-The sandbox as a PSP named 'sandbox'; arguments are payment.register_psp's, on
-top of those that make tests quick.  Returns its id.
+The sandbox as a PSP named 'sandbox'; arguments are payment.register_psp's, and
+settings go over those that make tests quick.  Returns its id.
 
 =cut
 
 sub register_psp
 {
     my ($self, $name, %argument) = @_;
+    my $settings = delete $argument{settings} // {};
     return $self->call(
         'register_psp',
         name        => $name // 'sandbox',
         adapter     => 'stripe',
         base_url    => $argument{base_url} // $self->sandbox_url,
         secret_name => 'sandbox',
+        settings    => { %quick_settings, %$settings },
         %argument);
+}
+
+=head2 register_seller(reference, argument => value ...)
+
+Returns the seller's id.
+
+=cut
+
+sub register_seller
+{
+    my ($self, $reference, %argument) = @_;
+    return $self->call('register_seller', reference => $reference, name => "Seller $reference", %argument);
+}
+
+=head2 checkout(key, orders, argument => value ...), checkout_text(...)
+
+orders: a list of "seller amount currency", or of what payment.checkout takes.
+Returns the id of the payment and those of its orders; checkout_text the query,
+with these ids in one column.
+
+=cut
+
+sub checkout
+{
+    my ($self, @arguments) = @_;
+    return split / /, $self->sql($self->checkout_text(@arguments));
+}
+
+sub checkout_text
+{
+    my ($self, $key, $orders, %argument) = @_;
+    my @orders = map { ref $_ ? $_ : _order($_) } @$orders;
+    %argument = (
+        idempotency_key => $key,
+        payer           => 'payer',
+        orders          => \@orders,
+        payment_method  => 'pm_card_visa',
+        %argument);
+    my $call = $self->call_text('checkout', %argument);
+    $call =~ s/^SELECT //;
+    return "SELECT concat_ws(' ', payment_id, array_to_string(order_ids, ' ')) FROM $call";
+}
+
+sub _order
+{
+    my ($seller, $amount, $currency) = split / /, $_[0];
+    return { seller => $seller, amount => $amount + 0, currency => $currency };
+}
+
+=head2 wait_until_idle(seconds => n)
+
+Until nothing is left to send or to ask, dead letters apart.
+
+=cut
+
+sub wait_until_idle
+{
+    my ($self, %option) = @_;
+    return $self->wait_for('SELECT NOT EXISTS (SELECT FROM payment.task WHERE dead_at IS NULL)',
+        what => 'the queue to be empty', %option);
+}
+
+=head2 status_of(order), history_of(object)
+
+The order's status; all statuses that an object ever had, in one line.
+
+=cut
+
+sub status_of
+{
+    my ($self, $order) = @_;
+    return $self->sql("SELECT status FROM payment.payment_order WHERE id = '$order'");
+}
+
+sub history_of
+{
+    my ($self, $object) = @_;
+    return $self->sql(<<"SQL");
+SELECT string_agg(to_status, ' ' ORDER BY id) FROM payment.status_history WHERE object_id = '$object'
+SQL
 }
 
 =head2 call(function, argument => value ...)
