@@ -87,7 +87,9 @@ stage_create() {
         return 1
     }
     (cd "$top" && cp -R Makefile payment.control payment--*.sql script test demo \
-        "$stage/tree/" && cp sandbox/payment-sandbox "$stage/tree/sandbox/")
+        README.md LICENSE docs "$stage/tree/" &&
+        cp sandbox/payment-sandbox sandbox/README.md "$stage/tree/sandbox/" &&
+        mkdir -p "$stage/tree/src" && cp src/errcodes.h "$stage/tree/src/")
     for optional in expected bench; do
         [ ! -d "$top/$optional" ] || cp -R "$top/$optional" "$stage/tree/"
     done
