@@ -108,6 +108,12 @@ read_attempts(Outcome *outcomes, int count)
 								   "\"not_found\""),
 							errdetail("Attempt %s did not look anything up.",
 									  uuid_text(&outcomes[i].attempt_id))));
+		if (outcomes[i].kind == OUTCOME_KEY_SPENT && outcomes[i].lookup)
+			ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+							errmsg("a lookup cannot have the outcome "
+								   "\"key_spent\""),
+							errdetail("Attempt %s did not send anything.",
+									  uuid_text(&outcomes[i].attempt_id))));
 	}
 }
 

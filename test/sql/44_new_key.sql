@@ -1,0 +1,55 @@
+-- S09: the PSP replays its own failure for a key.
+\getenv inputdir PG_ABS_SRCDIR
+\set library :inputdir '/lib/dispatch.sql'
+SET client_min_messages = warning;
+\set ECHO none
+\i :library
+\set ECHO all
+RESET client_min_messages;
+SET test.psp = 'dispatch new key';
+SELECT pg_temp.register_psp();
+SELECT count(payment.register_seller('dispatch seller ' || n, 'Seller ' || n)) AS registered FROM generate_series(1, 2) AS n;
+
+-- a failure, then nothing to be found: the same key again, it may be in use
+SELECT pg_temp.pay('S09', '10.00', '20.00');
+SELECT name, step, attempt_no, key FROM pg_temp.claim() ORDER BY name;
+SELECT pg_temp.record('S09/1', 'unknown'), pg_temp.record('S09/2', 'unknown');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no FROM pg_temp.claim() ORDER BY name;
+SELECT pg_temp.record('S09/1', 'not_found'), pg_temp.record('S09/2', 'not_found');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no, key FROM pg_temp.claim() ORDER BY name;
+-- the failure is replayed: still unknown, and looked up again before all else
+SELECT pg_temp.record('S09/1', 'key_spent', error_code => 'replayed_error'),
+    pg_temp.record('S09/2', 'key_spent', error_code => 'replayed_error');
+SELECT name, status, no, step, queue FROM pg_temp.show('S09/%');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no, key FROM pg_temp.claim() ORDER BY name;
+SELECT pg_temp.sqlstate_of($$SELECT pg_temp.record('S09/1', 'key_spent')$$) LIKE 'PY001: a lookup cannot%' AS refused;
+-- one was executed although its answer was a failure: no new key
+SELECT pg_temp.record('S09/1', 'succeeded', 'S09_found');
+-- of the other a lookup that fails says nothing
+SELECT pg_temp.record('S09/2', 'unknown');
+SELECT name, status, no, step, queue FROM pg_temp.show('S09/%');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no FROM pg_temp.claim();
+-- it ended in failure and left nothing behind: a new key
+SELECT pg_temp.record('S09/2', 'not_found');
+SELECT name, status, no, step, queue FROM pg_temp.show('S09/%');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no, key, sent_before FROM pg_temp.claim();
+-- which is as alive as any: not found means once more under the same
+SELECT pg_temp.record('S09/2', 'unknown');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no FROM pg_temp.claim();
+SELECT pg_temp.record('S09/2', 'not_found');
+SELECT pg_temp.skip_time();
+SELECT name, step, attempt_no, key FROM pg_temp.claim();
+SELECT pg_temp.record('S09/2', 'succeeded', 'S09_second');
+SELECT name, status, no, captured, psp_reference FROM pg_temp.show('S09/%');
+SELECT pg_temp.history('S09/2');
+-- the first key's charge shows up after all: people hear of it, nothing is posted
+SELECT pg_temp.record('S09/2', 'succeeded', 'S09_late', earlier => 6);
+SELECT name, type FROM pg_temp.exceptions('S09/%');
+SELECT name, (pg_temp.journals(name)).* FROM unnest(ARRAY['S09/1', 'S09/2']) AS name;
+SELECT * FROM payment.verify();
