@@ -251,6 +251,12 @@ CREATE FUNCTION payment.verify(OUT check_name text, OUT object_id uuid, OUT deta
 COMMENT ON FUNCTION payment.verify() IS
     'Recompute the ledger from its entries, and compare orders and payouts with it. One row for each thing that is wrong; none when all is well. Amounts in minor units.';
 
+CREATE FUNCTION payment.merge_balance_slots(max_accounts integer) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_merge_balance_slots';
+COMMENT ON FUNCTION payment.merge_balance_slots(integer) IS
+    'Put the balance slots of at most max_accounts (1 to 100000) quiet accounts together; returns how many accounts that were. Waits for nobody; looks at 100 slots for each account at most, from where the session''s last call stopped. The worker calls it every minute. Errors: PY001.';
+
 CREATE VIEW payment.ledger AS
     SELECT e.journal_id, e.leg, j.kind, j.subject, j.effective_at, j.recorded_at,
         e.account_id, a.code, a.owner, a.currency,
@@ -282,6 +288,7 @@ GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, b
     TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text)
     TO payment_finance;
+GRANT EXECUTE ON FUNCTION payment.merge_balance_slots(integer) TO payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify()
     TO payment_finance, payment_admin, payment_auditor;
 

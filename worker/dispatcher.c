@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "dispatcher.h"
+#include "housekeeping.h"
 #include "http.h"
 #include "miscadmin.h"
 #include "payment.h"
@@ -494,6 +495,8 @@ next_work_at(TimestampTz now)
 		if (!leaving && free_places(psp) > 0)
 			at = Min(at, Max(psp->due_at, token_at(psp)));
 	}
+	if (!leaving)
+		at = Min(at, housekeeping_due_at());
 	return Max(at, quiet_until);
 }
 
@@ -541,6 +544,8 @@ turn(void)
 												 DATABASE_WATCH_MS));
 		record_and_claim(!leaving);
 	}
+	if (!leaving && housekeeping_due_at() <= now && quiet_until <= now)
+		heed(housekeeping_run());
 }
 
 static void

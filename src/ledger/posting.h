@@ -123,10 +123,32 @@ typedef struct SlotTable
 	TupleTableSlot *new_row;
 } SlotTable;
 
+/* one slot, as a scan found it */
+typedef struct FoundSlot
+{
+	int64			number;
+	int64			balance;
+	ItemPointerData tid;
+	TransactionId	adder; /* another transaction that is adding it */
+	bool			busy;  /* another transaction writes to it */
+	bool			own;   /* this transaction wrote to it */
+} FoundSlot;
+
+typedef struct FoundSlots
+{
+	FoundSlot *slots;
+	int		   count;
+	int		   capacity;
+} FoundSlots;
+
 extern void slot_table_begin(SlotTable *table, EState *estate);
 extern void slot_add(SlotTable *table, const pg_uuid_t *account_id,
 					 int64 delta);
 extern void slot_table_end(SlotTable *table);
+extern void slot_find_all(SlotTable *table, const pg_uuid_t *account_id,
+						  FoundSlots *found);
+extern bool slot_try(SlotTable *table, const pg_uuid_t *account_id,
+					 const FoundSlot *found, int64 delta, bool wait);
 extern void slot_wait_for_postings(const pg_uuid_t *account_id);
 
 /* write.c */

@@ -61,24 +61,6 @@ typedef struct SlotHint
 
 static SlotHint slot_hints[HINT_COUNT];
 
-/* one slot, as a scan found it */
-typedef struct FoundSlot
-{
-	int64			number;
-	int64			balance;
-	ItemPointerData tid;
-	TransactionId	adder; /* another transaction that is adding it */
-	bool			busy;  /* another transaction writes to it */
-	bool			own;   /* this transaction wrote to it */
-} FoundSlot;
-
-typedef struct FoundSlots
-{
-	FoundSlot *slots;
-	int		   count;
-	int		   capacity;
-} FoundSlots;
-
 static SlotHint *
 hint_of(const pg_uuid_t *account_id)
 {
@@ -197,8 +179,8 @@ insert_index_entries(SlotTable *table)
  * Add to a slot unless another transaction got there first.  "wait" is for a
  * slot that this transaction has locked: there is nothing to wait for then.
  */
-static bool
-try_slot(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
+bool
+slot_try(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
 		 int64 delta, bool wait)
 {
 	ItemPointerData tid = found->tid;
@@ -241,15 +223,15 @@ try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 	return memcmp(DatumGetUUIDP(table->row->tts_values[SLOT_ACCOUNT_ID - 1]),
 				  account_id, UUID_LEN) == 0 &&
 		   found.number == hint->slot && !found.busy &&
-		   try_slot(table, account_id, &found, delta, false);
+		   slot_try(table, account_id, &found, delta, false);
 }
 
 /*
  * All slots of the account, in order of their numbers.  Of one that is being
  * updated the scan shows the old and the new version; they count as one.
  */
-static void
-find_slots(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
+void
+slot_find_all(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
 {
 	FoundSlot slot;
 
@@ -287,14 +269,14 @@ try_found(SlotTable *table, const pg_uuid_t *account_id,
 	for (int i = 0; i < found->count; i++)
 	{
 		if (found->slots[i].own)
-			return try_slot(table, account_id, &found->slots[i], delta, false);
+			return slot_try(table, account_id, &found->slots[i], delta, false);
 	}
 	for (int i = 0; i < found->count; i++)
 	{
 		int at = (MyBackendId + i) % found->count;
 
 		if (!found->slots[at].busy &&
-			try_slot(table, account_id, &found->slots[at], delta, false))
+			slot_try(table, account_id, &found->slots[at], delta, false))
 			return true;
 	}
 	return false;
@@ -361,7 +343,7 @@ wait_for_slot(SlotTable *table, const pg_uuid_t *account_id,
 	slot.tid = table->row->tts_tid;
 	slot.balance =
 		DatumGetInt64(slot_getattr(table->row, SLOT_BALANCE, &isnull));
-	return try_slot(table, account_id, &slot, delta, true);
+	return slot_try(table, account_id, &slot, delta, true);
 }
 
 /* add to the balance of an account */
@@ -375,7 +357,7 @@ slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		find_slots(table, account_id, &found);
+		slot_find_all(table, account_id, &found);
 		if (try_found(table, account_id, &found, delta))
 			break;
 		if (found.count < payment_max_balance_slots)

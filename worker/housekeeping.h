@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * housekeeping.h
+ *	  What a dispatcher does now and then besides sending.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_WORKER_HOUSEKEEPING_H
+#define PAYMENT_WORKER_HOUSEKEEPING_H
+
+#include "datatype/timestamp.h"
+#include "session.h"
+
+/* when the next duty falls due */
+extern TimestampTz housekeeping_due_at(void);
+
+/* do the one that is due first, in a transaction of its own; never throws */
+extern Presence housekeeping_run(void);
+
+#endif /* PAYMENT_WORKER_HOUSEKEEPING_H */
