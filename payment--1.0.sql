@@ -224,12 +224,42 @@ CREATE FUNCTION payment.set_account_state(account uuid, state text) RETURNS void
 COMMENT ON FUNCTION payment.set_account_state(uuid, text) IS
     'Open, freeze or close an account; waits for postings under way. Errors: PY001, PY204, PY303 (closing with a balance).';
 
+CREATE FUNCTION payment.set_account_limits(account uuid, min_balance bigint, max_balance bigint) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_set_account_limits';
+COMMENT ON FUNCTION payment.set_account_limits(uuid, bigint, bigint) IS
+    'Change both limits of an account (minor units, debits positive; null: none); waits for postings under way. Errors: PY001, PY202 when the present balance is past them, PY204.';
+
 CREATE FUNCTION payment.post_journal(kind text, accounts uuid[], amounts bigint[], subject uuid DEFAULT NULL,
     effective_at timestamptz DEFAULT NULL, description text DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_post_journal';
 COMMENT ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text) IS
-    'Post one journal: minor units for each account, debits positive, credits negative, zero in sum per currency. Returns its id. Errors: PY001, PY003, PY004, PY005, PY006, PY200, PY201, PY202, PY204; 40001 when an account is changed meanwhile.';
+    'Post one journal: minor units for each account, debits positive, credits negative, zero in sum per currency. Returns its id; post_journals also returns balances. Errors: PY001, PY003, PY004, PY005, PY006, PY200, PY201, PY202, PY204; 40001 when an account is changed meanwhile.';
+
+CREATE TYPE payment.posting AS (
+    journal_ids uuid[],
+    account_ids uuid[],
+    balances bigint[]
+);
+COMMENT ON TYPE payment.posting IS 'What was posted, and what it led to.';
+COMMENT ON COLUMN payment.posting.journal_ids IS 'The journals, in the order of the call.';
+COMMENT ON COLUMN payment.posting.account_ids IS 'The accounts that they move, each once, ascending.';
+COMMENT ON COLUMN payment.posting.balances IS 'Balance of each of these accounts after the posting, as posted of payment.account_balance.';
+
+CREATE FUNCTION payment.post_journals(kinds text[], journals integer[], accounts uuid[], amounts bigint[],
+    subjects uuid[] DEFAULT NULL, effective_ats timestamptz[] DEFAULT NULL, descriptions text[] DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, return_balances boolean DEFAULT true) RETURNS payment.posting
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_post_journals';
+COMMENT ON FUNCTION payment.post_journals(text[], integer[], uuid[], bigint[], uuid[], timestamptz[], text[], text, boolean) IS
+    'Post many journals at once, all or none: kinds, subjects, effective_ats and descriptions have one element for each journal; journals (its number, from 1, ascending), accounts and amounts one for each leg. Limits are checked after all of them. A repeated idempotency_key returns the first call''s journals and the balances of now. Errors: as of post_journal; PY100.';
+
+CREATE FUNCTION payment.lock_accounts(accounts uuid[]) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_lock_accounts';
+COMMENT ON FUNCTION payment.lock_accounts(uuid[]) IS
+    'Lock accounts until the end of the transaction, in ascending order of id: for a transaction that posts several times towards limits, so that it cannot deadlock with another. Errors: PY001, PY006, PY204.';
 
 CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -284,9 +314,11 @@ COMMENT ON COLUMN payment.ledger.description IS 'For people.';
 GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.ledger
     TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, bigint),
-    payment.set_account_state(uuid, text)
+    payment.set_account_state(uuid, text), payment.set_account_limits(uuid, bigint, bigint)
     TO payment_admin;
-GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text)
+GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text),
+    payment.post_journals(text[], integer[], uuid[], bigint[], uuid[], timestamptz[], text[], text, boolean),
+    payment.lock_accounts(uuid[])
     TO payment_finance;
 GRANT EXECUTE ON FUNCTION payment.merge_balance_slots(integer) TO payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify()

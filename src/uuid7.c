@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "payment.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "uuid7.h"
 
@@ -158,4 +159,16 @@ Datum
 payment_id_shard(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(uuid7_shard(uuid7_argument(fcinfo)));
+}
+
+int
+uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN);
+}
+
+char *
+uuid_text(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 }

@@ -23,4 +23,8 @@ extern int		   uuid7_shard(const pg_uuid_t *id);
 /* the smallest id of that instant: a bound for ranges over ids */
 extern void uuid7_floor(TimestampTz at, pg_uuid_t *id);
 
+/* of ids of any version */
+extern int	 uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b);
+extern char *uuid_text(const pg_uuid_t *id);
+
 #endif /* PAYMENT_UUID7_H */

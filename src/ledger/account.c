@@ -133,6 +133,24 @@ account_find(const pg_uuid_t *id, TouchedAccount *account)
 }
 
 /*
+ * A balance on the side that is normal for the kind of account: debits for
+ * asset, expense and memo, credits for the others.
+ */
+bool
+account_is_debit_normal(const TouchedAccount *account)
+{
+	return strcmp(account->kind, "asset") == 0 ||
+		   strcmp(account->kind, "expense") == 0 ||
+		   strcmp(account->kind, "memo") == 0;
+}
+
+int64
+account_normal_side(const TouchedAccount *account, int64 balance)
+{
+	return account_is_debit_normal(account) ? balance : money_negate(balance);
+}
+
+/*
  * Read the newest version of an account, at every isolation level, after
  * waiting for whoever is changing it.  False when there is no such account.
  *
@@ -276,6 +294,19 @@ account_insert(const pg_uuid_t *id, const char *code, const pg_uuid_t *owner,
 	return added;
 }
 
+static bool
+account_update(SPIPlanPtr *plan, const char *sql, int count, const Oid *types,
+			   Datum *values, const char *nulls)
+{
+	bool updated;
+
+	spi_begin();
+	plan_keep(plan, sql, count, types);
+	updated = account_execute(*plan, values, nulls) == 1;
+	spi_end();
+	return updated;
+}
+
 /*
  * False when the account exists, but only since after the snapshot of this
  * REPEATABLE READ transaction.
@@ -286,12 +317,27 @@ account_update_state(const pg_uuid_t *id, const char *state)
 	static SPIPlanPtr plan = NULL;
 	static const Oid  types[] = { UUIDOID, TEXTOID };
 	Datum values[] = { UUIDPGetDatum(id), CStringGetTextDatum(state) };
-	bool  updated;
 
-	spi_begin();
-	plan_keep(&plan, "UPDATE payment.account SET state = $2 WHERE id = $1",
-			  lengthof(types), types);
-	updated = account_execute(plan, values, NULL) == 1;
-	spi_end();
-	return updated;
+	return account_update(&plan,
+						  "UPDATE payment.account SET state = $2 "
+						  "WHERE id = $1",
+						  lengthof(types), types, values, NULL);
+}
+
+bool
+account_update_limits(const pg_uuid_t *id, const int64 *min_balance,
+					  const int64 *max_balance)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDOID, INT8OID, INT8OID };
+	Datum			  values[] = { UUIDPGetDatum(id),
+					   min_balance ? Int64GetDatum(*min_balance) : (Datum) 0,
+					   max_balance ? Int64GetDatum(*max_balance) : (Datum) 0 };
+	char nulls[] = { ' ', min_balance ? ' ' : 'n', max_balance ? ' ' : 'n',
+					 '\0' };
+
+	return account_update(&plan,
+						  "UPDATE payment.account SET min_balance = $2, "
+						  "max_balance = $3 WHERE id = $1",
+						  lengthof(types), types, values, nulls);
 }

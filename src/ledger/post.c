@@ -77,7 +77,7 @@ ledger_check_name(const char *argument, const char *name)
 				 errhint("Write it like \"manual_correction\".")));
 }
 
-static void
+void
 refuse_size(const char *what, int64 count, int limit)
 {
 	ereport(ERROR, (errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
@@ -137,8 +137,8 @@ check_shape(LedgerJournal *journals, int count)
 static int
 compare_leg_refs(const void *a, const void *b)
 {
-	return memcmp(&((const LegRef *) a)->account_id,
-				  &((const LegRef *) b)->account_id, UUID_LEN);
+	return uuid_compare(&((const LegRef *) a)->account_id,
+						&((const LegRef *) b)->account_id);
 }
 
 /* the distinct accounts in ascending order, with what each is moved by */
@@ -172,8 +172,8 @@ collect_accounts(Posting *posting)
 	{
 		if (i == 0 || compare_leg_refs(&refs[i - 1], &refs[i]) != 0)
 		{
-			posting->accounts[posting->account_count++].id =
-				refs[i].account_id;
+			posting->accounts[posting->account_count].id = refs[i].account_id;
+			posting->accounts[posting->account_count++].has_balance = false;
 			delta = 0;
 		}
 		delta += refs[i].amount;
@@ -202,12 +202,6 @@ journal_of_account(const Posting *posting, int account)
 		}
 	}
 	pg_unreachable();
-}
-
-static char *
-uuid_text(const pg_uuid_t *id)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 }
 
 static void
@@ -327,11 +321,11 @@ moves_towards_limit(const TouchedAccount *account)
 static void
 check_limit(const Posting *posting, int account)
 {
-	const TouchedAccount *a = &posting->accounts[account];
-	int128				  balance;
-	bool				  below;
-	bool				  above;
-	int					  journal;
+	TouchedAccount *a = &posting->accounts[account];
+	int128			balance;
+	bool			below;
+	bool			above;
+	int				journal;
 
 	if (!moves_towards_limit(a))
 		return;
@@ -339,7 +333,11 @@ check_limit(const Posting *posting, int account)
 	below = a->delta < 0 && a->has_min && balance < a->min_balance;
 	above = a->delta > 0 && a->has_max && balance > a->max_balance;
 	if (!below && !above)
+	{
+		a->balance = money_from_int128(balance);
+		a->has_balance = true;
 		return;
+	}
 
 	journal = journal_of_account(posting, account);
 	ereport(ERROR,
@@ -368,18 +366,24 @@ read_accounts(Posting *posting, AccountReader *reader)
 
 /* all locks first, so that they stand before all slots in the order of waits */
 static void
-lock_and_check_limits(Posting *posting, AccountReader *reader)
+lock_and_check_limits(Posting *posting, AccountReader *reader,
+					  PostingExtras *extras)
 {
-	bool locked = false;
+	const pg_uuid_t *asked = extras ? extras->locked_account : NULL;
+	bool			 locked = false;
 
 	for (int i = 0; i < posting->account_count; i++)
 	{
-		if (!moves_towards_limit(&posting->accounts[i]))
+		if (!moves_towards_limit(&posting->accounts[i]) &&
+			(asked == NULL ||
+			 uuid_compare(asked, &posting->accounts[i].id) != 0))
 			continue;
 		account_lock(reader, &posting->accounts[i]);
 		check_open(posting, i);
 		locked = true;
 	}
+	if (extras && extras->when_locked)
+		extras->when_locked(extras->argument);
 	for (int i = 0; locked && i < posting->account_count; i++)
 		check_limit(posting, i);
 }
@@ -425,8 +429,28 @@ give_ids(LedgerJournal *journals, int count)
 	}
 }
 
+/*
+ * Where a limit was checked the balance is known; of the others it is what
+ * the latest snapshot sees, the posting included.
+ */
 static void
-post(Posting *posting)
+read_balances(Posting *posting)
+{
+	BalanceReader reader;
+
+	balance_reader_begin(&reader);
+	for (int i = 0; i < posting->account_count; i++)
+	{
+		TouchedAccount *account = &posting->accounts[i];
+
+		if (!account->has_balance)
+			account->balance = balance_read(&reader, &account->id);
+	}
+	balance_reader_end(&reader);
+}
+
+static void
+post(Posting *posting, PostingExtras *extras)
 {
 	EState		 *estate = CreateExecutorState();
 	AccountReader reader;
@@ -435,7 +459,7 @@ post(Posting *posting)
 	account_reader_begin(&reader, RowShareLock);
 	read_accounts(posting, &reader);
 	check_zero_sums(posting);
-	lock_and_check_limits(posting, &reader);
+	lock_and_check_limits(posting, &reader, extras);
 
 	give_ids(posting->journals, posting->count);
 	write_journals(estate, posting->journals, posting->count);
@@ -443,10 +467,33 @@ post(Posting *posting)
 	check_unchanged(posting, &reader);
 	account_reader_end(&reader);
 	FreeExecutorState(estate);
+
+	/* the next posting of this transaction updates what this one wrote */
+	CommandCounterIncrement();
+	if (extras && extras->wants_balances)
+		read_balances(posting);
+}
+
+/* take the balances out of the posting's memory */
+static void
+return_balances(const Posting *posting, PostingExtras *extras)
+{
+	extras->balance_count = posting->account_count;
+	extras->balances =
+		palloc_extended(sizeof(LedgerBalance) * posting->account_count,
+						MCXT_ALLOC_HUGE);
+	for (int i = 0; i < posting->account_count; i++)
+	{
+		const TouchedAccount *account = &posting->accounts[i];
+
+		extras->balances[i].account_id = account->id;
+		extras->balances[i].posted =
+			account_normal_side(account, account->balance);
+	}
 }
 
 void
-ledger_post(LedgerJournal *journals, int count)
+ledger_post_with(LedgerJournal *journals, int count, PostingExtras *extras)
 {
 	Posting		  posting = { 0 };
 	MemoryContext context;
@@ -466,10 +513,15 @@ ledger_post(LedgerJournal *journals, int count)
 	context = AllocSetContextCreate(CurrentMemoryContext, "ledger posting",
 									ALLOCSET_DEFAULT_SIZES);
 	previous = MemoryContextSwitchTo(context);
-	post(&posting);
+	post(&posting, extras);
 	MemoryContextSwitchTo(previous);
+	if (extras && extras->wants_balances)
+		return_balances(&posting, extras);
 	MemoryContextDelete(context);
+}
 
-	/* the next posting of this transaction updates what this one wrote */
-	CommandCounterIncrement();
+void
+ledger_post(LedgerJournal *journals, int count)
+{
+	ledger_post_with(journals, count, NULL);
 }

@@ -77,7 +77,31 @@ typedef struct TouchedAccount
 	bool			has_max;
 	int64			min_balance;
 	int64			max_balance;
+	bool			has_balance; /* the check of its limit told the next */
+	int64			balance;	 /* after the posting, debits positive */
 } TouchedAccount;
+
+/* a balance after a posting, on the side that is normal for the account */
+typedef struct LedgerBalance
+{
+	pg_uuid_t account_id;
+	int64	  posted;
+} LedgerBalance;
+
+/* what a file of the ledger may ask of a posting beyond the posting itself */
+typedef struct PostingExtras
+{
+	/* one of its accounts, to be locked whichever way it is moved */
+	const pg_uuid_t *locked_account;
+	/* called when all account locks are held, before limits are checked */
+	void (*when_locked)(void *argument);
+	void *argument;
+
+	/* the balances after it, ascending by account, in the caller's memory */
+	bool		   wants_balances;
+	LedgerBalance *balances;
+	int			   balance_count;
+} PostingExtras;
 
 /* relations.c */
 extern Relation ledger_open(LedgerTable table, LOCKMODE lockmode);
@@ -110,6 +134,12 @@ extern bool account_insert(const pg_uuid_t *id, const char *code,
 						   const int64 *max_balance);
 
 extern bool account_update_state(const pg_uuid_t *id, const char *state);
+extern bool account_update_limits(const pg_uuid_t *id,
+								  const int64	  *min_balance,
+								  const int64	  *max_balance);
+
+extern bool	 account_is_debit_normal(const TouchedAccount *account);
+extern int64 account_normal_side(const TouchedAccount *account, int64 balance);
 
 /* slot.c */
 typedef struct SlotTable
@@ -162,7 +192,24 @@ extern bool			chart_has_owner(AccountCode code);
 extern const int64 *chart_min_balance(AccountCode code);
 extern const int64 *chart_max_balance(AccountCode code);
 
+/* balance.c */
+typedef struct BalanceReader
+{
+	Relation		rel;
+	Relation		index;
+	Snapshot		snapshot;
+	IndexScanDesc	scan;
+	TupleTableSlot *row;
+} BalanceReader;
+
+extern void	 balance_reader_begin(BalanceReader *reader);
+extern int64 balance_read(BalanceReader *reader, const pg_uuid_t *account_id);
+extern void	 balance_reader_end(BalanceReader *reader);
+
 /* post.c */
+extern void ledger_post_with(LedgerJournal *journals, int count,
+							 PostingExtras *extras);
 extern void ledger_check_name(const char *argument, const char *name);
+extern void refuse_size(const char *what, int64 count, int limit);
 
 #endif /* PAYMENT_POSTING_H */

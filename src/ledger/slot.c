@@ -404,34 +404,3 @@ slot_wait_for_postings(const pg_uuid_t *account_id)
 	slot_table_end(&table);
 	FreeExecutorState(estate);
 }
-
-/* sum of all slots, by the latest snapshot whatever the isolation level */
-int64
-ledger_balance(const pg_uuid_t *account_id)
-{
-	Relation		rel = ledger_open(LEDGER_BALANCE_SLOT, AccessShareLock);
-	Relation		index;
-	Snapshot		snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *row = table_slot_create(rel, NULL);
-	IndexScanDesc	scan;
-	ScanKeyData		key;
-	int128			sum = 0;
-
-	index = index_open(RelationGetPrimaryKeyIndex(rel), AccessShareLock);
-	scan = index_beginscan(rel, index, snapshot, 1, 0);
-	ScanKeyInit(&key, SLOT_ACCOUNT_ID, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(account_id));
-	index_rescan(scan, &key, 1, NULL, 0);
-	while (index_getnext_slot(scan, ForwardScanDirection, row))
-	{
-		slot_getallattrs(row);
-		sum += DatumGetInt64(row->tts_values[SLOT_BALANCE - 1]);
-	}
-	index_endscan(scan);
-	index_close(index, AccessShareLock);
-	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(row);
-	table_close(rel, NoLock);
-
-	return money_from_int128(sum);
-}

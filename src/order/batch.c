@@ -227,9 +227,3 @@ batch_run(SPIPlanPtr plan, Datum *values, const char *nulls)
 			 SPI_result_code_string(code));
 	return SPI_processed;
 }
-
-int
-uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b)
-{
-	return memcmp(a->data, b->data, UUID_LEN);
-}

@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "utils/uuid.h"
+#include "uuid7.h"
 
 /* One parameter of a statement: a column of values, grown as needed. */
 typedef struct Column
@@ -58,7 +59,5 @@ extern void batch_end(int nest_level);
 
 /* run a kept plan on an unguarded table; returns SPI_processed */
 extern uint64 batch_run(SPIPlanPtr plan, Datum *values, const char *nulls);
-
-extern int uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b);
 
 #endif /* PAYMENT_BATCH_H */

@@ -47,6 +47,13 @@ fingerprint_text(Fingerprint *fingerprint, const char *value)
 		appendStringInfo(&fingerprint->data, "%zu:%s;", strlen(value), value);
 }
 
+void
+fingerprint_bytes(Fingerprint *fingerprint, const void *value, int size)
+{
+	appendStringInfo(&fingerprint->data, "%d:", size);
+	appendBinaryStringInfo(&fingerprint->data, value, size);
+}
+
 /* jsonb prints one text for one value, whatever the order of its keys was. */
 void
 fingerprint_json(Fingerprint *fingerprint, JsonbContainer *value, int size)
@@ -290,4 +297,94 @@ idempotency_claim(Event *events, int count)
 		else
 			repeat_event(sorted[i], unique[at]);
 	}
+}
+
+/* Insert the key of a single call; false when it is there. */
+static bool
+insert_key(const char *key, const char *operation, const uint8 *fingerprint,
+		   const pg_uuid_t *ids, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { TEXTOID, TEXTOID, BYTEAOID, UUIDARRAYOID };
+	Datum			  values[lengthof(types)];
+	Column			  answer;
+
+	column_init(&answer, UUIDOID);
+	for (int i = 0; i < count; i++)
+		column_add_uuid(&answer, &ids[i]);
+	values[0] = CStringGetTextDatum(key);
+	values[1] = CStringGetTextDatum(operation);
+	values[2] =
+		PointerGetDatum(cstring_to_text_with_len((const char *) fingerprint,
+												 FINGERPRINT_SIZE));
+	values[3] = column_array(&answer);
+	plan_keep(&plan,
+			  "INSERT INTO payment.idempotency (key, operation, fingerprint, "
+			  "result) VALUES ($1, $2, $3, $4) ON CONFLICT (key) DO NOTHING",
+			  lengthof(types), types);
+	return order_write(plan, values, NULL, CAUSE_API) == 1;
+}
+
+static void
+refuse_key(const char *key, bool same_operation)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_IDEMPOTENCY_MISMATCH),
+			 errmsg("the idempotency key was used for something else"),
+			 errdetail("\"%s\": the key's first use had %s.", key,
+					   same_operation ? "other arguments"
+									  : "another operation"),
+			 errhint("Repeat a call with exactly its arguments; for a new one "
+					 "take a new key.")));
+}
+
+/* the answer that was stored with the key, into ids */
+static void
+read_answer(const char *key, const char *operation, const uint8 *fingerprint,
+			pg_uuid_t *ids, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { TEXTOID, TEXTOID, BYTEAOID };
+	Datum			  values[lengthof(types)];
+	HeapTuple		  row;
+	TupleDesc		  desc;
+	ArrayType		 *result;
+	bool			  isnull;
+
+	values[0] = CStringGetTextDatum(key);
+	values[1] = CStringGetTextDatum(operation);
+	values[2] =
+		PointerGetDatum(cstring_to_text_with_len((const char *) fingerprint,
+												 FINGERPRINT_SIZE));
+	plan_keep(&plan,
+			  "SELECT operation = $2, fingerprint = $3, result "
+			  "FROM payment.idempotency WHERE key = $1",
+			  lengthof(types), types);
+	if (spi_read(plan, values, NULL) != 1)
+		elog(ERROR, "idempotency key vanished");
+	row = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	if (!DatumGetBool(SPI_getbinval(row, desc, 1, &isnull)))
+		refuse_key(key, false);
+	if (!DatumGetBool(SPI_getbinval(row, desc, 2, &isnull)))
+		refuse_key(key, true);
+	result = DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull));
+	if (ARR_NDIM(result) != 1 || ARR_DIMS(result)[0] != count ||
+		ARR_HASNULL(result))
+		elog(ERROR, "stored answer of an idempotency key is malformed");
+	memcpy(ids, ARR_DATA_PTR(result), sizeof(pg_uuid_t) * count);
+}
+
+bool
+idempotency_take(const char *key, const char *operation,
+				 const uint8 *fingerprint, pg_uuid_t *ids, int count)
+{
+	bool is_new;
+
+	spi_begin();
+	is_new = insert_key(key, operation, fingerprint, ids, count);
+	if (!is_new)
+		read_answer(key, operation, fingerprint, ids, count);
+	spi_end();
+	return is_new;
 }

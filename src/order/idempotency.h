@@ -23,6 +23,8 @@ typedef struct Fingerprint
 extern void fingerprint_begin(Fingerprint *fingerprint);
 /* value may be NULL, which differs from empty */
 extern void fingerprint_text(Fingerprint *fingerprint, const char *value);
+extern void fingerprint_bytes(Fingerprint *fingerprint, const void *value,
+							  int size);
 extern void fingerprint_json(Fingerprint *fingerprint, JsonbContainer *value,
 							 int size);
 extern void fingerprint_end(Fingerprint *fingerprint, uint8 *result);
@@ -35,5 +37,13 @@ extern void fingerprint_end(Fingerprint *fingerprint, uint8 *result);
  * something else.
  */
 extern void idempotency_claim(Event *events, int count);
+
+/*
+ * The same for a call of another kind, with one key: true when it is new and
+ * keeps the ids made for it; else they become those of its first use.
+ */
+extern bool idempotency_take(const char *key, const char *operation,
+							 const uint8 *fingerprint, pg_uuid_t *ids,
+							 int count);
 
 #endif /* PAYMENT_IDEMPOTENCY_H */

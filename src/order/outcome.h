@@ -10,6 +10,7 @@
 
 #include "utils/array.h"
 #include "utils/uuid.h"
+#include "uuid7.h"
 
 typedef enum OutcomeKind
 {
@@ -53,7 +54,5 @@ typedef struct Outcome
 
 /* PY001 when one is not what the type's comment says */
 extern Outcome *outcomes_parse(ArrayType *array, int *count);
-
-extern char *uuid_text(const pg_uuid_t *id);
 
 #endif /* PAYMENT_OUTCOME_H */

@@ -59,12 +59,6 @@ static const char *const kind_names[] = {
 	[OUTCOME_NOT_FOUND] = "not_found", [OUTCOME_KEY_SPENT] = "key_spent",
 };
 
-char *
-uuid_text(const pg_uuid_t *id)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
-}
-
 static void
 pg_attribute_noreturn() refuse(int number, const char *detail)
 {
