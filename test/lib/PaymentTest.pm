@@ -223,8 +223,11 @@ sub try_sql
 {
     my ($self, $query, %option) = @_;
     my ($out, $err) = ('', '');
-    my $status = $self->{node}->psql($option{database} // $self->{database}, $query,
-        stdout => \$out, stderr => \$err);
+    my $status = eval {
+        $self->{node}->psql($option{database} // $self->{database}, $query, stdout => \$out, stderr => \$err);
+    };
+    # a psql that found no server, and did not read what it was told to do
+    return (2, '', $err || $@) if !defined $status;
     return ($status, $out // '', $err // '');
 }
 
