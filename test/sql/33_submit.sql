@@ -130,7 +130,8 @@ SET LOCAL payment.max_events_per_submit = 2;
 SELECT pg_temp.error_of('SELECT payment.submit(''[1, 2, 3]'')');
 ROLLBACK;
 
--- thousands at once
+-- thousands at once; not left behind
+BEGIN;
 CREATE TEMP TABLE many AS SELECT * FROM payment.submit((
     SELECT jsonb_agg(jsonb_build_object('idempotency_key', 'submit many ' || n, 'payment_type', 'pay_in', 'psp', 'submit',
         'payment_method', 'pm', 'payer', 'p', 'orders', jsonb_build_array(
@@ -146,3 +147,4 @@ FROM many JOIN payment.payment_order AS o ON o.payment_id = object_id AND o.curr
 SELECT count(*) FROM payment.seller WHERE reference LIKE 'submit crowd %';
 SELECT h.object, h.cause, count(*) FROM payment.status_history AS h
 WHERE h.object_id IN (SELECT object_id FROM many UNION ALL SELECT unnest(order_ids) FROM many) GROUP BY 1, 2 ORDER BY 1;
+ROLLBACK;
