@@ -299,11 +299,10 @@ check_truncations(const Case *c)
 	for (int cut = 0; cut < length; cut++)
 	{
 		PspOutcome outcome;
-		char	  *piece = malloc(cut + 1);
+		char	  *piece = malloc(Max(cut, 1));
 
 		/* to the byte, so that reading on is noticed */
 		memcpy(piece, c->body, cut);
-		piece = realloc(piece, Max(cut, 1));
 		ask(c->question, 200, "", piece, cut, &outcome);
 		if (outcome.kind != PSP_UNKNOWN &&
 			!(cut > 0 && strstr(c->name, "two documents")))
