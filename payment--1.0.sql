@@ -1399,6 +1399,11 @@ CREATE TYPE payment.reconciliation_result AS (
 );
 
 COMMENT ON TYPE payment.reconciliation_result IS 'What a call of reconcile() found; as in payment.reconciliation_run.';
+COMMENT ON COLUMN payment.reconciliation_result.run_id IS 'The run (payment.reconciliation_run).';
+COMMENT ON COLUMN payment.reconciliation_result.lines_matched IS 'Lines that agree with their order.';
+COMMENT ON COLUMN payment.reconciliation_result.lines_excepted IS 'Lines that do not.';
+COMMENT ON COLUMN payment.reconciliation_result.exceptions_opened IS 'Exceptions that were not there before.';
+COMMENT ON COLUMN payment.reconciliation_result.exceptions_closed IS 'Exceptions that closed by themselves.';
 
 CREATE FUNCTION payment.import_settlement(psp text, format text, file_name text, content bytea) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE

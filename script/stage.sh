@@ -94,6 +94,8 @@ stage_create() {
         [ ! -d "$top/$optional" ] || cp -R "$top/$optional" "$stage/tree/"
     done
     mkdir -p "$stage/tree/expected"
+    # what the fuzzers of the pure parsers are built from
+    (cd "$top" && find src worker -name '*.[ch]' -exec cp --parents {} "$stage/tree/" \;)
     chmod -R u+rwX "$stage"
     [ "$(id -u)" != 0 ] || chown -R "$stage_user:" "$stage"
 }

@@ -191,6 +191,23 @@ settle_recorded(Delivery **batch, int count)
 	}
 }
 
+/* What is not over falls due again, when the database says. */
+static void
+record(Delivery **batch, int count)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	queue_record(batch, count);
+	for (int i = 0; i < count; i++)
+	{
+		PspOutcomeKind kind = batch[i]->outcome.kind;
+
+		if (kind != PSP_SUCCEEDED && kind != PSP_DECLINED &&
+			kind != PSP_FAILED)
+			batch[i]->psp->due_at = Min(batch[i]->psp->due_at, now);
+	}
+}
+
 /*
  * The batch failed: record each outcome by itself, so that one that cannot be
  * recorded does not hold up the others.  That one is left to its lease.
@@ -208,7 +225,7 @@ record_one_by_one(Delivery **batch, int count)
 		{
 			presence = session_begin("record one outcome");
 			if (presence == EXTENSION_PRESENT)
-				queue_record(&batch[i], 1);
+				record(&batch[i], 1);
 			session_commit(presence);
 			if (presence == EXTENSION_PRESENT)
 				count_outcome(batch[i]);
@@ -412,7 +429,7 @@ try_work(Delivery **batch, int count, bool may_claim, dlist_head *claimed,
 		if (*presence == EXTENSION_PRESENT)
 		{
 			if (count > 0)
-				queue_record(batch, count);
+				record(batch, count);
 			if (may_claim)
 				claim_for_all(claimed);
 		}

@@ -35,6 +35,12 @@
 #define BODY_FIRST_BYTES 4096
 #define BACKEND_WAIT_EVENTS 3
 
+/*
+ * How long an unused connection is taken again.  Peers close theirs after a
+ * minute or so, and a request that meets that moment becomes unknown.
+ */
+#define IDLE_CONNECTION_S 20L
+
 static CURLM		*multi = NULL;
 static int			 epoll_fd = -1;
 static WaitEventSet *wait_set = NULL;
@@ -281,6 +287,7 @@ set_options(CURL *easy, const HttpRequest *request, HttpExchange *exchange)
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "payment/1.0 (PostgreSQL)");
 

@@ -192,7 +192,8 @@ queue_load_psps(dlist_head *psps, MemoryContext context)
 					"SELECT id, name, adapter, base_url, secret_name, "
 					"max_in_flight, requests_per_second, connect_timeout_ms, "
 					"timeout_ms FROM payment.psp WHERE state = 'active' "
-					"ORDER BY id LIMIT " CppAsString2(QUEUE_PSPS_MAX),
+					"AND adapter <> 'none' ORDER BY id LIMIT " CppAsString2(
+						QUEUE_PSPS_MAX),
 					0, NULL),
 			NULL);
 

@@ -239,9 +239,10 @@ slot_find_all(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
 	start_scan(table, account_id);
 	while (next_slot(table, &slot))
 	{
-		FoundSlot *last = &found->slots[found->count - 1];
+		FoundSlot *last =
+			found->count > 0 ? &found->slots[found->count - 1] : NULL;
 
-		if (found->count > 0 && last->number == slot.number)
+		if (last != NULL && last->number == slot.number)
 		{
 			/* the old version is the one to wait for */
 			if (!TransactionIdIsValid(slot.adder))
@@ -360,7 +361,7 @@ slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 		slot_find_all(table, account_id, &found);
 		if (try_found(table, account_id, &found, delta))
 			break;
-		if (found.count < payment_max_balance_slots)
+		if (found.count == 0 || found.count < payment_max_balance_slots)
 		{
 			add_slot(table, account_id, &found, delta);
 			break;

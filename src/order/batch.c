@@ -182,6 +182,11 @@ row_time(uint64 row, int column)
  * is a nested loop over an index, whatever the statistics of the day say;
  * only that also prunes partitions while it runs.  A plan is far dearer than
  * its run, so it is made once.
+ *
+ * One table may look empty to the planner and hold a million rows: the queue.
+ * It would walk all of its index in an order that a join by "=" might like.
+ * Joins with payment.task are therefore written "= ANY (ARRAY[...])", which
+ * promises no order and leaves the way by key alone.
  */
 static const struct
 {

@@ -503,7 +503,8 @@ remove_tasks(const ClaimBatch *batch)
 	if (pick_ids(batch, pick_removed, &ids) > 0)
 		batch_run(plan_keep(&plan,
 							"DELETE FROM payment.task AS t"
-							" USING unnest($1) AS u (id) WHERE t.id = u.id",
+							" USING unnest($1) AS u (id)"
+							" WHERE t.id = ANY (ARRAY[u.id])",
 							1, id_array_type),
 				  &ids, NULL);
 }
@@ -540,7 +541,7 @@ bury_tasks(const ClaimBatch *batch)
 						" attempt_id = NULL, step = u.step,"
 						" last_error = u.reason"
 						" FROM unnest($1, $2, $3) AS u (id, step, reason)"
-						" WHERE t.id = u.id",
+						" WHERE t.id = ANY (ARRAY[u.id])",
 						4, types),
 			  values, NULL);
 }
@@ -603,7 +604,7 @@ lease_tasks(const ClaimBatch *batch, const Datum *columns)
 						" last_sent_at = CASE WHEN u.step = 'send'"
 						" THEN $4 ELSE t.last_sent_at END"
 						" FROM unnest($1, $2, $3) AS u (attempt, id, step)"
-						" WHERE t.id = u.id",
+						" WHERE t.id = ANY (ARRAY[u.id])",
 						5, types),
 			  values, NULL);
 }

@@ -103,7 +103,8 @@ step(Subject *subject, const char *to, Evidence *evidence)
 	if (!subject_step(subject, to, evidence->cause))
 		return;
 	evidence->effect = EVIDENCE_APPLIED;
-	if (evidence->psp_reference)
+	/* what says nothing of the money proves no name either */
+	if (evidence->psp_reference && evidence->kind != EVIDENCE_UNKNOWN)
 		subject->psp_reference = evidence->psp_reference;
 	subject->failure_code = NULL;
 	subject->failure_message = NULL;

@@ -277,7 +277,7 @@ write_tasks(const Column *columns)
 				  " CASE WHEN u.new_key THEN NULL ELSE t.last_sent_at END"
 				  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u (id,"
 				  " step, run_at, tries, dead_at, last_error, key_spent,"
-				  " new_key) WHERE t.id = u.id",
+				  " new_key) WHERE t.id = ANY (ARRAY[u.id])",
 				  lengthof(types), types),
 		values, NULL);
 }
@@ -312,7 +312,7 @@ select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 				  " p.lookup_delay_ms, p.poll_interval_ms, p.key_lifetime_s,"
 				  " t.key_spent"
 				  " FROM unnest($1, $2) AS u (id, number)"
-				  " JOIN payment.task AS t ON t.id = u.id"
+				  " JOIN payment.task AS t ON t.id = ANY (ARRAY[u.id])"
 				  " JOIN payment.psp AS p ON p.id = t.psp_id"
 				  " WHERE t.dead_at IS NULL",
 				  2, types),

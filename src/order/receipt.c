@@ -80,13 +80,18 @@ PG_FUNCTION_INFO_V1(payment_receipt);
 	"WHERE e.journal_id = j.id)) ORDER BY j.id) "                        \
 	"FROM payment.journal j WHERE j.subject = o.id), '[]')"
 
-#define PSP_FEE                                              \
-	"(SELECT COALESCE(sum(e.amount), 0)::bigint AS psp_fee " \
-	"FROM payment.journal j "                                \
-	"JOIN payment.entry e ON e.journal_id = j.id "           \
-	"JOIN payment.account c ON c.id = e.account_id "         \
-	"WHERE j.subject = o.id AND c.code = 'psp_fee' "         \
-	"AND c.currency = o.currency)"
+/* posted with the order, or named for it by a settlement file's line */
+#define PSP_FEE                                      \
+	"(SELECT COALESCE((SELECT sum(e.amount) "        \
+	"FROM payment.journal j "                        \
+	"JOIN payment.entry e ON e.journal_id = j.id "   \
+	"JOIN payment.account c ON c.id = e.account_id " \
+	"WHERE j.subject = o.id AND c.code = 'psp_fee' " \
+	"AND c.currency = o.currency), 0)::bigint "      \
+	"+ COALESCE((SELECT sum(l.fee) "                 \
+	"FROM payment.settlement_line l "                \
+	"WHERE l.order_id = o.id "                       \
+	"AND l.currency = o.currency), 0)::bigint AS psp_fee)"
 
 static const char *const receipt_query =
 	"SELECT jsonb_build_object('payment_order', o.id, "

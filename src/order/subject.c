@@ -39,9 +39,10 @@ lock_tasks(const SubjectKey *keys, int count)
 	batch_run(
 		plan_keep(&plan,
 				  "SELECT FROM unnest($1, $2) AS u (object_id, operation)"
-				  " JOIN payment.task AS t ON t.object_id = u.object_id"
+				  " JOIN payment.task AS t"
+				  " ON t.object_id = ANY (ARRAY[u.object_id])"
 				  " AND t.operation = u.operation"
-				  " ORDER BY t.id FOR UPDATE OF t",
+				  " ORDER BY t.id::text COLLATE \"C\" FOR UPDATE OF t",
 				  2, types),
 		values, NULL);
 }
@@ -501,7 +502,7 @@ subjects_end_tasks(const SubjectKey *keys, int count)
 	batch_run(plan_keep(&plan,
 						"DELETE FROM payment.task AS t"
 						" USING unnest($1, $2) AS u (object_id, operation)"
-						" WHERE t.object_id = u.object_id"
+						" WHERE t.object_id = ANY (ARRAY[u.object_id])"
 						" AND t.operation = u.operation",
 						2, types),
 			  values, NULL);
@@ -537,7 +538,7 @@ subjects_bury_tasks(const SubjectKey *keys, const char *const *reasons,
 						" last_error = u.reason"
 						" FROM unnest($1, $2, $3)"
 						" AS u (object_id, operation, reason)"
-						" WHERE t.object_id = u.object_id"
+						" WHERE t.object_id = ANY (ARRAY[u.object_id])"
 						" AND t.operation = u.operation",
 						4, types),
 			  values, NULL);

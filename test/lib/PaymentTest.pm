@@ -223,8 +223,11 @@ sub try_sql
 {
     my ($self, $query, %option) = @_;
     my ($out, $err) = ('', '');
-    my $status = $self->{node}->psql($option{database} // $self->{database}, $query,
-        stdout => \$out, stderr => \$err);
+    my $status = eval {
+        $self->{node}->psql($option{database} // $self->{database}, $query, stdout => \$out, stderr => \$err);
+    };
+    # a psql that found no server, and did not read what it was told to do
+    return (2, '', $err || $@) if !defined $status;
     return ($status, $out // '', $err // '');
 }
 
@@ -656,6 +659,26 @@ sub settlement_csv
     return $self->sandbox('GET', "/_sandbox/settlement.csv?settlement=$id");
 }
 
+=head2 import_settlement(file name, content, argument => value ...)
+
+Imports it for the PSP 'sandbox'; import_text gives the query.
+
+=cut
+
+sub import_settlement { my ($self, @arguments) = @_; return $self->sql($self->import_text(@arguments)) }
+
+sub import_text
+{
+    my ($self, $file_name, $content, %argument) = @_;
+    return $self->call_text(
+        'import_settlement',
+        psp       => 'sandbox',
+        format    => 'stripe_csv',
+        file_name => $file_name,
+        content   => '\x' . unpack('H*', $content),
+        %argument);
+}
+
 =head1 BOOK AND LEDGER
 
 =head2 book_differences(database => name, except => [ order ... ])
@@ -717,6 +740,24 @@ sub books_agree
     my $agree = ok(!@differences && $wrong eq '', $name // "the sandbox's book equals the ledger");
     diag(join "\n", grep { defined && $_ ne '' } @differences[ 0 .. 9 ], $wrong) if !$agree;
     return $agree;
+}
+
+=head2 balances(code, database => name)
+
+The balances of all accounts of that code, debits positive, as a hash by
+currency; those of zero are left out.
+
+=cut
+
+sub balances
+{
+    my ($self, $code, %option) = @_;
+    my @rows = $self->rows(<<"SQL", %option);
+SELECT a.currency, sum(e.amount) AS balance
+FROM payment.entry e JOIN payment.account a ON a.id = e.account_id
+WHERE a.code = '$code' GROUP BY a.currency HAVING sum(e.amount) <> 0
+SQL
+    return { map { $_->{currency} => $_->{balance} } @rows };
 }
 
 =head2 charged_once(order, name), not_charged(order, name)

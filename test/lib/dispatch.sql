@@ -1,7 +1,7 @@
 -- What the tests of dispatching share: orders are called by their reference,
 -- payouts by their destination.
 
-CREATE FUNCTION pg_temp.psp() RETURNS uuid LANGUAGE sql
+CREATE FUNCTION pg_temp.psp() RETURNS uuid LANGUAGE sql STABLE
     AS $$ SELECT id FROM payment.psp WHERE name = current_setting('test.psp') $$;
 
 -- for us alone: the worker sends nothing; with waits that a slow machine sees
@@ -12,13 +12,13 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION pg_temp.object(name text) RETURNS uuid LANGUAGE sql AS $$
+CREATE FUNCTION pg_temp.object(name text) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT id FROM payment.order_record WHERE reference = name AND psp_id = pg_temp.psp()
     UNION ALL
     SELECT id FROM payment.payout_record WHERE destination = name AND psp_id = pg_temp.psp()
 $$;
 
-CREATE FUNCTION pg_temp.name_of(object uuid) RETURNS text LANGUAGE sql AS $$
+CREATE FUNCTION pg_temp.name_of(object uuid) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT reference FROM payment.order_record WHERE id = object
     UNION ALL
     SELECT destination FROM payment.payout_record WHERE id = object

@@ -15,11 +15,11 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
-CREATE FUNCTION pg_temp.psp() RETURNS uuid LANGUAGE sql
+CREATE FUNCTION pg_temp.psp() RETURNS uuid LANGUAGE sql STABLE
     AS $$ SELECT id FROM payment.psp WHERE name = current_setting('test.psp') $$;
 
 -- an order of a payment, or a payout, by its name
-CREATE FUNCTION pg_temp.object(name text) RETURNS uuid LANGUAGE sql AS $$
+CREATE FUNCTION pg_temp.object(name text) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT id FROM payment.order_record WHERE reference = name AND psp_id = pg_temp.psp()
     UNION ALL
     SELECT id FROM payment.payout_record WHERE destination = name AND psp_id = pg_temp.psp()

@@ -155,9 +155,9 @@ BEGIN READ ONLY;
 SELECT pg_temp.post('{cash,sales}', '{10,-10}');
 ROLLBACK;
 
--- many postings in one transaction reuse one slot
-SELECT count(payment.post_journal('many', ARRAY[pg_temp.acct('eur'), pg_temp.acct('eur2')], '{1,-1}'))
-FROM generate_series(1, 1000);
+-- many postings in one command reuse one slot
+SELECT pg_temp.acct('eur') AS eur, pg_temp.acct('eur2') AS eur2 \gset
+SELECT count(payment.post_journal('many', ARRAY[:'eur', :'eur2']::uuid[], '{1,-1}')) FROM generate_series(1, 1000);
 SELECT payment.balance(pg_temp.acct('eur')), count(*) AS slots
 FROM payment.balance_slot WHERE account_id = pg_temp.acct('eur');
 

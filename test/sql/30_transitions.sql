@@ -11,7 +11,8 @@ SELECT count(payment.register_psp('transitions', 'none', 'http://127.0.0.1:1', '
 SELECT count(payment.register_seller('transitions seller', 'Seller')) AS registered;
 
 -- the whole table
-SELECT object, from_status, to_status, causes FROM payment.transitions() ORDER BY 1, 2 NULLS FIRST, 3;
+SELECT object, from_status, to_status, causes FROM payment.transitions()
+ORDER BY object COLLATE "C", from_status COLLATE "C" NULLS FIRST, to_status COLLATE "C";
 SELECT object, from_status, to_status, count(*) FROM payment.transitions() GROUP BY 1, 2, 3 HAVING count(*) > 1;
 -- every status but the first ones is reached, and every one begins somewhere
 SELECT object, from_status AS unreachable FROM payment.transitions() WHERE from_status IS NOT NULL
@@ -46,7 +47,7 @@ BEGIN
         FROM (SELECT DISTINCT to_status AS status FROM payment.transitions() WHERE object = object_name) AS a,
             (SELECT DISTINCT to_status AS status FROM payment.transitions() WHERE object = object_name
              UNION ALL SELECT 'nonsense') AS b
-        WHERE a.status <> b.status ORDER BY 1, 2
+        WHERE a.status <> b.status ORDER BY a.status COLLATE "C", b.status COLLATE "C"
     LOOP
         is_legal := EXISTS (SELECT FROM payment.transitions() AS t WHERE t.object = object_name
             AND t.from_status = pair.before AND t.to_status = pair.after AND 'operator' = ANY (t.causes));

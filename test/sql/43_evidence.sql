@@ -106,5 +106,18 @@ SELECT * FROM pg_temp.payment_of('odd/%');
 SELECT name, type, expected, actual FROM pg_temp.exceptions('odd/1');
 SELECT count(*) FROM pg_temp.journals('odd/1');
 
+-- an answer that says nothing of the money proves no reference either: a
+-- charge that is another order's is never credited twice
+SELECT pg_temp.pay('foreign', '10.00', '10.00');
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record('foreign/1', 'succeeded', 'evidence_foreign/1');
+SELECT pg_temp.record('foreign/2', 'unknown', 'evidence_foreign/1', error_code => 'unknown_status');
+SELECT pg_temp.skip_time();
+SELECT name, step, psp_reference FROM pg_temp.claim();
+SELECT pg_temp.record('foreign/2', 'succeeded', 'evidence_foreign/1');
+SELECT name, status, captured, psp_reference, failure_code FROM pg_temp.show('foreign/%');
+SELECT name, type FROM pg_temp.exceptions('foreign/%');
+SELECT count(*) FROM pg_temp.journals('foreign/2');
+
 SELECT count(*) FROM payment.verify();
 SELECT count(*) FROM payment.task WHERE psp_id = pg_temp.psp();

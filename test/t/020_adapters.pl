@@ -21,7 +21,7 @@ is($?, 0, 'no damaged answer is taken for money');
 foreach my $line (grep { /^(not )?ok - / } @output)
 {
     my ($not, $name) = $line =~ /^(not )?ok - (.*)/;
-    ok(!$not, $name);
+    ok(!$not, "answer: $name");
 }
 diag join "\n", grep { !/^ok - / } @output if $?;
 done_testing();

@@ -97,7 +97,7 @@ foreach my $server ([ $t->node, 'same server' ], [ $young->node, 'young server' 
 
 # A restored slot may have the number of a transaction that the young server
 # has yet to make.  When it does, and that one needs a new slot, both fit in.
-my $sql = sub { return $young->node->safe_psql('by_psql', $_[0]) };
+my $sql = sub { return $young->node->safe_psql('by_psql', "SET lock_timeout = '10s';\n$_[0]") };
 my ($account, $slot, $other) = split /\|/, $sql->(q{
     SELECT s.account_id, s.slot, b.id FROM payment.balance_slot s
     JOIN payment.account a ON a.id = s.account_id JOIN payment.account b ON b.currency = a.currency AND b.id <> a.id

@@ -97,7 +97,7 @@ foreach (1 .. 15)
       $t->sql("SELECT extract(epoch FROM min(claimed_at) - '$at') * 1000 FROM payment.attempt WHERE id > '$from'");
 }
 my $median = (sort { $a <=> $b } @latencies)[7];
-cmp_ok($median, '<', 500, 
+cmp_ok($median, '<', 500,
     "a commit wakes the dispatcher: $median ms from call to claim, with a minute between polls");
 all_captured('those payments are made');
 

@@ -207,7 +207,8 @@ read_money(const JsonDocument *json, const JsonNode *object,
 	char *currency;
 
 	if (!json_int64(json, json_member(json, object, amount_name),
-					&outcome->amount))
+					&outcome->amount) ||
+		outcome->amount < 0)
 		return false;
 	currency = json_string(json, json_member(json, object, "currency"));
 	if (currency == NULL || strlen(currency) != 3)
@@ -257,6 +258,12 @@ read_payment_intent(const JsonDocument *json, const JsonNode *object,
 		const char *code =
 			member_text(json, error, "decline_code", PSP_CODE_LENGTH_MAX);
 
+		/* without one, nobody has tried to charge it yet */
+		if (error == NULL || error->type != JSON_OBJECT)
+		{
+			set_unknown_status(outcome, status);
+			return;
+		}
 		if (code == NULL)
 			code = member_text(json, error, "code", PSP_CODE_LENGTH_MAX);
 		set_error(outcome, PSP_DECLINED, code ? code : "declined",
@@ -298,21 +305,13 @@ read_payout(const JsonDocument *json, const JsonNode *object,
 		set_unknown_status(outcome, status);
 }
 
-static void
-read_object(const PspTask *task, const JsonDocument *json,
-			const JsonNode *object, PspOutcome *outcome)
+/* Each of our requests puts our id into the metadata of what it makes. */
+static bool
+names_object(const PspTask *task, const JsonDocument *json,
+			 const JsonNode *object)
 {
-	const char *status =
-		member_text(json, object, "status", PSP_CODE_LENGTH_MAX);
-
-	outcome->reference = member_reference(json, object);
-	if (status == NULL || outcome->reference == NULL ||
-		!member_equals(json, object, "object", object_of(task)->type))
-		set_unreadable(outcome);
-	else if (task->operation == PSP_OPERATION_PAY)
-		read_payment_intent(json, object, status, outcome);
-	else
-		read_payout(json, object, status, outcome);
+	return member_equals(json, json_member(json, object, "metadata"),
+						 object_of(task)->metadata, task->object_id);
 }
 
 static bool
@@ -322,9 +321,31 @@ is_ours(const PspTask *task, const JsonDocument *json, const JsonNode *object)
 	char			attempt[16];
 
 	snprintf(attempt, sizeof(attempt), "%d", task->attempt_no);
-	return member_equals(json, metadata, object_of(task)->metadata,
-						 task->object_id) &&
+	return names_object(task, json, object) &&
 		   member_equals(json, metadata, "attempt", attempt);
+}
+
+static void
+read_object(const PspTask *task, const JsonDocument *json,
+			const JsonNode *object, PspOutcome *outcome)
+{
+	const char *status =
+		member_text(json, object, "status", PSP_CODE_LENGTH_MAX);
+
+	/* Somebody else's payment says nothing of ours. */
+	if (!names_object(task, json, object))
+	{
+		set_unreadable(outcome);
+		return;
+	}
+	outcome->reference = member_reference(json, object);
+	if (status == NULL || outcome->reference == NULL ||
+		!member_equals(json, object, "object", object_of(task)->type))
+		set_unreadable(outcome);
+	else if (task->operation == PSP_OPERATION_PAY)
+		read_payment_intent(json, object, status, outcome);
+	else
+		read_payout(json, object, status, outcome);
 }
 
 static void
@@ -451,6 +472,23 @@ header_is_true(const PspResponse *response, const char *name)
 	return value != NULL && pg_strcasecmp(value, "true") == 0;
 }
 
+/* An error may hold the object, or only its id in other words. */
+static void
+read_failed_object(const PspTask *task, const JsonDocument *json,
+				   const JsonNode *error, PspOutcome *outcome)
+{
+	const JsonNode *object =
+		error ? json_member(json, error, object_of(task)->type) : NULL;
+	const JsonNode *metadata =
+		object ? json_member(json, object, "metadata") : NULL;
+
+	if (metadata && json_member(json, metadata, object_of(task)->metadata) &&
+		!names_object(task, json, object))
+		outcome->kind = PSP_UNKNOWN;
+	else if (object)
+		outcome->reference = member_reference(json, object);
+}
+
 static void
 read_error(const PspTask *task, const PspResponse *response,
 		   const JsonDocument *json, PspOutcome *outcome)
@@ -475,10 +513,7 @@ read_error(const PspTask *task, const PspResponse *response,
 		outcome->kind =
 			judge_error(response, type ? type : "", code ? code : "",
 						read_advice(response), is_replayed);
-		if (error)
-			outcome->reference =
-				member_reference(json, json_member(json, error,
-												   object_of(task)->type));
+		read_failed_object(task, json, error, outcome);
 	}
 	outcome->error_code = reason ? reason : code ? code : type;
 	if (outcome->error_code == NULL)

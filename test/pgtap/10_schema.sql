@@ -1,0 +1,126 @@
+-- What the schema payment has: its names, and that each is explained.
+\set ON_ERROR_STOP on
+BEGIN;
+SELECT no_plan();
+
+SELECT has_schema('payment');
+SELECT has_extension('payment');
+SELECT is(extversion, '1.0', 'version 1.0') FROM pg_extension WHERE extname = 'payment';
+SELECT is(extrelocatable, false, 'is not relocatable') FROM pg_extension WHERE extname = 'payment';
+
+SELECT has_table('payment', name::name, 'table ' || name)
+FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
+    'fee_schedule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
+    'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task',
+    'attempt', 'attempt_default', 'settlement_file', 'settlement_line', 'settlement_line_default',
+    'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run']) AS name;
+SELECT has_view('payment', name::name, 'view ' || name)
+FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
+    'queue_depth', 'stuck', 'worker_status']) AS name;
+SELECT has_composite('payment', name::name, 'type ' || name)
+FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result']) AS name;
+SELECT has_role(name::name) FROM unnest(ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor',
+    'payment_worker']) AS name;
+SELECT is(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, false,
+    rolname || ' is a group of privileges and nothing else')
+FROM pg_roles WHERE rolname LIKE 'payment\_%';
+
+-- what applications call: arguments by name, and what comes back
+SELECT is(pg_get_function_arguments(p.oid) || ' -> ' || pg_get_function_result(p.oid), c.signature, 'function ' || c.name)
+FROM (VALUES
+    ('checkout', 'idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL::text, '
+        'payment_method text DEFAULT NULL::text, metadata jsonb DEFAULT ''{}''::jsonb -> payment.checkout_result'),
+    ('submit', 'events jsonb -> TABLE("position" integer, idempotency_key text, payment_type text, object_id uuid, order_ids uuid[])'),
+    ('payout', 'seller uuid, amount bigint, currency text, destination text, idempotency_key text, psp text DEFAULT NULL::text -> uuid'),
+    ('release', 'payment_order uuid -> boolean'),
+    ('receipt', 'payment_order uuid -> jsonb'),
+    ('register_psp', 'name text, adapter text, base_url text, secret_name text, settings jsonb DEFAULT ''{}''::jsonb -> uuid'),
+    ('register_seller', 'reference text, name text, metadata jsonb DEFAULT ''{}''::jsonb -> uuid'),
+    ('set_fee_schedule', 'fixed bigint, basis_points integer, seller uuid DEFAULT NULL::uuid, currency text DEFAULT NULL::text -> uuid'),
+    ('import_settlement', 'psp text, format text, file_name text, content bytea -> uuid'),
+    ('reconcile', 'psp text, through timestamp with time zone DEFAULT now() -> payment.reconciliation_result'),
+    ('open_account', 'code text, kind text, currency text, owner uuid DEFAULT NULL::uuid, '
+        'min_balance bigint DEFAULT NULL::bigint, max_balance bigint DEFAULT NULL::bigint -> uuid'),
+    ('post_journal', 'kind text, accounts uuid[], amounts bigint[], subject uuid DEFAULT NULL::uuid, '
+        'effective_at timestamp with time zone DEFAULT NULL::timestamp with time zone, description text DEFAULT NULL::text -> uuid'),
+    ('balance', 'account uuid -> payment.account_balance'),
+    ('trial_balance', 'OUT code text, OUT kind text, OUT currency text, OUT debit numeric, OUT credit numeric -> SETOF record'),
+    ('verify', 'OUT check_name text, OUT object_id uuid, OUT detail text, OUT expected numeric, OUT actual numeric -> SETOF record'),
+    ('transitions', 'OUT object text, OUT from_status text, OUT to_status text, OUT causes text[] -> SETOF record'),
+    ('claim_tasks', 'psp uuid, max_tasks integer, lease_ms integer -> SETOF payment.claimed_task'),
+    ('record_outcomes', 'outcomes payment.attempt_outcome[] -> integer')) AS c (name, signature)
+LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'payment'::regnamespace;
+
+-- scale-out asks for this of every call
+SELECT is_empty($$
+    SELECT oid::regprocedure FROM pg_proc
+    WHERE pronamespace = 'payment'::regnamespace AND (prokind <> 'f' OR provariadic <> 0
+        OR prorettype IN (SELECT oid FROM pg_type WHERE typtype = 'p' AND typname NOT IN ('record', 'trigger', 'void'))
+        OR proargtypes::oid[] && ARRAY(SELECT oid FROM pg_type WHERE typtype = 'p'))
+    $$, 'no procedures, no variadic and no polymorphic arguments');
+SELECT is_empty($$
+    SELECT proname FROM pg_proc WHERE pronamespace = 'payment'::regnamespace GROUP BY proname HAVING count(*) > 1
+    $$, 'no overloaded names: a call by name is never ambiguous');
+SELECT is_empty($$
+    SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'payment'::regnamespace AND relkind = 'S'
+    $$, 'no sequence is anybody''s identity');
+
+-- every member is explained
+SELECT is_empty($$
+    SELECT oid::regprocedure FROM pg_proc
+    WHERE pronamespace = 'payment'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL
+    $$, 'every function has a comment');
+SELECT is_empty($$
+    SELECT oid::regclass FROM pg_class
+    WHERE relnamespace = 'payment'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+        AND obj_description(oid, 'pg_class') IS NULL
+    $$, 'every table and view has a comment');
+SELECT is_empty($$
+    SELECT t.oid::regtype FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind = 'c' AND obj_description(t.oid, 'pg_type') IS NULL
+    $$, 'every type has a comment');
+SELECT is_empty($$
+    SELECT c.oid::regclass, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'c') AND NOT c.relispartition
+        AND a.attnum > 0 AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL
+    $$, 'every column has a comment');
+
+-- what a restore asks for
+SELECT is_empty($$
+    SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind = 'p'
+    $$, 'parents of partitions have no index and no key');
+SELECT is_empty($$
+    SELECT conrelid::regclass, conname FROM pg_constraint
+    WHERE connamespace = 'payment'::regnamespace AND contype = 'f'
+    $$, 'no foreign key depends on the order of a restore');
+SELECT is_empty($$
+    SELECT c.oid::regclass FROM pg_class c
+    WHERE relnamespace = 'payment'::regnamespace AND relkind = 'p'
+        AND NOT EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = c.oid AND p.partdefid <> 0)
+    $$, 'every partitioned table has a default partition: nothing fails for want of one');
+SELECT is_empty($$
+    SELECT c.oid::regclass FROM pg_class c, pg_extension x
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind = 'r' AND x.extname = 'payment'
+        AND NOT c.oid = ANY (coalesce(x.extconfig, '{}'))
+    $$, 'the rows of every table are dumped');
+SELECT is_empty($$
+    SELECT c.oid::regclass FROM pg_class c
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind = 'r'
+        AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+    $$, 'every table with rows has a primary key');
+
+-- money is a bigint, with a currency beside it
+SELECT is_empty($$
+    SELECT c.oid::regclass, a.attname, a.atttypid::regtype FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
+        AND a.attname ~ '(amount|balance|gross|net|(^|_)fee)$' AND a.atttypid <> 'bigint'::regtype
+    $$, 'amounts are bigint');
+SELECT is_empty($$
+    SELECT c.oid::regclass, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'c') AND a.attnum > 0
+        AND a.atttypid IN ('float4'::regtype, 'float8'::regtype, 'money'::regtype, 'timestamp'::regtype, 'json'::regtype)
+    $$, 'no float, no time without zone, no json');
+
+SELECT * FROM finish();
+ROLLBACK;
