@@ -132,6 +132,23 @@ CREATE TABLE payment.balance_slot (
     PRIMARY KEY (account_id, slot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 
+CREATE TABLE payment.hold (
+    id uuid NOT NULL PRIMARY KEY,
+    account_id uuid NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    posted bigint NOT NULL DEFAULT 0,
+    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'posted', 'voided', 'expired')),
+    expires_at timestamptz,
+    closed_at timestamptz,
+    subject uuid,
+    description text,
+    CHECK (posted BETWEEN 0 AND amount)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+
+-- Read by every posting towards a limit; few accounts are in it.
+CREATE INDEX hold_open_idx ON payment.hold (account_id) WHERE state = 'open';
+CREATE INDEX hold_expires_idx ON payment.hold (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
+
 COMMENT ON TABLE payment.account IS
     'Accounts of the ledger. Opened on demand for the chart of accounts, or by open_account.';
 COMMENT ON COLUMN payment.account.id IS 'UUIDv7.';
@@ -168,6 +185,18 @@ COMMENT ON COLUMN payment.balance_slot.account_id IS 'The account.';
 COMMENT ON COLUMN payment.balance_slot.slot IS 'Number of the transaction that added the slot.';
 COMMENT ON COLUMN payment.balance_slot.balance IS 'Minor units, debits positive.';
 
+COMMENT ON TABLE payment.hold IS
+    'Amounts reserved on accounts for postings to come: credits of an asset, debits of a liability. Changed by functions only.';
+COMMENT ON COLUMN payment.hold.id IS 'UUIDv7; holds the time it was made.';
+COMMENT ON COLUMN payment.hold.account_id IS 'The account.';
+COMMENT ON COLUMN payment.hold.amount IS 'Minor units of the account''s currency, above zero.';
+COMMENT ON COLUMN payment.hold.posted IS 'How much of it was posted, by journals of kind hold_posted with the hold as subject.';
+COMMENT ON COLUMN payment.hold.state IS 'open; posted: in full, or the rest was set free with the last part; voided or expired: what was not posted is free.';
+COMMENT ON COLUMN payment.hold.expires_at IS 'From then on it neither counts nor can be posted, even while its state is still open; null: never.';
+COMMENT ON COLUMN payment.hold.closed_at IS 'When it ceased to be open.';
+COMMENT ON COLUMN payment.hold.subject IS 'What it is for: an order, a payout, an object of yours.';
+COMMENT ON COLUMN payment.hold.description IS 'For people.';
+
 CREATE TYPE payment.account_balance AS (
     posted bigint,
     pending bigint,
@@ -176,7 +205,7 @@ CREATE TYPE payment.account_balance AS (
 COMMENT ON TYPE payment.account_balance IS
     'Minor units on the side that is normal for the kind of account: debits less credits for asset, expense and memo, credits less debits for the others.';
 COMMENT ON COLUMN payment.account_balance.posted IS 'Sum of the entries.';
-COMMENT ON COLUMN payment.account_balance.pending IS 'Held for postings to come.';
+COMMENT ON COLUMN payment.account_balance.pending IS 'Held for postings to come: open holds, without those whose time is over.';
 COMMENT ON COLUMN payment.account_balance.available IS 'posted less what is held.';
 
 -- Postings do not come by here: they are written below the level of triggers.
@@ -192,6 +221,15 @@ CREATE FUNCTION payment.guard_account() RETURNS trigger
 COMMENT ON FUNCTION payment.guard_account() IS
     'Trigger that refuses writes to account by hand (PY203); INSERT into an empty table passes, for restores.';
 
+CREATE FUNCTION payment.guard_record() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_guard_record';
+COMMENT ON FUNCTION payment.guard_record() IS
+    'Trigger that refuses writes to hold and reversal by hand (PY203); INSERT into an empty table passes, for restores.';
+
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.hold
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_record();
+ALTER TABLE payment.hold ENABLE ALWAYS TRIGGER guard;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.account
     FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_account();
 ALTER TABLE payment.account ENABLE ALWAYS TRIGGER guard;
@@ -261,6 +299,33 @@ CREATE FUNCTION payment.lock_accounts(accounts uuid[]) RETURNS void
 COMMENT ON FUNCTION payment.lock_accounts(uuid[]) IS
     'Lock accounts until the end of the transaction, in ascending order of id: for a transaction that posts several times towards limits, so that it cannot deadlock with another. Errors: PY001, PY006, PY204.';
 
+CREATE FUNCTION payment.create_hold(account uuid, amount bigint, idempotency_key text DEFAULT NULL,
+    subject uuid DEFAULT NULL, expires_at timestamptz DEFAULT NULL, description text DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_create_hold';
+COMMENT ON FUNCTION payment.create_hold(uuid, bigint, text, uuid, timestamptz, text) IS
+    'Reserve an amount (minor units, above zero) of an account for postings to come: it counts towards the limit, and as pending in balance(). Returns the hold''s id. Errors: PY001, PY003, PY005, PY006, PY100, PY201, PY202, PY204.';
+
+CREATE FUNCTION payment.post_hold(hold uuid, accounts uuid[], amounts bigint[] DEFAULT NULL,
+    close boolean DEFAULT false, idempotency_key text DEFAULT NULL, effective_at timestamptz DEFAULT NULL,
+    description text DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_post_hold';
+COMMENT ON FUNCTION payment.post_hold(uuid, uuid[], bigint[], boolean, text, timestamptz, text) IS
+    'Post all or part of a hold to other accounts (minor units, debits positive; the held account''s own leg is added; without amounts all the rest goes to the one account). close sets what is left free. Returns the journal''s id. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY200, PY201, PY202, PY204, PY206 (no longer open), PY207 (more than is left); 40001 when it changes meanwhile.';
+
+CREATE FUNCTION payment.void_hold(hold uuid) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_void_hold';
+COMMENT ON FUNCTION payment.void_hold(uuid) IS
+    'Set free what is left of a hold; returns how much (minor units), 0 when it is voided already. Errors: PY001, PY012, PY206 (posted or expired); 40001 when it changes meanwhile.';
+
+CREATE FUNCTION payment.expire_holds(max_holds integer) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_expire_holds';
+COMMENT ON FUNCTION payment.expire_holds(integer) IS
+    'Mark at most max_holds (1 to 100000) holds expired whose time is over; returns how many. They count no longer in any case. Waits for nobody. The worker calls it. Errors: PY001.';
+
 CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_balance';
@@ -311,15 +376,17 @@ COMMENT ON COLUMN payment.ledger.debit IS 'Minor units, or null.';
 COMMENT ON COLUMN payment.ledger.credit IS 'Minor units, or null.';
 COMMENT ON COLUMN payment.ledger.description IS 'For people.';
 
-GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.ledger
+GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.hold, payment.ledger
     TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, bigint),
     payment.set_account_state(uuid, text), payment.set_account_limits(uuid, bigint, bigint)
     TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text),
     payment.post_journals(text[], integer[], uuid[], bigint[], uuid[], timestamptz[], text[], text, boolean),
-    payment.lock_accounts(uuid[])
+    payment.lock_accounts(uuid[]), payment.create_hold(uuid, bigint, text, uuid, timestamptz, text),
+    payment.post_hold(uuid, uuid[], bigint[], boolean, text, timestamptz, text), payment.void_hold(uuid)
     TO payment_finance;
+GRANT EXECUTE ON FUNCTION payment.expire_holds(integer) TO payment_finance, payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.merge_balance_slots(integer) TO payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify()
     TO payment_finance, payment_admin, payment_auditor;
@@ -961,14 +1028,20 @@ COMMENT ON COLUMN payment.payout.updated_at IS 'When it last changed.';
 CREATE VIEW payment.wallet AS
 SELECT s.id AS seller_id, s.reference AS seller, a.currency,
     COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_pending'), 0)::bigint AS pending,
-    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_available'), 0)::bigint AS available,
-    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_dispute_hold'), 0)::bigint AS held,
+    (COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_available'), 0) -
+        COALESCE(pg_catalog.min(h.held), 0))::bigint AS available,
+    (COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_dispute_hold'), 0) +
+        COALESCE(pg_catalog.min(h.held), 0))::bigint AS held,
     COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'payout_clearing'), 0)::bigint AS in_payout,
     COALESCE(pg_catalog.sum(b.balance) FILTER (WHERE a.code = 'seller_receivable'), 0)::bigint AS owed
 FROM payment.seller s
 JOIN payment.account a ON a.owner = s.id
     AND a.code IN ('seller_pending', 'seller_available', 'seller_dispute_hold', 'payout_clearing', 'seller_receivable')
 LEFT JOIN payment.balance_slot b ON b.account_id = a.id
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.sum(o.amount - o.posted) AS held FROM payment.hold o
+    WHERE a.code = 'seller_available' AND o.account_id = a.id AND o.state = 'open'
+        AND (o.expires_at IS NULL OR o.expires_at > pg_catalog.clock_timestamp())) h ON true
 GROUP BY s.id, s.reference, a.currency;
 
 COMMENT ON VIEW payment.wallet IS
@@ -978,7 +1051,7 @@ COMMENT ON COLUMN payment.wallet.seller IS 'The seller''s reference.';
 COMMENT ON COLUMN payment.wallet.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN payment.wallet.pending IS 'Captured, not released yet.';
 COMMENT ON COLUMN payment.wallet.available IS 'Released: may be paid out.';
-COMMENT ON COLUMN payment.wallet.held IS 'Held back because of disputes.';
+COMMENT ON COLUMN payment.wallet.held IS 'Held back because of disputes and holds.';
 COMMENT ON COLUMN payment.wallet.in_payout IS 'On its way to the seller''s bank.';
 COMMENT ON COLUMN payment.wallet.owed IS 'What the seller owes the platform.';
 
@@ -1629,6 +1702,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.account', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.journal_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.entry_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.balance_slot', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');

@@ -35,6 +35,10 @@ static Duty duties[] = {
 	  .query = "SELECT payment.merge_balance_slots($1)",
 	  .batch = 200,
 	  .interval_ms = 60 * 1000 },
+	{ .activity = "expire holds",
+	  .query = "SELECT payment.expire_holds($1)",
+	  .batch = 1000,
+	  .interval_ms = 5 * 1000 },
 };
 
 static Duty *

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "uuid7.h"
 
+#include "ledger/hold.h"
 #include "ledger/input.h"
 
 PG_FUNCTION_INFO_V1(payment_open_account);
@@ -125,12 +126,33 @@ change_account(bool changed, const TouchedAccount *account)
 	slot_wait_for_postings(&account->id);
 }
 
+static void
+check_empty(const TouchedAccount *account)
+{
+	int64 balance = ledger_balance(&account->id);
+	int	  hold_count;
+
+	(void) hold_sum_locked(&account->id, &hold_count);
+	if (balance != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("account \"%s\" is not empty", account->code),
+				 errdetail("Its balance is " INT64_FORMAT
+						   " minor units of %s (debits positive).",
+						   balance, account->currency),
+				 errhint("Move the balance to another account first.")));
+	if (hold_count > 0)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
+						errmsg("account \"%s\" has open holds", account->code),
+						errdetail("There are %d.", hold_count),
+						errhint("Post or void them first.")));
+}
+
 Datum
 payment_set_account_state(PG_FUNCTION_ARGS)
 {
 	TouchedAccount account;
 	char		  *state;
-	int64		   balance;
 
 	account_argument(fcinfo, 0, &account);
 	state = required_text(fcinfo, 1, "state");
@@ -138,15 +160,8 @@ payment_set_account_state(PG_FUNCTION_ARGS)
 		refuse_argument("state", state, "Pass open, frozen or closed.");
 
 	change_account(account_update_state(&account.id, state), &account);
-	balance = ledger_balance(&account.id);
-	if (strcmp(state, "closed") == 0 && balance != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
-				 errmsg("account \"%s\" is not empty", account.code),
-				 errdetail("Its balance is " INT64_FORMAT
-						   " minor units of %s (debits positive).",
-						   balance, account.currency),
-				 errhint("Move the balance to another account first.")));
+	if (strcmp(state, "closed") == 0)
+		check_empty(&account);
 	PG_RETURN_VOID();
 }
 
@@ -155,19 +170,26 @@ static void
 check_new_limits(const TouchedAccount *account)
 {
 	int64 balance = ledger_balance(&account->id);
-	bool  below = account->has_min && balance < account->min_balance;
+	int	  hold_count;
+	int64 held = hold_sum_locked(&account->id, &hold_count);
+	bool  is_debit = account_is_debit_normal(account);
+	bool below = account->has_min && (int128) balance - (is_debit ? held : 0) <
+										 account->min_balance;
 
-	if (!below && !(account->has_max && balance > account->max_balance))
+	if (!below &&
+		!(account->has_max &&
+		  (int128) balance + (is_debit ? 0 : held) > account->max_balance))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
 			 errmsg("account \"%s\" is past this limit", account->code),
-			 errdetail("Its balance is " INT64_FORMAT
-					   " minor units of %s (debits positive); the %s would "
-					   "be " INT64_FORMAT ".",
-					   balance, account->currency,
-					   below ? "minimum" : "maximum",
-					   below ? account->min_balance : account->max_balance),
+			 errdetail(
+				 "Its balance is " INT64_FORMAT
+				 " minor units of %s (debits positive), of which " INT64_FORMAT
+				 " are held; the %s would be " INT64_FORMAT ".",
+				 balance, account->currency, held,
+				 below ? "minimum" : "maximum",
+				 below ? account->min_balance : account->max_balance),
 			 errhint("Pass limits that the present balance keeps, or move "
 					 "money first.")));
 }
@@ -255,19 +277,27 @@ Datum
 payment_balance(PG_FUNCTION_ARGS)
 {
 	TouchedAccount account;
+	BalanceReader  reader;
 	TupleDesc	   desc;
 	int64		   posted;
+	int64		   held;
+	int			   hold_count;
 	Datum		   values[3];
 	bool		   nulls[3] = { false, false, false };
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "balance() must return a row");
 	account_argument(fcinfo, 0, &account);
-	posted = account_normal_side(&account, ledger_balance(&account.id));
+
+	/* by one snapshot, so that a hold being posted is in one of the two */
+	balance_reader_begin(&reader);
+	posted = account_normal_side(&account, balance_read(&reader, &account.id));
+	held = hold_sum(&account.id, reader.snapshot, &hold_count);
+	balance_reader_end(&reader);
 
 	values[0] = Int64GetDatum(posted);
-	values[1] = Int64GetDatum(0);
-	values[2] = Int64GetDatum(posted);
+	values[1] = Int64GetDatum(held);
+	values[2] = Int64GetDatum(money_add(posted, -held));
 	PG_RETURN_DATUM(HeapTupleGetDatum(
 		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -18,10 +18,12 @@
 #include "utils/rel.h"
 
 #include "ledger/posting.h"
+#include "ledger/record.h"
 #include "order/guard.h"
 
 PG_FUNCTION_INFO_V1(payment_guard_ledger);
 PG_FUNCTION_INFO_V1(payment_guard_account);
+PG_FUNCTION_INFO_V1(payment_guard_record);
 
 static void
 pg_attribute_noreturn() refuse_write(const TriggerData *trigdata,
@@ -66,5 +68,26 @@ payment_guard_account(PG_FUNCTION_ARGS)
 	refuse_write(trigdata,
 				 "Accounts are opened and changed by functions only, and "
 				 "never removed.",
-				 "Call payment.open_account or payment.set_account_state.");
+				 "Call payment.open_account, set_account_state or "
+				 "set_account_limits.");
+}
+
+/* BEFORE any statement on hold and reversal */
+Datum
+payment_guard_record(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata =
+		trigger_data(fcinfo, "guard_record", TRIGGER_EVENT_BEFORE, false);
+	TriggerEvent event = trigdata->tg_event;
+
+	if (TRIGGER_FIRED_BY_INSERT(event) &&
+		(record_write_active() || table_is_empty(trigdata->tg_relation)))
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_UPDATE(event) && record_write_active())
+		return PointerGetDatum(NULL);
+	refuse_write(trigdata,
+				 "Holds and reversals change by functions only, and are "
+				 "never removed.",
+				 "Call payment.create_hold, post_hold, void_hold or "
+				 "reverse_journal.");
 }

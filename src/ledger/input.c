@@ -16,11 +16,14 @@
 #include "utils/timestamp.h"
 #include "uuid7.h"
 
+#include "ledger/hold.h"
 #include "ledger/input.h"
 
 /* verify() compares these with what they belong to: nobody else posts them */
-static const char *const reserved_kinds[] = { "capture", "release", "payout",
-											  "payout_paid", "payout_failed" };
+static const char *const reserved_kinds[] = {
+	"capture",		 "release",		   "payout",  "payout_paid",
+	"payout_failed", LEDGER_HOLD_KIND, "reversal"
+};
 
 bool
 is_one_of(const char *word, const char *const *words, size_t count)
@@ -188,9 +191,10 @@ check_manual_kind(const char *kind)
 {
 	ledger_check_name("kind", kind);
 	if (is_one_of(kind, reserved_kinds, lengthof(reserved_kinds)))
-		refuse_argument("kind of journal", kind,
-						"Journals of this kind come with an order or payout; "
-						"choose another kind.");
+		refuse_argument(
+			"kind of journal", kind,
+			"Journals of this kind come with what they are named for; "
+			"choose another kind.");
 }
 
 void

@@ -33,7 +33,7 @@
 #include "utils/snapmgr.h"
 #include "uuid7.h"
 
-#include "ledger/posting.h"
+#include "ledger/hold.h"
 
 /* where a leg stands, and its account */
 typedef struct LegRef
@@ -317,40 +317,66 @@ moves_towards_limit(const TouchedAccount *account)
 		   (account->delta > 0 && account->has_max);
 }
 
+/*
+ * What is held counts on the side where money leaves the account: for one
+ * that is normally in debit it is as if credits had been posted already.
+ */
+static int64
+held_towards_limit(const TouchedAccount *account)
+{
+	bool  is_debit = account_is_debit_normal(account);
+	int	  count;
+	int64 held;
+
+	if (is_debit ? !account->has_min || account->delta > 0
+				 : !account->has_max || account->delta < 0)
+		return 0;
+	held = hold_sum_locked(&account->id, &count);
+	return is_debit ? -held : held;
+}
+
+static void
+pg_attribute_noreturn() refuse_limit(const Posting *posting, int account,
+									 int128 balance, int64 held)
+{
+	const TouchedAccount *a = &posting->accounts[account];
+	int					  journal = journal_of_account(posting, account);
+	bool				  below = a->delta < 0;
+
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
+		 errmsg("account \"%s\" would pass its limit", a->code),
+		 errdetail("Journal %d (%s) would leave a balance of %s minor "
+				   "units of %s (debits positive)%s; the %s is " INT64_FORMAT
+				   ".",
+				   journal + 1, posting->journals[journal].kind,
+				   int128_text(balance), a->currency,
+				   held != 0 ? psprintf(", with " INT64_FORMAT " held",
+										below ? -held : held)
+							 : "",
+				   below ? "minimum" : "maximum",
+				   below ? a->min_balance : a->max_balance),
+		 errhint("Post a smaller amount, or wait for money to come in.")));
+}
+
 /* the account is locked: nobody else moves it towards its limit */
 static void
 check_limit(const Posting *posting, int account)
 {
 	TouchedAccount *a = &posting->accounts[account];
 	int128			balance;
-	bool			below;
-	bool			above;
-	int				journal;
+	int64			held;
 
 	if (!moves_towards_limit(a))
 		return;
 	balance = (int128) ledger_balance(&a->id) + a->delta;
-	below = a->delta < 0 && a->has_min && balance < a->min_balance;
-	above = a->delta > 0 && a->has_max && balance > a->max_balance;
-	if (!below && !above)
-	{
-		a->balance = money_from_int128(balance);
-		a->has_balance = true;
-		return;
-	}
-
-	journal = journal_of_account(posting, account);
-	ereport(ERROR,
-			(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
-			 errmsg("account \"%s\" would pass its limit", a->code),
-			 errdetail("Journal %d (%s) would leave a balance of %s minor "
-					   "units of %s (debits positive); the %s is " INT64_FORMAT
-					   ".",
-					   journal + 1, posting->journals[journal].kind,
-					   int128_text(balance), a->currency,
-					   below ? "minimum" : "maximum",
-					   below ? a->min_balance : a->max_balance),
-			 errhint("Post a smaller amount, or wait for money to come in.")));
+	held = held_towards_limit(a);
+	if ((a->delta < 0 && a->has_min && balance + held < a->min_balance) ||
+		(a->delta > 0 && a->has_max && balance + held > a->max_balance))
+		refuse_limit(posting, account, balance, held);
+	a->balance = money_from_int128(balance);
+	a->has_balance = true;
 }
 
 static void
@@ -366,24 +392,18 @@ read_accounts(Posting *posting, AccountReader *reader)
 
 /* all locks first, so that they stand before all slots in the order of waits */
 static void
-lock_and_check_limits(Posting *posting, AccountReader *reader,
-					  PostingExtras *extras)
+lock_and_check_limits(Posting *posting, AccountReader *reader)
 {
-	const pg_uuid_t *asked = extras ? extras->locked_account : NULL;
-	bool			 locked = false;
+	bool locked = false;
 
 	for (int i = 0; i < posting->account_count; i++)
 	{
-		if (!moves_towards_limit(&posting->accounts[i]) &&
-			(asked == NULL ||
-			 uuid_compare(asked, &posting->accounts[i].id) != 0))
+		if (!moves_towards_limit(&posting->accounts[i]))
 			continue;
 		account_lock(reader, &posting->accounts[i]);
 		check_open(posting, i);
 		locked = true;
 	}
-	if (extras && extras->when_locked)
-		extras->when_locked(extras->argument);
 	for (int i = 0; locked && i < posting->account_count; i++)
 		check_limit(posting, i);
 }
@@ -459,7 +479,7 @@ post(Posting *posting, PostingExtras *extras)
 	account_reader_begin(&reader, RowShareLock);
 	read_accounts(posting, &reader);
 	check_zero_sums(posting);
-	lock_and_check_limits(posting, &reader, extras);
+	lock_and_check_limits(posting, &reader);
 
 	give_ids(posting->journals, posting->count);
 	write_journals(estate, posting->journals, posting->count);

@@ -54,12 +54,20 @@
 #define SLOT_BALANCE 3
 #define SLOT_COLUMNS 3
 
+#define HOLD_ID 1
+#define HOLD_ACCOUNT_ID 2
+#define HOLD_AMOUNT 3
+#define HOLD_POSTED 4
+#define HOLD_STATE 5
+#define HOLD_EXPIRES_AT 6
+
 typedef enum LedgerTable
 {
 	LEDGER_ACCOUNT,
 	LEDGER_JOURNAL,
 	LEDGER_ENTRY,
 	LEDGER_BALANCE_SLOT,
+	LEDGER_HOLD,
 	LEDGER_TABLE_COUNT
 } LedgerTable;
 
@@ -91,12 +99,6 @@ typedef struct LedgerBalance
 /* what a file of the ledger may ask of a posting beyond the posting itself */
 typedef struct PostingExtras
 {
-	/* one of its accounts, to be locked whichever way it is moved */
-	const pg_uuid_t *locked_account;
-	/* called when all account locks are held, before limits are checked */
-	void (*when_locked)(void *argument);
-	void *argument;
-
 	/* the balances after it, ascending by account, in the caller's memory */
 	bool		   wants_balances;
 	LedgerBalance *balances;

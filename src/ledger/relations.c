@@ -16,10 +16,9 @@
 #include "ledger/posting.h"
 
 static const char *const table_names[LEDGER_TABLE_COUNT] = {
-	[LEDGER_ACCOUNT] = "account",
-	[LEDGER_JOURNAL] = "journal",
-	[LEDGER_ENTRY] = "entry",
-	[LEDGER_BALANCE_SLOT] = "balance_slot",
+	[LEDGER_ACCOUNT] = "account", [LEDGER_JOURNAL] = "journal",
+	[LEDGER_ENTRY] = "entry",	  [LEDGER_BALANCE_SLOT] = "balance_slot",
+	[LEDGER_HOLD] = "hold",
 };
 
 static Oid	  table_oids[LEDGER_TABLE_COUNT];

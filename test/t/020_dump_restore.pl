@@ -22,6 +22,16 @@ $t->sql(q{
     FROM generate_series(1, 20) n, payment.account a JOIN payment.account b USING (currency)
     WHERE a.kind = 'asset' AND b.kind = 'liability'});
 
+# Holds, open and not
+$t->sql(q{
+    SELECT count(payment.post_journal('fill', ARRAY[a.id, b.id], '{100,-100}'))
+    FROM payment.account a JOIN payment.account b USING (currency) WHERE a.code = 'dump_1' AND b.code = 'owed_1';
+    SELECT count(payment.create_hold(id, 60, 'dump ' || id)) FROM payment.account WHERE code = 'owed_1';
+    SELECT count(payment.post_hold(h.id, ARRAY[o.id], NULL)) FROM payment.hold h JOIN payment.account a ON a.id = h.account_id
+    JOIN payment.account o ON o.code = 'owed_2' AND o.currency = a.currency WHERE a.currency = 'JPY';
+    SELECT count(payment.void_hold(h.id)) FROM payment.hold h JOIN payment.account a ON a.id = h.account_id
+    WHERE a.currency = 'KWD'});
+
 # Partitions made at run time, as by the worker, are no members of the extension.
 $t->sql(q{
     SELECT payment.new_id() AS from_id \gset
@@ -45,6 +55,8 @@ my $contents = q{
     UNION ALL SELECT 'journal', md5(string_agg(j::text, E'\n' ORDER BY id)), count(*) FROM payment.journal j
     UNION ALL SELECT 'entry', md5(string_agg(e::text, E'\n' ORDER BY journal_id, leg)), count(*) FROM payment.entry e
     UNION ALL SELECT 'slot', md5(string_agg(s::text, E'\n' ORDER BY account_id, slot)), count(*) FROM payment.balance_slot s
+    UNION ALL SELECT 'hold', md5(string_agg(h::text, E'\n' ORDER BY id)), count(*) FROM payment.hold h
+    UNION ALL SELECT 'available', md5(string_agg(payment.balance(id)::text, E'\n' ORDER BY id)), count(*) FROM payment.account
     UNION ALL SELECT 'balance', md5(string_agg(t::text, E'\n' ORDER BY t)), count(*) FROM payment.trial_balance() t};
 my $before = $t->sql($contents);
 is($t->sql('SELECT count(*) > 0 FROM payment.journal_later'), 't', 'there are rows in a run-time partition');
