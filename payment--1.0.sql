@@ -1642,6 +1642,38 @@ GRANT SELECT ON payment.exception, payment.settlement, payment.settlement_file, 
     TO payment_finance, payment_admin, payment_auditor;
 
 -- ---------------------------------------------------------------------------
+-- src/partition: time partitions
+-- ---------------------------------------------------------------------------
+
+-- Whoever waits for a strong lock holds up all who come later, so it must not
+-- take long.  What is made must not depend on the caller's settings.
+CREATE FUNCTION payment.create_partitions(until timestamptz DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '100ms' SET default_tablespace = '' SET default_table_access_method = 'heap'
+    AS 'MODULE_PATHNAME', 'payment_create_partitions';
+
+COMMENT ON FUNCTION payment.create_partitions(timestamptz) IS
+    'Make the time partitions of all tables for what comes until then; without an argument for the current and the next '
+    'payment.partitions_ahead months or days (payment.partition_interval, UTC). Ranges that a partition covers, or of '
+    'which the default partition holds rows, are left as they are. Returns how many were made. Errors: PY001, PY006, '
+    'PY303 (no default partition), 55P03 when a table is in use all the time.';
+
+CREATE FUNCTION payment.keep_partitions_ahead(max_partitions integer) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '100ms' SET default_tablespace = '' SET default_table_access_method = 'heap'
+    AS 'MODULE_PATHNAME', 'payment_keep_partitions_ahead';
+
+COMMENT ON FUNCTION payment.keep_partitions_ahead(integer) IS
+    'For the worker: make partitions ahead of time, not the current ones, until there are max_partitions new ones or '
+    'more. Does nothing before there is a PSP. Waits for locks 100 ms at most, and leaves what it does not get. Returns '
+    'how many were made. Errors: PY001, PY303 (no default partition).';
+
+GRANT EXECUTE ON FUNCTION payment.create_partitions(timestamptz) TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.keep_partitions_ahead(integer) TO payment_worker;
+
+-- ---------------------------------------------------------------------------
 -- worker: what it tells about itself
 -- ---------------------------------------------------------------------------
 

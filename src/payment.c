@@ -55,6 +55,8 @@ int	  payment_poll_interval_ms = 1000;
 int	  payment_lease_ms = 120 * 1000;
 int	  payment_max_databases = 16;
 bool  payment_worker_enabled = true;
+int	  payment_partition_interval = PARTITION_MONTH;
+int	  payment_partitions_ahead = 3;
 
 WorkerShared *worker_shared = NULL;
 
@@ -123,6 +125,18 @@ static const IntegerSetting integer_settings[] = {
 	  "Time after which a claimed task falls due again by itself.",
 	  "Longer than a PSP's timeout in any case, whatever is set here.",
 	  &payment_lease_ms, 1000, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS },
+
+	/* How early there is a table for what comes. */
+	{ "payment.partitions_ahead",
+	  "Number of time partitions that are made ahead of time.",
+	  "With 0 the worker makes none; the default partition takes all rows.",
+	  &payment_partitions_ahead, 0, 366, PGC_SIGHUP, 0 },
+};
+
+static const struct config_enum_entry partition_intervals[] = {
+	{ "month", PARTITION_MONTH, false },
+	{ "day", PARTITION_DAY, false },
+	{ NULL, 0, false },
 };
 
 static void
@@ -150,6 +164,14 @@ define_settings(void)
 		"payment.worker_enabled", "Whether payments are sent to PSPs.",
 		"When off, dispatchers finish what is under way and leave.",
 		&payment_worker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* How much is in the piece that is detached, backed up or vacuumed. */
+	DefineCustomEnumVariable("payment.partition_interval",
+							 "What a new time partition covers, in UTC.",
+							 "What exists stays as it is.",
+							 &payment_partition_interval, PARTITION_MONTH,
+							 partition_intervals, PGC_SIGHUP, 0, NULL, NULL,
+							 NULL);
 
 	/* Sizes shared memory, so it exists only where there is some. */
 	if (process_shared_preload_libraries_in_progress)

@@ -10,6 +10,13 @@
 
 #include "errcodes.h"
 
+/* what a time partition covers */
+typedef enum PartitionInterval
+{
+	PARTITION_MONTH,
+	PARTITION_DAY
+} PartitionInterval;
+
 /* settings, defined in payment.c */
 extern int	 payment_shard_id;
 extern char *payment_secrets_dir;
@@ -26,6 +33,8 @@ extern int	 payment_poll_interval_ms;
 extern int	 payment_lease_ms;
 extern int	 payment_max_databases;
 extern bool	 payment_worker_enabled;
+extern int	 payment_partition_interval; /* PartitionInterval */
+extern int	 payment_partitions_ahead;
 
 /*
  * Wake this database's dispatcher when the current transaction commits; never

@@ -31,6 +31,10 @@ typedef struct Duty
 
 /* To add a duty, add a line.  All are due when a dispatcher starts. */
 static Duty duties[] = {
+	{ .activity = "keep partitions ahead",
+	  .query = "SELECT payment.keep_partitions_ahead($1)",
+	  .batch = 1,
+	  .interval_ms = 3600 * 1000 },
 	{ .activity = "merge balance slots",
 	  .query = "SELECT payment.merge_balance_slots($1)",
 	  .batch = 200,
