@@ -95,7 +95,7 @@ call(Duty *duty)
 Presence
 housekeeping_run(void)
 {
-	Duty			 *duty = first_due();
+	Duty *volatile duty = first_due();
 	volatile Presence presence = EXTENSION_BUSY;
 	volatile int64	  done = 0;
 
