@@ -149,6 +149,12 @@ CREATE TABLE payment.hold (
 CREATE INDEX hold_open_idx ON payment.hold (account_id) WHERE state = 'open';
 CREATE INDEX hold_expires_idx ON payment.hold (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 
+-- What reversals of a journal lock; a journal itself is never written again.
+CREATE TABLE payment.reversal (
+    journal_id uuid NOT NULL PRIMARY KEY,
+    reversals uuid[] NOT NULL
+) WITH (fillfactor = 80);
+
 COMMENT ON TABLE payment.account IS
     'Accounts of the ledger. Opened on demand for the chart of accounts, or by open_account.';
 COMMENT ON COLUMN payment.account.id IS 'UUIDv7.';
@@ -197,6 +203,10 @@ COMMENT ON COLUMN payment.hold.closed_at IS 'When it ceased to be open.';
 COMMENT ON COLUMN payment.hold.subject IS 'What it is for: an order, a payout, an object of yours.';
 COMMENT ON COLUMN payment.hold.description IS 'For people.';
 
+COMMENT ON TABLE payment.reversal IS 'Journals that were reversed, in whole or in part. Changed by reverse_journal only.';
+COMMENT ON COLUMN payment.reversal.journal_id IS 'The original.';
+COMMENT ON COLUMN payment.reversal.reversals IS 'The journals that reverse it, in order.';
+
 CREATE TYPE payment.account_balance AS (
     posted bigint,
     pending bigint,
@@ -230,6 +240,9 @@ COMMENT ON FUNCTION payment.guard_record() IS
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.hold
     FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_record();
 ALTER TABLE payment.hold ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.reversal
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_record();
+ALTER TABLE payment.reversal ENABLE ALWAYS TRIGGER guard;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.account
     FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_account();
 ALTER TABLE payment.account ENABLE ALWAYS TRIGGER guard;
@@ -326,6 +339,16 @@ CREATE FUNCTION payment.expire_holds(max_holds integer) RETURNS bigint
 COMMENT ON FUNCTION payment.expire_holds(integer) IS
     'Mark at most max_holds (1 to 100000) holds expired whose time is over; returns how many. They count no longer in any case. Waits for nobody. The worker calls it. Errors: PY001.';
 
+-- Joins by key only: see src/ledger/reversal.c.
+CREATE FUNCTION payment.reverse_journal(journal uuid, amount bigint DEFAULT NULL, accounts uuid[] DEFAULT NULL,
+    amounts bigint[] DEFAULT NULL, idempotency_key text DEFAULT NULL, effective_at timestamptz DEFAULT NULL,
+    description text DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    AS 'MODULE_PATHNAME', 'payment_reverse_journal';
+COMMENT ON FUNCTION payment.reverse_journal(uuid, bigint, uuid[], bigint[], text, timestamptz, text) IS
+    'Take back what is left of a journal, or a part of it: an amount (minor units) of all its debits and credits alike, or accounts and amounts (debits positive) that each go against what is left. Returns the id of the reversing journal. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY200, PY201, PY202, PY208 (more than is left), PY209 (a reversal itself); 40001 when another transaction reverses it meanwhile.';
+
 CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_balance';
@@ -376,7 +399,8 @@ COMMENT ON COLUMN payment.ledger.debit IS 'Minor units, or null.';
 COMMENT ON COLUMN payment.ledger.credit IS 'Minor units, or null.';
 COMMENT ON COLUMN payment.ledger.description IS 'For people.';
 
-GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.hold, payment.ledger
+GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.hold, payment.reversal,
+    payment.ledger
     TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, bigint),
     payment.set_account_state(uuid, text), payment.set_account_limits(uuid, bigint, bigint)
@@ -384,7 +408,8 @@ GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, b
 GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text),
     payment.post_journals(text[], integer[], uuid[], bigint[], uuid[], timestamptz[], text[], text, boolean),
     payment.lock_accounts(uuid[]), payment.create_hold(uuid, bigint, text, uuid, timestamptz, text),
-    payment.post_hold(uuid, uuid[], bigint[], boolean, text, timestamptz, text), payment.void_hold(uuid)
+    payment.post_hold(uuid, uuid[], bigint[], boolean, text, timestamptz, text), payment.void_hold(uuid),
+    payment.reverse_journal(uuid, bigint, uuid[], bigint[], text, timestamptz, text)
     TO payment_finance;
 GRANT EXECUTE ON FUNCTION payment.expire_holds(integer) TO payment_finance, payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.merge_balance_slots(integer) TO payment_admin, payment_worker;
@@ -1735,6 +1760,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.journal_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.entry_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.balance_slot', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.hold', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.reversal', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');

@@ -137,6 +137,33 @@ static const VerifyCheck checks[] = {
 	  "ON j.subject = h.id "
 	  "WHERE h.id IS NULL OR h.posted <> coalesce(j.amount, 0)" },
 
+	/* originals in partitions that were detached cannot be compared */
+	{ "reversal",
+	  "SELECT r.id, 'reversed of ' || coalesce(a.code, 'unknown account'), "
+	  "-coalesce(o.amount, 0), r.amount FROM (SELECT j.reverses AS id, "
+	  "e.account_id, sum(e.amount) AS amount FROM payment.journal j "
+	  "JOIN payment.entry e ON e.journal_id = j.id "
+	  "WHERE j.reverses IS NOT NULL GROUP BY j.reverses, e.account_id) r "
+	  "JOIN payment.journal j ON j.id = r.id LEFT JOIN (SELECT journal_id, "
+	  "account_id, sum(amount) AS amount FROM payment.entry WHERE journal_id "
+	  "IN (SELECT journal_id FROM payment.reversal) GROUP BY journal_id, "
+	  "account_id) o ON o.journal_id = r.id AND o.account_id = r.account_id "
+	  "LEFT JOIN payment.account a ON a.id = r.account_id "
+	  "WHERE sign(r.amount) = sign(coalesce(o.amount, 0)) AND r.amount <> 0 "
+	  "OR abs(r.amount) > abs(coalesce(o.amount, 0))" },
+
+	{ "reversal_record",
+	  "SELECT j.id, CASE WHEN j.kind <> 'reversal' OR j.reverses IS NULL "
+	  "THEN 'journal is half a reversal' WHEN o.reverses IS NOT NULL "
+	  "THEN 'reversal of a reversal' ELSE 'reversal is not on record' END, "
+	  "1::numeric, 0::numeric FROM payment.journal j "
+	  "LEFT JOIN payment.reversal r ON r.journal_id = j.reverses "
+	  "LEFT JOIN payment.journal o ON o.id = j.reverses "
+	  "WHERE (j.kind = 'reversal' OR j.reverses IS NOT NULL) AND "
+	  "(j.kind <> 'reversal' OR j.reverses IS NULL "
+	  "OR o.reverses IS NOT NULL "
+	  "OR NOT coalesce(j.id = ANY (r.reversals), false))" },
+
 	{ "closed_account",
 	  "SELECT a.id, 'closed account ' || a.code || ' has a balance', "
 	  "0::numeric, s.balance FROM payment.account a JOIN (SELECT account_id, "

@@ -51,7 +51,8 @@ void
 fingerprint_bytes(Fingerprint *fingerprint, const void *value, int size)
 {
 	appendStringInfo(&fingerprint->data, "%d:", size);
-	appendBinaryStringInfo(&fingerprint->data, value, size);
+	if (size > 0)
+		appendBinaryStringInfo(&fingerprint->data, value, size);
 }
 
 /* jsonb prints one text for one value, whatever the order of its keys was. */

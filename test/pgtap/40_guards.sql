@@ -19,12 +19,14 @@ SELECT payment.import_settlement('guards', 'stripe_csv', 'guards.csv', convert_t
     E'balance_transaction_id,currency,gross,fee,net,reporting_category,payment_intent_id\n'
     || 'txn_guards,eur,10.00,0.30,9.70,charge,pi_' || :'first' || E'\n', 'UTF8')) AS file \gset
 SELECT (payment.reconcile('guards')).run_id AS run \gset
+SELECT payment.reverse_journal(id, 1) AS reversal FROM payment.journal WHERE kind = 'release' AND subject = :'first' \gset
+SELECT payment.create_hold(id, 1) AS hold FROM payment.account WHERE owner = :'seller' AND code = 'seller_available' \gset
 
 -- tables, and the SQLSTATE with which each refuses
 CREATE TEMP TABLE guarded AS
 SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     quote_ident((SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1)) AS first_column,
-    CASE WHEN c.relname ~ '^(account|journal|entry|balance_slot)' THEN 'PY203' ELSE 'PY301' END AS refusal,
+    CASE WHEN c.relname ~ '^(account|journal|entry|balance_slot|hold|reversal)' THEN 'PY203' ELSE 'PY301' END AS refusal,
     -- changes of single rows and columns are judged row by row
     c.relname ~ '^(payment|order|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c

@@ -32,6 +32,11 @@ $t->sql(q{
     SELECT count(payment.void_hold(h.id)) FROM payment.hold h JOIN payment.account a ON a.id = h.account_id
     WHERE a.currency = 'KWD'});
 
+# Reversals, of the whole and of a part
+$t->sql(q{
+    SELECT count(payment.reverse_journal(id)) FROM (SELECT id FROM payment.journal WHERE kind = 'fill' ORDER BY id LIMIT 5) j;
+    SELECT payment.reverse_journal(id, 1) FROM payment.journal WHERE kind = 'fill' ORDER BY id DESC LIMIT 1});
+
 # Partitions made at run time, as by the worker, are no members of the extension.
 $t->sql(q{
     SELECT payment.new_id() AS from_id \gset
@@ -56,6 +61,7 @@ my $contents = q{
     UNION ALL SELECT 'entry', md5(string_agg(e::text, E'\n' ORDER BY journal_id, leg)), count(*) FROM payment.entry e
     UNION ALL SELECT 'slot', md5(string_agg(s::text, E'\n' ORDER BY account_id, slot)), count(*) FROM payment.balance_slot s
     UNION ALL SELECT 'hold', md5(string_agg(h::text, E'\n' ORDER BY id)), count(*) FROM payment.hold h
+    UNION ALL SELECT 'reversal', md5(string_agg(r::text, E'\n' ORDER BY journal_id)), count(*) FROM payment.reversal r
     UNION ALL SELECT 'available', md5(string_agg(payment.balance(id)::text, E'\n' ORDER BY id)), count(*) FROM payment.account
     UNION ALL SELECT 'balance', md5(string_agg(t::text, E'\n' ORDER BY t)), count(*) FROM payment.trial_balance() t};
 my $before = $t->sql($contents);
