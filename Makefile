@@ -76,7 +76,7 @@ ifneq ($(here),./)
 $(shell mkdir -p $(folders))
 endif
 
-clean: clean-sandbox
+clean: clean-sandbox clean-bench
 
 else
 
@@ -86,16 +86,19 @@ all install uninstall installcheck clean:
 
 endif
 
-.PHONY: sandbox clean-sandbox
+.PHONY: sandbox clean-sandbox clean-bench
 sandbox:
 	$(MAKE) -C $(here)sandbox
 
 clean-sandbox:
 	$(MAKE) -C $(here)sandbox clean
 
+clean-bench:
+	$(MAKE) -C $(here)bench clean
+
 # Private servers, sandbox and tests: see script/.
 .PHONY: deps test test-regress test-isolation test-pgtap test-tap \
-	check-style format demo play play-stop help
+	check-style format demo play play-stop bench bench-ledger help
 export TESTS PG_MAJOR
 
 deps:
@@ -123,6 +126,12 @@ play: deps
 play-stop:
 	@$(here)demo/demo --stop
 
+# FULL=1: with 50 M entries present; PARTS="single batch" picks some.
+bench: bench-ledger
+
+bench-ledger: deps
+	@PAYMENT_BENCH_FULL=$(FULL) $(here)bench/bench ledger $(PARTS)
+
 help:
 	@echo 'make                       build the extension'
 	@echo 'make install               install it (DESTDIR= as usual)'
@@ -132,6 +141,7 @@ help:
 	@echo 'make play, play-stop       the same, left running to look around'
 	@echo 'make test                  all tests on private servers'
 	@echo 'make test-regress, test-isolation, test-pgtap, test-tap [TESTS="a b"]'
+	@echo 'make bench, bench-ledger    measure it [FULL=1] [PARTS="single batch"]'
 	@echo 'make check-style           format, warnings, static analysis'
 	@echo 'make format                put all C files into the format'
 	@echo 'make sandbox               the PSP to test against'
