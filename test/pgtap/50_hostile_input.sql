@@ -27,6 +27,8 @@ SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount"
 SELECT payment.open_account('hostile', 'asset', 'EUR') AS account \gset
 SELECT payment.open_account('hostile_too', 'asset', 'EUR') AS other_account \gset
 SELECT payment.open_account('hostile', 'asset', 'JPY') AS yen_account \gset
+SELECT payment.post_journal('sale', ARRAY[:'account', :'other_account']::uuid[], '{1,-1}') AS journal \gset
+SELECT payment.create_hold(:'account', 1) AS hold \gset
 
 -- a right value for each argument: by function and name, else by name
 CREATE TEMP TABLE right_value (function text, argument text, value text);
@@ -50,6 +52,13 @@ INSERT INTO right_value VALUES
     (NULL, 'outcomes', format('ARRAY[ROW(%L, ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]', :'attempt')),
     (NULL, 'format', '''stripe_csv'''), (NULL, 'file_name', '''hostile.csv'''),
     (NULL, 'content', $$convert_to(E'balance_transaction_id,currency,gross,fee,net,reporting_category\ntxn_1,eur,1.00,0.10,0.90,charge\n', 'UTF8')$$),
+    (NULL, 'kinds', 'ARRAY[''sale'']'), (NULL, 'journals', 'ARRAY[1, 1]'), (NULL, 'subjects', 'NULL::uuid[]'),
+    (NULL, 'effective_ats', 'NULL::timestamptz[]'), (NULL, 'descriptions', 'ARRAY[''text'']'), (NULL, 'return_balances', 'true'),
+    (NULL, 'hold', quote_literal(:'hold')), (NULL, 'expires_at', 'now() + interval ''1 day'''), (NULL, 'close', 'true'),
+    ('post_hold', 'accounts', format('ARRAY[%L]::uuid[]', :'other_account')), ('post_hold', 'amounts', 'ARRAY[1]::bigint[]'),
+    (NULL, 'max_holds', '10'), (NULL, 'max_accounts', '10'), (NULL, 'max_partitions', '1'), (NULL, 'until', 'now()'),
+    (NULL, 'journal', quote_literal(:'journal')), ('reverse_journal', 'amount', 'NULL::bigint'),
+    ('reverse_journal', 'amounts', 'ARRAY[-1, 1]::bigint[]'),
     (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);
@@ -79,6 +88,17 @@ UNION ALL
 SELECT 'bigint[]', v || '::bigint[]' FROM unnest(ARRAY['''{}''', '''{NULL}''', '''{1,NULL}''', '''{0,0}''', '''{1}''', '''{{1,-1},{2,-2}}''', '''[5:6]={1,-1}''',
     '''{9223372036854775807,9223372036854775807}''', '''{-9223372036854775808,9223372036854775807}''', '''{-1,-1}''',
     'array_fill(1::bigint, ARRAY[100000])']) AS v
+UNION ALL
+SELECT 'integer[]', v || '::integer[]' FROM unnest(ARRAY['''{}''', '''{NULL}''', '''{1,NULL}''', '''{0,0}''', '''{1}''', '''{1,2}''', '''{2,2}''', '''{2,1}''',
+    '''{{1,1}}''', '''[0:1]={1,1}''', '''{-2147483648,2147483647}''', 'array_fill(1, ARRAY[100000])']) AS v
+UNION ALL
+SELECT 'text[]', v || '::text[]' FROM unnest(ARRAY['''{}''', '''{NULL}''', '''{""}''', '''{x,NULL}''', '''{{x}}''', '''[0:0]={x}''', '''{"4111 1111 1111 1111"}''',
+    '''{capture}''', '''{"%s%n"}''', 'ARRAY[repeat(''x'', 1000000)]', 'array_fill(''x''::text, ARRAY[100001])']) AS v
+UNION ALL
+SELECT 'timestamptz[]', v || '::timestamptz[]' FROM unnest(ARRAY['''{}''', '''{NULL}''', '''{infinity}''', '''{-infinity}''', '''{{now}}''', '''{now,now}''',
+    '''{4713-01-01 BC}''', '''{294276-12-31}''']) AS v
+UNION ALL
+SELECT 'boolean', v FROM unnest(ARRAY['true', 'false']) AS v
 UNION ALL
 SELECT 'uuid[]', v FROM unnest(ARRAY['''{}''::uuid[]', '''{NULL}''::uuid[]', 'ARRAY[gen_random_uuid(), gen_random_uuid()]',
     format('ARRAY[%L, NULL]::uuid[]', :'account'), format('ARRAY[%1$L, %1$L]::uuid[]', :'account'), format('ARRAY[%L]::uuid[]', :'account'),
