@@ -44,7 +44,7 @@ typedef struct VerifyCheck
 } VerifyCheck;
 
 /*
- * Of an order or payout of before what was detached, the journals may be gone,
+ * Of an order, payout or hold of before what was detached, the journals may be gone,
  * or those that are there may be of an object that is gone.
  */
 #define NOT_DETACHED(id)                                            \
@@ -163,7 +163,8 @@ static const VerifyCheck checks[] = {
 	  "LEFT JOIN payment.hold h ON h.id = j.subject "
 	  "WHERE j.kind = 'hold_posted' GROUP BY j.subject) j "
 	  "ON j.subject = h.id "
-	  "WHERE h.id IS NULL OR h.posted <> coalesce(j.amount, 0)" },
+	  "WHERE (h.id IS NULL OR h.posted <> "
+	  "coalesce(j.amount, 0))" NOT_DETACHED("coalesce(h.id, j.subject)") },
 
 	/* originals in partitions that were detached cannot be compared */
 	{ "reversal",

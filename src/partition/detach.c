@@ -70,6 +70,9 @@ static const OpenCheck open_checks[] = {
 	  "SELECT count(*) FROM payment.payout_record WHERE id < $1 AND "
 	  "status NOT IN ('paid', 'failed', 'returned', 'cancelled', "
 	  "'rejected')" },
+	{ "holds that are open",
+	  "SELECT count(*) FROM payment.hold WHERE id < $1 AND "
+	  "state = 'open'" },
 	{ "tasks in the queue, dead letters included",
 	  "SELECT count(*) FROM payment.task WHERE object_id < $1" },
 	{ "captured orders that are not settled",
@@ -114,8 +117,8 @@ check_closed(const TimeRange *last)
 					(errcode(ERRCODE_PAYMENT_PERIOD_OPEN),
 					 errmsg("the time until %s is not closed",
 							timestamptz_to_str(last->until)),
-					 errdetail("There are " INT64_FORMAT " %s.", count,
-							   open_checks[i].what),
+					 errdetail("Before that there are %s: " INT64_FORMAT ".",
+							   open_checks[i].what, count),
 					 errhint("Settle them first, or pass an earlier time.")));
 	}
 	PopActiveSnapshot();

@@ -18,7 +18,8 @@ EXECUTE show(:'a', NULL, NULL, :'j2', 1, 2);
 EXECUTE show(:'a', NULL, NULL, :'j2', 3, 1);
 EXECUTE show(:'a', NULL, NULL, :'j3', 2, 1);
 -- times: those of recording
-EXECUTE show(:'a', (SELECT payment.id_time(:'j2')), (SELECT payment.id_time(:'j3')), NULL, NULL, 10);
+SELECT payment.id_time(:'j2') AS from_time, payment.id_time(:'j3') AS until_time \gset
+EXECUTE show(:'a', :'from_time', :'until_time', NULL, NULL, 10);
 EXECUTE show(:'a', '2020-01-01', '2021-01-01', NULL, NULL, 10);
 EXECUTE show(:'a', '2100-01-01', 'infinity', NULL, NULL, 10);
 EXECUTE show(:'a', 'infinity', '-infinity', NULL, NULL, 10);
