@@ -88,7 +88,7 @@ SELECT payment.register_seller('reading seller', 'Seller') AS seller \gset
 SELECT payment.open_account('seller_available', 'liability', 'USD', :'seller') AS available \gset
 SELECT payment.post_journal('give', ARRAY[:'available', :'b']::uuid[], '{-500,500}') IS NOT NULL AS posted;
 SET ROLE payment_app;
-SELECT * FROM payment.wallet WHERE seller_id = :'seller';
+SELECT seller, currency, pending, available, held, in_payout, owed FROM payment.wallet WHERE seller_id = :'seller';
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT available FROM payment.wallet WHERE seller_id = :'seller';
 RESET ROLE;

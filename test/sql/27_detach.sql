@@ -1,5 +1,11 @@
 -- Detaching: closed periods only, and the balances stay true.
+-- In a database of its own, for periods in which nothing else happens.
+\set here :DBNAME
+CREATE DATABASE regression_detach;
+\c regression_detach
+CREATE EXTENSION payment;
 SET TimeZone = 'UTC';
+SET DateStyle = 'ISO';
 
 SELECT payment.open_account('detach_a', 'liability', 'USD') AS a, payment.open_account('detach_b', 'asset', 'USD') AS b,
     payment.open_account('detach_e', 'asset', 'EUR') AS e, payment.open_account('detach_f', 'asset', 'EUR') AS f \gset
@@ -7,7 +13,9 @@ SELECT payment.open_account('detach_a', 'liability', 'USD') AS a, payment.open_a
 SELECT payment.detach_partitions(NULL);
 SELECT payment.detach_partitions('2020-01-01', NULL);
 SELECT payment.detach_partitions('infinity');
+\set VERBOSITY sqlstate
 SELECT payment.detach_partitions(now() + interval '1 day');
+\set VERBOSITY default
 SELECT * FROM payment.detach_partitions('-infinity');
 SELECT * FROM payment.detach_partitions(now(), true);
 SET ROLE payment_finance;
@@ -132,3 +140,5 @@ DROP TABLE payment.journal_old1, payment.journal_old2, payment.entry_old1, payme
 SELECT * FROM payment.verify();
 SELECT payment.post_journal('after', ARRAY[:'a', :'b']::uuid[], '{-1,1}') IS NOT NULL AS posted;
 EXECUTE balances;
+\c :here
+DROP DATABASE regression_detach WITH (FORCE);
