@@ -76,7 +76,7 @@ ifneq ($(here),./)
 $(shell mkdir -p $(folders))
 endif
 
-clean: clean-sandbox clean-bench
+clean: clean-sandbox clean-bench clean-model
 
 else
 
@@ -95,6 +95,14 @@ clean-sandbox:
 
 clean-bench:
 	$(MAKE) -C $(here)bench clean
+
+# The client of the ledger's model-based test.
+.PHONY: ledger-model clean-model
+ledger-model:
+	$(MAKE) -C $(here)test/model PG_CONFIG='$(PG_CONFIG)'
+
+clean-model:
+	$(MAKE) -C $(here)test/model clean PG_CONFIG='$(PG_CONFIG)'
 
 # Private servers, sandbox and tests: see script/.
 .PHONY: deps test test-regress test-isolation test-pgtap test-tap \

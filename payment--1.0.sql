@@ -41,6 +41,12 @@ CREATE FUNCTION payment.id_time(id uuid) RETURNS timestamptz
 COMMENT ON FUNCTION payment.id_time(uuid) IS
     'When an id was made, to the microsecond. Errors: PY001 when it is not of version 7.';
 
+CREATE FUNCTION payment.id_floor(at timestamptz) RETURNS uuid
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_id_floor';
+COMMENT ON FUNCTION payment.id_floor(timestamptz) IS
+    'The smallest id of that instant. With id >= payment.id_floor(…) a query reads only the partitions of since then.';
+
 CREATE FUNCTION payment.id_shard(id uuid) RETURNS integer
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'payment_id_shard';
@@ -71,7 +77,7 @@ CREATE FUNCTION payment.split_money(amount bigint, weights bigint[]) RETURNS big
 COMMENT ON FUNCTION payment.split_money(bigint, bigint[]) IS
     'Split minor units by weights into parts that sum to the amount: each part half-even, the last one with a weight takes the remainder. Errors: PY001, PY006.';
 
-GRANT EXECUTE ON FUNCTION payment.new_id(), payment.id_time(uuid), payment.id_shard(uuid),
+GRANT EXECUTE ON FUNCTION payment.new_id(), payment.id_time(uuid), payment.id_floor(timestamptz), payment.id_shard(uuid),
     payment.currency_exponent(text), payment.format_money(bigint, text), payment.parse_money(text, text),
     payment.split_money(bigint, bigint[])
     TO payment_app, payment_finance, payment_admin, payment_auditor, payment_worker;
@@ -154,6 +160,44 @@ CREATE TABLE payment.reversal (
     journal_id uuid NOT NULL PRIMARY KEY,
     reversals uuid[] NOT NULL
 ) WITH (fillfactor = 80);
+
+-- What was detached: its balances stay, so that all balances can be
+-- recomputed from here and the entries that are left.
+CREATE TABLE payment.detached_partition (
+    parent text NOT NULL,
+    partition text NOT NULL,
+    from_id uuid NOT NULL,
+    until_id uuid NOT NULL,
+    row_count bigint NOT NULL,
+    last_effective_at timestamptz,
+    detached_at timestamptz NOT NULL,
+    detached_by text NOT NULL,
+    PRIMARY KEY (parent, from_id)
+);
+
+CREATE TABLE payment.detached_balance (
+    account_id uuid NOT NULL,
+    from_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    PRIMARY KEY (account_id, from_id)
+);
+
+COMMENT ON TABLE payment.detached_partition IS
+    'Partitions that payment.detach_partitions() took out of their tables. Append-only.';
+COMMENT ON COLUMN payment.detached_partition.parent IS 'The table.';
+COMMENT ON COLUMN payment.detached_partition.partition IS 'What the partition was called.';
+COMMENT ON COLUMN payment.detached_partition.from_id IS 'Its first id.';
+COMMENT ON COLUMN payment.detached_partition.until_id IS 'The first id after it.';
+COMMENT ON COLUMN payment.detached_partition.row_count IS 'Rows that it had.';
+COMMENT ON COLUMN payment.detached_partition.last_effective_at IS 'The latest effective_at of its journals; null for other tables.';
+COMMENT ON COLUMN payment.detached_partition.detached_at IS 'When it was detached.';
+COMMENT ON COLUMN payment.detached_partition.detached_by IS 'The role that was logged in.';
+
+COMMENT ON TABLE payment.detached_balance IS
+    'What detached entries sum to. Part of each account''s balance. Append-only.';
+COMMENT ON COLUMN payment.detached_balance.account_id IS 'The account.';
+COMMENT ON COLUMN payment.detached_balance.from_id IS 'The partition of entries, as in payment.detached_partition.';
+COMMENT ON COLUMN payment.detached_balance.amount IS 'Minor units, debits positive.';
 
 COMMENT ON TABLE payment.account IS
     'Accounts of the ledger. Opened on demand for the chart of accounts, or by open_account.';
@@ -355,6 +399,36 @@ CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
 COMMENT ON FUNCTION payment.balance(uuid) IS
     'Balance of an account as of now, at every isolation level. Errors: PY001, PY204.';
 
+CREATE FUNCTION payment.snapshot_is_latest() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_snapshot_is_latest';
+COMMENT ON FUNCTION payment.snapshot_is_latest() IS
+    'Whether a query may sum payment.balance_slot by itself: in READ COMMITTED. For payment.wallet.';
+
+-- Said to be stable, so that the planner may move it about within a view.
+CREATE FUNCTION payment.latest_balance(account uuid) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'payment_latest_balance';
+COMMENT ON FUNCTION payment.latest_balance(uuid) IS
+    'Sum of an account''s slots as of now, at every isolation level: minor units, debits positive. For payment.wallet.';
+
+CREATE FUNCTION payment.statement(account uuid, from_time timestamptz DEFAULT '-infinity',
+    until_time timestamptz DEFAULT 'infinity', after_journal uuid DEFAULT NULL, after_leg integer DEFAULT NULL,
+    page_size integer DEFAULT 1000)
+    RETURNS TABLE (line text, journal_id uuid, leg integer, kind text, subject uuid, effective_at timestamptz,
+        recorded_at timestamptz, description text, debit bigint, credit bigint, balance bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_statement';
+COMMENT ON FUNCTION payment.statement(uuid, timestamptz, timestamptz, uuid, integer, integer) IS
+    'Entries of an account that were recorded from from_time until (not at) until_time, in the order of their journals'' ids: a line opening, a line entry for each (at most page_size, 1 to 10000), a line closing. balance is that after the line, on the side that is normal for the account; the others are minor units too. Where more entries follow, the closing line has journal_id and leg: pass them as after_journal and after_leg for the next page. What was detached is part of the opening balance. Errors: PY001, PY204.';
+
+CREATE FUNCTION payment.balance_as_of(account uuid, effective_at timestamptz) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_balance_as_of';
+COMMENT ON FUNCTION payment.balance_as_of(uuid, timestamptz) IS
+    'Sum of what took effect on an account until then (inclusive), whenever it was recorded: minor units on the side that is normal for the account. Reads all its entries. Errors: PY001, PY204, PY221 when journals of that time were detached.';
+
 CREATE FUNCTION payment.trial_balance(OUT code text, OUT kind text, OUT currency text, OUT debit numeric,
     OUT credit numeric) RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -400,7 +474,8 @@ COMMENT ON COLUMN payment.ledger.credit IS 'Minor units, or null.';
 COMMENT ON COLUMN payment.ledger.description IS 'For people.';
 
 GRANT SELECT ON payment.account, payment.journal, payment.entry, payment.balance_slot, payment.hold, payment.reversal,
-    payment.ledger
+    payment.ledger,
+    payment.detached_partition, payment.detached_balance
     TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.open_account(text, text, text, uuid, bigint, bigint),
     payment.set_account_state(uuid, text), payment.set_account_limits(uuid, bigint, bigint)
@@ -413,7 +488,10 @@ GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, tim
     TO payment_finance;
 GRANT EXECUTE ON FUNCTION payment.expire_holds(integer) TO payment_finance, payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.merge_balance_slots(integer) TO payment_admin, payment_worker;
-GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify()
+GRANT EXECUTE ON FUNCTION payment.snapshot_is_latest(), payment.latest_balance(uuid)
+    TO payment_app, payment_finance, payment_admin, payment_auditor;
+GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify(), payment.balance_as_of(uuid, timestamptz),
+    payment.statement(uuid, timestamptz, timestamptz, uuid, integer, integer)
     TO payment_finance, payment_admin, payment_auditor;
 
 -- ---------------------------------------------------------------------------
@@ -837,6 +915,8 @@ BEGIN
             ('status_history_default', 'append_only'),
             ('psp_reference', 'append_only'),
             ('idempotency', 'append_only'),
+            ('detached_partition', 'append_only'),
+            ('detached_balance', 'append_only'),
             ('attempt', NULL),
             ('attempt_default', NULL)) AS g (tablename, argument)
     LOOP
@@ -1050,6 +1130,8 @@ COMMENT ON COLUMN payment.payout.requested_by IS 'The role that asked for it.';
 COMMENT ON COLUMN payment.payout.created_at IS 'When it was asked for.';
 COMMENT ON COLUMN payment.payout.updated_at IS 'When it last changed.';
 
+-- Slots are summed by the query's snapshot where that is exact, else by a
+-- function: see src/ledger/balance.c.
 CREATE VIEW payment.wallet AS
 SELECT s.id AS seller_id, s.reference AS seller, a.currency,
     COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_pending'), 0)::bigint AS pending,
@@ -1062,7 +1144,11 @@ SELECT s.id AS seller_id, s.reference AS seller, a.currency,
 FROM payment.seller s
 JOIN payment.account a ON a.owner = s.id
     AND a.code IN ('seller_pending', 'seller_available', 'seller_dispute_hold', 'payout_clearing', 'seller_receivable')
-LEFT JOIN payment.balance_slot b ON b.account_id = a.id
+LEFT JOIN (
+    SELECT account_id, balance FROM payment.balance_slot WHERE payment.snapshot_is_latest()
+    UNION ALL
+    SELECT id, payment.latest_balance(id) FROM payment.account WHERE NOT payment.snapshot_is_latest()
+) b ON b.account_id = a.id
 LEFT JOIN LATERAL (
     SELECT pg_catalog.sum(o.amount - o.posted) AS held FROM payment.hold o
     WHERE a.code = 'seller_available' AND o.account_id = a.id AND o.state = 'open'
@@ -1695,7 +1781,20 @@ COMMENT ON FUNCTION payment.keep_partitions_ahead(integer) IS
     'more. Does nothing before there is a PSP. Waits for locks 100 ms at most, and leaves what it does not get. Returns '
     'how many were made. Errors: PY001, PY303 (no default partition).';
 
-GRANT EXECUTE ON FUNCTION payment.create_partitions(timestamptz) TO payment_admin;
+CREATE FUNCTION payment.detach_partitions(older_than timestamptz, all_tables boolean DEFAULT false)
+    RETURNS TABLE (parent text, partition text, from_time timestamptz, until_time timestamptz, row_count bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+    AS 'MODULE_PATHNAME', 'payment_detach_partitions';
+
+COMMENT ON FUNCTION payment.detach_partitions(timestamptz, boolean) IS
+    'Detach the whole partitions of before that time: those of journals and entries, or of all tables. They stay as '
+    'ordinary tables, and what they sum to stays in payment.detached_balance. Returns what was detached. Errors: PY001, '
+    'PY220 when something of that time is still open, PY303 when journals and entries are partitioned otherwise, 25001 '
+    'in REPEATABLE READ or SERIALIZABLE, 55P03 when a table is in use all the time.';
+
+GRANT EXECUTE ON FUNCTION payment.create_partitions(timestamptz), payment.detach_partitions(timestamptz, boolean)
+    TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.keep_partitions_ahead(integer) TO payment_worker;
 
 -- ---------------------------------------------------------------------------
@@ -1761,6 +1860,8 @@ SELECT pg_catalog.pg_extension_config_dump('payment.entry_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.balance_slot', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.reversal', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.detached_partition', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.detached_balance', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');

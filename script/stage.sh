@@ -3,7 +3,7 @@
 # (PostgreSQL refuses to run as root, and the checkout may be unreadable for
 # others), stop and remove everything at the end, however it ends.
 #
-#   stage_build            build module and sandbox, or show why not
+#   stage_build            build module, sandbox and test programs, or show why not
 #   stage_create NAME      make the folder $stage: install/, tree/, tmp/, log/
 #   stage_run COMMAND...   run a command of the tree there
 #   stage_collect          copy logs and differences to ./log
@@ -40,7 +40,7 @@ stage_build() {
     local log started=$SECONDS
     log=$(mktemp)
     stage_step "build: PostgreSQL $("$PG_CONFIG" --version | cut -d' ' -f2)"
-    if ! stage_make all sandbox > "$log" 2>&1; then
+    if ! stage_make all sandbox ledger-model > "$log" 2>&1; then
         tail -n 40 "$log" >&2
         rm -f "$log"
         echo "build failed" >&2

@@ -130,7 +130,7 @@ static const IntegerSetting integer_settings[] = {
 	{ "payment.partitions_ahead",
 	  "Number of time partitions that are made ahead of time.",
 	  "With 0 the worker makes none; the default partition takes all rows.",
-	  &payment_partitions_ahead, 0, 366, PGC_SIGHUP, 0 },
+	  &payment_partitions_ahead, 0, 60, PGC_SIGHUP, 0 },
 };
 
 static const struct config_enum_entry partition_intervals[] = {

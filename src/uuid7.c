@@ -26,6 +26,7 @@
 
 PG_FUNCTION_INFO_V1(payment_new_id);
 PG_FUNCTION_INFO_V1(payment_id_time);
+PG_FUNCTION_INFO_V1(payment_id_floor);
 PG_FUNCTION_INFO_V1(payment_id_shard);
 
 /* milliseconds and fraction of the last id, as one number of 60 bits */
@@ -153,6 +154,15 @@ Datum
 payment_id_time(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(uuid7_time(uuid7_argument(fcinfo)));
+}
+
+Datum
+payment_id_floor(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+
+	uuid7_floor(PG_GETARG_TIMESTAMPTZ(0), id);
+	PG_RETURN_UUID_P(id);
 }
 
 Datum

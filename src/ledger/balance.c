@@ -13,12 +13,17 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "executor/executor.h"
+#include "fmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "ledger/posting.h"
+
+PG_FUNCTION_INFO_V1(payment_snapshot_is_latest);
+PG_FUNCTION_INFO_V1(payment_latest_balance);
 
 void
 balance_reader_begin(BalanceReader *reader)
@@ -69,4 +74,20 @@ ledger_balance(const pg_uuid_t *account_id)
 	balance = balance_read(&reader, account_id);
 	balance_reader_end(&reader);
 	return balance;
+}
+
+/*
+ * Whether SQL may sum slots by its own snapshot.  A transaction that keeps its
+ * snapshot sees its own new version of a slot beside an old one.
+ */
+Datum
+payment_snapshot_is_latest(PG_FUNCTION_ARGS pg_attribute_unused())
+{
+	PG_RETURN_BOOL(!IsolationUsesXactSnapshot());
+}
+
+Datum
+payment_latest_balance(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(ledger_balance(PG_GETARG_UUID_P(0)));
 }

@@ -183,6 +183,10 @@ extern bool slot_try(SlotTable *table, const pg_uuid_t *account_id,
 					 const FoundSlot *found, int64 delta, bool wait);
 extern void slot_wait_for_postings(const pg_uuid_t *account_id);
 
+/* statement.c: SPI by one snapshot, the latest, of all that is attached */
+extern void ledger_read_begin(void);
+extern void ledger_read_end(void);
+
 /* write.c */
 extern void write_journals(EState *estate, const LedgerJournal *journals,
 						   int count);

@@ -4,9 +4,10 @@
  *	  Recomputes from the entries what must be true, and tells what is not.
  *
  * Each check is one set-based query, which the planner may sort and hash on
- * disk; rows pass through here in portions.  All checks read by one snapshot,
- * the latest: a REPEATABLE READ transaction that has posted sees some of its
- * balance slots twice by its own.  Nothing is written, so it works on a
+ * disk; rows pass through here in portions, and pg_stat_activity shows which
+ * check is running.  All checks read by one snapshot, the latest: a REPEATABLE
+ * READ transaction that has posted sees some of its balance slots twice by its
+ * own.  Nothing is written, so it works on a
  * standby.
  *
  *-------------------------------------------------------------------------
@@ -17,6 +18,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -39,6 +42,16 @@ typedef struct VerifyCheck
 	const char *name;
 	const char *query;
 } VerifyCheck;
+
+/*
+ * Of an order, payout or hold of before what was detached, the journals may be gone,
+ * or those that are there may be of an object that is gone.
+ */
+#define NOT_DETACHED(id)                                            \
+	" AND coalesce(" id                                             \
+	" >= (SELECT until_id FROM payment.detached_partition "         \
+	"WHERE parent IN ('journal', 'order_record', 'payout_record') " \
+	"ORDER BY until_id DESC LIMIT 1), true)"
 
 static const VerifyCheck checks[] = {
 	{ "zero_sum",
@@ -69,14 +82,29 @@ static const VerifyCheck checks[] = {
 	  "SELECT e.journal_id, 'entry of zero, leg ' || e.leg, NULL::numeric, "
 	  "0::numeric FROM payment.entry e WHERE e.amount = 0" },
 
-	{ "balance",
-	  "SELECT account_id, 'balance is not the sum of entries', "
-	  "coalesce(e.amount, 0), coalesce(s.balance, 0) "
-	  "FROM (SELECT account_id, sum(balance) AS balance "
-	  "FROM payment.balance_slot GROUP BY account_id) s "
-	  "FULL JOIN (SELECT account_id, sum(amount) AS amount "
-	  "FROM payment.entry GROUP BY account_id) e USING (account_id) "
-	  "WHERE coalesce(e.amount, 0) <> coalesce(s.balance, 0)" },
+	{ "balance", "SELECT account_id, 'balance is not the sum of entries', "
+				 "coalesce(e.amount, 0), coalesce(s.balance, 0) "
+				 "FROM (SELECT account_id, sum(balance) AS balance "
+				 "FROM payment.balance_slot GROUP BY account_id) s "
+				 "FULL JOIN (SELECT account_id, sum(amount) AS amount FROM "
+				 "(SELECT account_id, amount FROM payment.entry UNION ALL "
+				 "SELECT account_id, amount FROM payment.detached_balance) a "
+				 "GROUP BY account_id) e USING (account_id) "
+				 "WHERE coalesce(e.amount, 0) <> coalesce(s.balance, 0)" },
+
+	/* what was detached was whole journals */
+	{ "detached_zero_sum",
+	  "SELECT d.from_id, 'detached entries in ' || a.currency || "
+	  "' do not sum to zero', 0::numeric, sum(d.amount) "
+	  "FROM payment.detached_balance d JOIN payment.account a "
+	  "ON a.id = d.account_id GROUP BY d.from_id, a.currency "
+	  "HAVING sum(d.amount) <> 0" },
+
+	{ "detached_partition",
+	  "SELECT DISTINCT d.from_id, 'detached balances without partition', "
+	  "1::numeric, 0::numeric FROM payment.detached_balance d WHERE NOT "
+	  "EXISTS (SELECT FROM payment.detached_partition p "
+	  "WHERE p.parent = 'entry' AND p.from_id = d.from_id)" },
 
 	{ "slot_account",
 	  "SELECT s.account_id, 'balance slot without account', 1::numeric, "
@@ -135,7 +163,8 @@ static const VerifyCheck checks[] = {
 	  "LEFT JOIN payment.hold h ON h.id = j.subject "
 	  "WHERE j.kind = 'hold_posted' GROUP BY j.subject) j "
 	  "ON j.subject = h.id "
-	  "WHERE h.id IS NULL OR h.posted <> coalesce(j.amount, 0)" },
+	  "WHERE (h.id IS NULL OR h.posted <> "
+	  "coalesce(j.amount, 0))" NOT_DETACHED("coalesce(h.id, j.subject)") },
 
 	/* originals in partitions that were detached cannot be compared */
 	{ "reversal",
@@ -190,7 +219,8 @@ static const VerifyCheck checks[] = {
 	  "coalesce(c.received, 0)), "
 	  "('platform fee', CASE WHEN o.captured_amount > 0 "
 	  "THEN -o.platform_fee ELSE 0 END, coalesce(c.fee, 0))) "
-	  "v(what, expected, actual) WHERE v.expected <> v.actual" },
+	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "coalesce(o.id, c.subject)") },
 
 	/* where the platform's fee took all, a release moves nothing */
 	{ "order_release",
@@ -202,7 +232,8 @@ static const VerifyCheck checks[] = {
 	  "CROSS JOIN LATERAL (VALUES (CASE WHEN o.released_at IS NOT NULL "
 	  "AND o.captured_amount <> o.platform_fee THEN 1 ELSE 0 END, "
 	  "coalesce(r.journals, 0))) v(expected, actual) "
-	  "WHERE v.expected <> v.actual" },
+	  "WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "coalesce(o.id, r.subject)") },
 
 	/* before it is submitted a payout may, but need not, have its journal */
 	{ "payout",
@@ -230,7 +261,8 @@ static const VerifyCheck checks[] = {
 	  "ELSE 0 END, coalesce(j.failed, 0)), "
 	  "('amount in clearing', CASE WHEN j.submitted > 0 THEN -p.amount "
 	  "ELSE 0 END, coalesce(j.amount, 0))) v(what, expected, actual) "
-	  "WHERE v.expected <> v.actual" },
+	  "WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "coalesce(p.id, j.subject)") },
 };
 
 static const char trial_balance_query[] =
@@ -274,17 +306,31 @@ return_query(ReturnSetInfo *result, const char *first, const char *query)
 	SPI_cursor_close(portal);
 }
 
+/* what another session sees in pg_stat_activity */
+static void
+report_progress(int check)
+{
+	char *activity =
+		psprintf("payment.verify(): check %d of %d, %s", check + 1,
+				 (int) lengthof(checks), checks[check].name);
+
+	pgstat_report_activity(STATE_RUNNING, activity);
+	pfree(activity);
+}
+
 Datum
 payment_verify(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
-	PushActiveSnapshot(GetLatestSnapshot());
-	spi_begin();
-	for (size_t i = 0; i < lengthof(checks); i++)
+	ledger_read_begin();
+	for (int i = 0; i < (int) lengthof(checks); i++)
+	{
+		report_progress(i);
 		return_query((ReturnSetInfo *) fcinfo->resultinfo, checks[i].name,
 					 checks[i].query);
-	spi_end();
-	PopActiveSnapshot();
+	}
+	ledger_read_end();
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
 	return (Datum) 0;
 }
 
@@ -292,11 +338,9 @@ Datum
 payment_trial_balance(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
-	PushActiveSnapshot(GetLatestSnapshot());
-	spi_begin();
+	ledger_read_begin();
 	return_query((ReturnSetInfo *) fcinfo->resultinfo, NULL,
 				 trial_balance_query);
-	spi_end();
-	PopActiveSnapshot();
+	ledger_read_end();
 	return (Datum) 0;
 }

@@ -47,7 +47,8 @@
 PG_FUNCTION_INFO_V1(payment_create_partitions);
 PG_FUNCTION_INFO_V1(payment_keep_partitions_ahead);
 
-#define MAX_RANGES 1200
+/* in one call: each takes locks by the dozen */
+#define MAX_RANGES 120
 #define CALLER_PATIENCE_MS 10000
 #define CHECK_NAME "payment_range_is_empty"
 
@@ -416,7 +417,23 @@ make_group(int group, const TimeRange *range, bool by_worker)
 		return 0;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	made = make_and_attach(group, range, by_worker);
+	PG_TRY();
+	{
+		made = make_and_attach(group, range, by_worker);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	if (made > 0)
 		ReleaseCurrentSubTransaction();
 	else
@@ -426,23 +443,33 @@ make_group(int group, const TimeRange *range, bool by_worker)
 	return made;
 }
 
+static void
+check_range_count(TimeRange range, TimestampTz until)
+{
+	for (int ranges = 0; range.from < until; ranges++)
+	{
+		if (ranges == MAX_RANGES)
+			ereport(ERROR,
+					(errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
+					 errmsg("too many partitions"),
+					 errdetail("At most %d are made of each table, from the "
+							   "current one on.",
+							   MAX_RANGES),
+					 errhint("Pass an earlier time.")));
+		range_next(&range);
+	}
+}
+
 /* from the given range on, until there are limit of them */
 static int64
 make_partitions(TimeRange range, TimestampTz until, int64 limit,
 				bool by_worker)
 {
 	int64 made = 0;
-	int	  ranges = 0;
 
+	check_range_count(range, until);
 	for (; range.from < until; range_next(&range))
 	{
-		if (++ranges > MAX_RANGES)
-			ereport(ERROR, (errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
-							errmsg("too many partitions"),
-							errdetail("There would be more than %d of each "
-									  "table.",
-									  MAX_RANGES),
-							errhint("Pass an earlier time.")));
 		for (int group = 0;
 			 group <= partitioned_tables[PARTITIONED_TABLES - 1].group;
 			 group++)
