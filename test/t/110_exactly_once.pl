@@ -277,6 +277,23 @@ subtest 'S08 a payout is executed, and its answer lost' => sub {
     is($t->sql('SELECT * FROM payment.verify()'), '', 'verify() finds nothing');
 };
 
+subtest 'S09 a clock is set while the PSP keeps answering a 500 that charged' => sub {
+    $t->register_psp('sandbox', settings => { lookup_delay_ms => 3_000 });
+    $t->faults(error_500_after => 'next:1');
+    my $order = checkout_one('S09 clock');
+    $t->wait_for("SELECT count(*) = 1 FROM payment.task WHERE object_id = '$order' AND step = 'lookup'", what => 'the 500');
+    # as if our clock had been ahead then, and had been set right since
+    $t->sql("UPDATE payment.task SET first_sent_at = first_sent_at + interval '1 minute',"
+          . " last_sent_at = last_sent_at + interval '1 minute' WHERE object_id = '$order'");
+    $t->register_psp;
+    $t->wait_until_idle;
+    is_deeply([ map { "$_->{step} $_->{attempt_no} $_->{outcome}" } attempts($order) ],
+        [ 'send 1 unknown', 'lookup 1 not_found', 'send 1 key_spent', 'lookup 1 succeeded' ],
+        'S09 found before a new key is taken');
+    is(sends($order)->{executed}, 1, 'S09 executed once');
+    $t->charged_once($order, 'S09 one charge');
+};
+
 foreach my $case ([ conflict_409 => 409, 0 ], [ rate_limit => 429, 1 ])
 {
     my ($fault, $status, $retry_after_s) = @$case;
