@@ -924,6 +924,14 @@ BEGIN
             'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(%s)', guarded.tablename, guarded.argument);
         EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded.tablename);
     END LOOP;
+
+    -- orders, journals and references name these for ever
+    FOREACH suffix IN ARRAY ARRAY['psp', 'seller']
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows()', suffix);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', suffix);
+    END LOOP;
 END
 $$;
 
