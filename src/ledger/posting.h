@@ -226,6 +226,8 @@ typedef struct BalanceReader
 extern void	 balance_reader_begin(BalanceReader *reader);
 extern int64 balance_read(BalanceReader *reader, const pg_uuid_t *account_id);
 extern void	 balance_reader_end(BalanceReader *reader);
+extern Datum balance_row(TupleDesc desc, const TouchedAccount *account,
+						 BalanceReader *reader);
 
 /* post.c */
 extern void ledger_post_with(LedgerJournal *journals, int count,
