@@ -399,18 +399,12 @@ CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
 COMMENT ON FUNCTION payment.balance(uuid) IS
     'Balance of an account as of now, at every isolation level. Errors: PY001, PY204.';
 
-CREATE FUNCTION payment.snapshot_is_latest() RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'payment_snapshot_is_latest';
-COMMENT ON FUNCTION payment.snapshot_is_latest() IS
-    'Whether a query may sum payment.balance_slot by itself: in READ COMMITTED. For payment.wallet.';
-
--- Said to be stable, so that the planner may move it about within a view.
-CREATE FUNCTION payment.latest_balance(account uuid) RETURNS bigint
-    LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+-- Stable for the length of a query: see src/ledger/balance.c.
+CREATE FUNCTION payment.latest_balance(account uuid, kind text) RETURNS payment.account_balance
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE COST 10
     AS 'MODULE_PATHNAME', 'payment_latest_balance';
-COMMENT ON FUNCTION payment.latest_balance(uuid) IS
-    'Sum of an account''s slots as of now, at every isolation level: minor units, debits positive. For payment.wallet.';
+COMMENT ON FUNCTION payment.latest_balance(uuid, text) IS
+    'For payment.wallet: as payment.balance(), for many accounts in one query, all as of the same moment. kind: that of the account.';
 
 CREATE FUNCTION payment.statement(account uuid, from_time timestamptz DEFAULT '-infinity',
     until_time timestamptz DEFAULT 'infinity', after_journal uuid DEFAULT NULL, after_leg integer DEFAULT NULL,
@@ -488,7 +482,7 @@ GRANT EXECUTE ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, tim
     TO payment_finance;
 GRANT EXECUTE ON FUNCTION payment.expire_holds(integer) TO payment_finance, payment_admin, payment_worker;
 GRANT EXECUTE ON FUNCTION payment.merge_balance_slots(integer) TO payment_admin, payment_worker;
-GRANT EXECUTE ON FUNCTION payment.snapshot_is_latest(), payment.latest_balance(uuid)
+GRANT EXECUTE ON FUNCTION payment.latest_balance(uuid, text)
     TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.balance(uuid), payment.trial_balance(), payment.verify(), payment.balance_as_of(uuid, timestamptz),
     payment.statement(uuid, timestamptz, timestamptz, uuid, integer, integer)
@@ -924,6 +918,14 @@ BEGIN
             'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(%s)', guarded.tablename, guarded.argument);
         EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded.tablename);
     END LOOP;
+
+    -- orders, journals and references name these for ever
+    FOREACH suffix IN ARRAY ARRAY['psp', 'seller']
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows()', suffix);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', suffix);
+    END LOOP;
 END
 $$;
 
@@ -1130,29 +1132,21 @@ COMMENT ON COLUMN payment.payout.requested_by IS 'The role that asked for it.';
 COMMENT ON COLUMN payment.payout.created_at IS 'When it was asked for.';
 COMMENT ON COLUMN payment.payout.updated_at IS 'When it last changed.';
 
--- Slots are summed by the query's snapshot where that is exact, else by a
--- function: see src/ledger/balance.c.
+-- Exact at every isolation level, also within a transaction that has posted.
+-- The function is called in one place only, so that all of it is of the same
+-- moment.
 CREATE VIEW payment.wallet AS
 SELECT s.id AS seller_id, s.reference AS seller, a.currency,
-    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_pending'), 0)::bigint AS pending,
-    (COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_available'), 0) -
-        COALESCE(pg_catalog.min(h.held), 0))::bigint AS available,
-    (COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'seller_dispute_hold'), 0) +
-        COALESCE(pg_catalog.min(h.held), 0))::bigint AS held,
-    COALESCE(pg_catalog.sum(-b.balance) FILTER (WHERE a.code = 'payout_clearing'), 0)::bigint AS in_payout,
-    COALESCE(pg_catalog.sum(b.balance) FILTER (WHERE a.code = 'seller_receivable'), 0)::bigint AS owed
+    COALESCE(pg_catalog.sum((b.balance).posted) FILTER (WHERE a.code = 'seller_pending'), 0)::bigint AS pending,
+    COALESCE(pg_catalog.sum((b.balance).available) FILTER (WHERE a.code = 'seller_available'), 0)::bigint AS available,
+    (COALESCE(pg_catalog.sum((b.balance).posted) FILTER (WHERE a.code = 'seller_dispute_hold'), 0) +
+        COALESCE(pg_catalog.sum((b.balance).pending) FILTER (WHERE a.code = 'seller_available'), 0))::bigint AS held,
+    COALESCE(pg_catalog.sum((b.balance).posted) FILTER (WHERE a.code = 'payout_clearing'), 0)::bigint AS in_payout,
+    COALESCE(pg_catalog.sum((b.balance).posted) FILTER (WHERE a.code = 'seller_receivable'), 0)::bigint AS owed
 FROM payment.seller s
 JOIN payment.account a ON a.owner = s.id
     AND a.code IN ('seller_pending', 'seller_available', 'seller_dispute_hold', 'payout_clearing', 'seller_receivable')
-LEFT JOIN (
-    SELECT account_id, balance FROM payment.balance_slot WHERE payment.snapshot_is_latest()
-    UNION ALL
-    SELECT id, payment.latest_balance(id) FROM payment.account WHERE NOT payment.snapshot_is_latest()
-) b ON b.account_id = a.id
-LEFT JOIN LATERAL (
-    SELECT pg_catalog.sum(o.amount - o.posted) AS held FROM payment.hold o
-    WHERE a.code = 'seller_available' AND o.account_id = a.id AND o.state = 'open'
-        AND (o.expires_at IS NULL OR o.expires_at > pg_catalog.clock_timestamp())) h ON true
+CROSS JOIN LATERAL (SELECT payment.latest_balance(a.id, a.kind) AS balance OFFSET 0) b
 GROUP BY s.id, s.reference, a.currency;
 
 COMMENT ON VIEW payment.wallet IS

@@ -199,6 +199,7 @@ request_shared_memory(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	RequestAddinShmemSpace(shared_size());
+	hint_request_memory();
 }
 
 void
@@ -235,6 +236,7 @@ attach_shared_memory(void)
 			reset_slot_counters(&worker_shared->slots[i]);
 		}
 	}
+	hint_attach_memory();
 	LWLockRelease(AddinShmemInitLock);
 }
 

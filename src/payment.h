@@ -42,4 +42,8 @@ extern int	 payment_partitions_ahead;
  */
 extern void payment_wake_dispatcher_at_commit(void);
 
+/* src/ledger/hint.c: shared memory, from the hooks of payment.c */
+extern void hint_request_memory(void);
+extern void hint_attach_memory(void);
+
 #endif /* PAYMENT_H */

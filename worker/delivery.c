@@ -33,6 +33,9 @@
 #define CLOCK_MARGIN_S 120
 #define KNOWN_CLOCK_MARGIN_S 10
 
+/* ... and how far a clock may be set, or a Date be wrong, when it matters */
+#define CLOCK_STEP_MARGIN_S 300
+
 /* how long after the last request a PSP may begin to execute it */
 #define EXECUTION_DELAY_S 60
 
@@ -79,7 +82,12 @@ unix_time(TimestampTz at)
 	return (int64) timestamptz_to_time_t(at);
 }
 
-/* When, by the PSP's clock, was it made, if it was? */
+/*
+ * When, by the PSP's clock, was it made, if it was?  Of what was sent more
+ * than once the answer decides whether it is made again under a new key: then
+ * neither clock is trusted, as one may have been set since, nor the PSP's
+ * Date, which need not be the clock that its objects are stamped by.
+ */
 static void
 set_time_of_making(Delivery *delivery)
 {
@@ -87,17 +95,22 @@ set_time_of_making(Delivery *delivery)
 	PspTask	  *task = &delivery->task;
 	int64	   offset_s = psp->clock_known ? psp->clock_offset_s : 0;
 	int64 margin_s = psp->clock_known ? KNOWN_CLOCK_MARGIN_S : CLOCK_MARGIN_S;
+	int64 before_s = margin_s - offset_s;
+	int64 after_s = margin_s + offset_s;
 
 	/* Of a listing under way the bounds stay as they are. */
 	if (task->step != PSP_STEP_LOOKUP || task->page_count > 0)
 		return;
+	if (delivery->last_sent_at != delivery->first_sent_at)
+	{
+		before_s = CLOCK_STEP_MARGIN_S + Max(-offset_s, 0);
+		after_s = CLOCK_STEP_MARGIN_S + Max(offset_s, 0);
+	}
 	if (delivery->first_sent_at != 0)
-		task->made_from_s =
-			unix_time(delivery->first_sent_at) + offset_s - margin_s;
+		task->made_from_s = unix_time(delivery->first_sent_at) - before_s;
 	if (delivery->last_sent_at != 0)
 		task->made_to_s = unix_time(delivery->last_sent_at) +
-						  psp->timeout_ms / 1000 + EXECUTION_DELAY_S +
-						  offset_s + margin_s;
+						  psp->timeout_ms / 1000 + EXECUTION_DELAY_S + after_s;
 }
 
 static void

@@ -118,21 +118,56 @@ get_uuid(uint64 row, const char *name)
 	return *DatumGetUUIDP(value);
 }
 
-/* as UTF-8, in the given memory; NULL for null */
+/*
+ * As UTF-8, in the given memory.  What has none (the encoding SQL_ASCII holds
+ * any bytes, and some others have characters of their own) becomes question
+ * marks: one such text must not keep all tasks from being claimed.
+ */
+static char *
+to_utf8(const char *value, MemoryContext context)
+{
+	int			   length = (int) strlen(value);
+	int			   encoding = GetDatabaseEncoding();
+	Oid			   conversion = InvalidOid;
+	unsigned char *utf8;
+	char		  *copy;
+
+	if (encoding == PG_UTF8 ||
+		(encoding == PG_SQL_ASCII &&
+		 pg_encoding_verifymbstr(PG_UTF8, value, length) == length))
+		return MemoryContextStrdup(context, value);
+	if (encoding != PG_SQL_ASCII)
+		conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (OidIsValid(conversion))
+	{
+		int size = length * MAX_CONVERSION_GROWTH + 1;
+
+		utf8 = MemoryContextAlloc(context, size);
+		if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
+										  (unsigned char *) unconstify(char *,
+																	   value),
+										  length, utf8, size, true) == length)
+			return (char *) utf8;
+		pfree(utf8);
+	}
+	copy = MemoryContextStrdup(context, value);
+	for (char *c = copy; *c; c++)
+		if (IS_HIGHBIT_SET(*c))
+			*c = '?';
+	return copy;
+}
+
+/* NULL for null */
 static char *
 get_text(uint64 row, const char *name, MemoryContext context)
 {
 	char *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 							   column(name));
-	char *utf8;
 	char *copy;
 
 	if (value == NULL)
 		return NULL;
-	utf8 = pg_server_to_any(value, (int) strlen(value), PG_UTF8);
-	copy = MemoryContextStrdup(context, utf8);
-	if (utf8 != value)
-		pfree(utf8);
+	copy = to_utf8(value, context);
 	pfree(value);
 	return copy;
 }

@@ -43,25 +43,37 @@ static int account_writes = 0;
 void
 account_reader_begin(AccountReader *reader, LOCKMODE lockmode)
 {
+	reader->rel = ledger_open(LEDGER_ACCOUNT, lockmode);
+	reader->index = NULL;
+	reader->scan = NULL;
+	InitDirtySnapshot(reader->dirty);
+	reader->row = table_slot_create(reader->rel, NULL);
+}
+
+static void
+open_index(AccountReader *reader)
+{
 	Oid index_id;
 
-	reader->rel = ledger_open(LEDGER_ACCOUNT, lockmode);
+	if (reader->scan)
+		return;
 	index_id = RelationGetPrimaryKeyIndex(reader->rel);
 	if (!OidIsValid(index_id))
 		elog(ERROR, "table \"account\" has no primary key");
 	reader->index = index_open(index_id, AccessShareLock);
-	InitDirtySnapshot(reader->dirty);
 	reader->scan =
 		index_beginscan(reader->rel, reader->index, &reader->dirty, 1, 0);
-	reader->row = table_slot_create(reader->rel, NULL);
 }
 
 void
 account_reader_end(AccountReader *reader)
 {
-	index_endscan(reader->scan);
 	ExecDropSingleTupleTableSlot(reader->row);
-	index_close(reader->index, AccessShareLock);
+	if (reader->scan)
+	{
+		index_endscan(reader->scan);
+		index_close(reader->index, AccessShareLock);
+	}
 	table_close(reader->rel, NoLock);
 }
 
@@ -109,6 +121,7 @@ read_committed(AccountReader *reader, TouchedAccount *account)
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&account->id));
+	open_index(reader);
 	scan = index_beginscan(reader->rel, reader->index, snapshot, 1, 0);
 	index_rescan(scan, &key, 1, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, reader->row);
@@ -150,6 +163,34 @@ account_normal_side(const TouchedAccount *account, int64 balance)
 	return account_is_debit_normal(account) ? balance : money_negate(balance);
 }
 
+/* somebody is changing the version in *row, which a dirty snapshot showed */
+static TransactionId
+changer_of(const AccountReader *reader)
+{
+	return TransactionIdIsValid(reader->dirty.xmin) ? reader->dirty.xmin
+													: reader->dirty.xmax;
+}
+
+/* the newest version, when it is still where it was seen last */
+static bool
+read_at_hint(AccountReader *reader, TouchedAccount *account)
+{
+	ItemPointerData tid;
+
+	if (!hint_get(HINT_ACCOUNT, &account->id, &tid) ||
+		!hint_block_exists(reader->rel, ItemPointerGetBlockNumber(&tid)) ||
+		!table_tuple_fetch_row_version(reader->rel, &tid, &reader->dirty,
+									   reader->row) ||
+		TransactionIdIsValid(changer_of(reader)))
+		return false;
+	slot_getallattrs(reader->row);
+	if (memcmp(DatumGetUUIDP(reader->row->tts_values[ACCOUNT_ID - 1]),
+			   &account->id, UUID_LEN) != 0)
+		return false;
+	load_account(reader->row, account);
+	return true;
+}
+
 /*
  * Read the newest version of an account, at every isolation level, after
  * waiting for whoever is changing it.  False when there is no such account.
@@ -164,6 +205,9 @@ account_read(AccountReader *reader, TouchedAccount *account)
 {
 	ScanKeyData key;
 
+	if (read_at_hint(reader, account))
+		return true;
+	open_index(reader);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&account->id));
 	for (;;)
@@ -179,15 +223,14 @@ account_read(AccountReader *reader, TouchedAccount *account)
 				return false;
 			continue;
 		}
-		changer = TransactionIdIsValid(reader->dirty.xmin)
-					  ? reader->dirty.xmin
-					  : reader->dirty.xmax;
+		changer = changer_of(reader);
 		if (!TransactionIdIsValid(changer))
 			break;
 		XactLockTableWait(changer, reader->rel, &reader->row->tts_tid,
 						  XLTW_Lock);
 	}
 	load_account(reader->row, account);
+	hint_set(HINT_ACCOUNT, &account->id, &account->tid);
 	return true;
 }
 

@@ -279,11 +279,7 @@ payment_balance(PG_FUNCTION_ARGS)
 	TouchedAccount account;
 	BalanceReader  reader;
 	TupleDesc	   desc;
-	int64		   posted;
-	int64		   held;
-	int			   hold_count;
-	Datum		   values[3];
-	bool		   nulls[3] = { false, false, false };
+	Datum		   row;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "balance() must return a row");
@@ -291,13 +287,7 @@ payment_balance(PG_FUNCTION_ARGS)
 
 	/* by one snapshot, so that a hold being posted is in one of the two */
 	balance_reader_begin(&reader);
-	posted = account_normal_side(&account, balance_read(&reader, &account.id));
-	held = hold_sum(&account.id, reader.snapshot, &hold_count);
+	row = balance_row(BlessTupleDesc(desc), &account, &reader);
 	balance_reader_end(&reader);
-
-	values[0] = Int64GetDatum(posted);
-	values[1] = Int64GetDatum(held);
-	values[2] = Int64GetDatum(money_add(posted, -held));
-	PG_RETURN_DATUM(HeapTupleGetDatum(
-		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	PG_RETURN_DATUM(row);
 }

@@ -16,25 +16,33 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "funcapi.h"
+#include "money.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "ledger/hold.h"
 #include "ledger/posting.h"
 
-PG_FUNCTION_INFO_V1(payment_snapshot_is_latest);
 PG_FUNCTION_INFO_V1(payment_latest_balance);
 
-void
-balance_reader_begin(BalanceReader *reader)
+static void
+begin_at(BalanceReader *reader, Snapshot snapshot)
 {
 	reader->rel = ledger_open(LEDGER_BALANCE_SLOT, AccessShareLock);
 	reader->index =
 		index_open(RelationGetPrimaryKeyIndex(reader->rel), AccessShareLock);
-	reader->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	reader->scan =
-		index_beginscan(reader->rel, reader->index, reader->snapshot, 1, 0);
+	reader->snapshot = snapshot;
+	reader->scan = index_beginscan(reader->rel, reader->index, snapshot, 1, 0);
 	reader->row = table_slot_create(reader->rel, NULL);
+}
+
+void
+balance_reader_begin(BalanceReader *reader)
+{
+	begin_at(reader, RegisterSnapshot(GetLatestSnapshot()));
 }
 
 int64
@@ -54,14 +62,20 @@ balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
 	return money_from_int128(sum);
 }
 
-void
-balance_reader_end(BalanceReader *reader)
+static void
+end_at(BalanceReader *reader)
 {
 	index_endscan(reader->scan);
 	index_close(reader->index, AccessShareLock);
-	UnregisterSnapshot(reader->snapshot);
 	ExecDropSingleTupleTableSlot(reader->row);
 	table_close(reader->rel, NoLock);
+}
+
+void
+balance_reader_end(BalanceReader *reader)
+{
+	end_at(reader);
+	UnregisterSnapshot(reader->snapshot);
 }
 
 int64
@@ -76,18 +90,91 @@ ledger_balance(const pg_uuid_t *account_id)
 	return balance;
 }
 
-/*
- * Whether SQL may sum slots by its own snapshot.  A transaction that keeps its
- * snapshot sees its own new version of a slot beside an old one.
- */
+/* posted, pending and available, on the side that is normal for the account */
 Datum
-payment_snapshot_is_latest(PG_FUNCTION_ARGS pg_attribute_unused())
+balance_row(TupleDesc desc, const TouchedAccount *account,
+			BalanceReader *reader)
 {
-	PG_RETURN_BOOL(!IsolationUsesXactSnapshot());
+	int64 posted =
+		account_normal_side(account, balance_read(reader, &account->id));
+	int	  hold_count;
+	int64 held = hold_sum(&account->id, reader->snapshot, &hold_count);
+	Datum values[3];
+	bool  nulls[3] = { false, false, false };
+
+	values[0] = Int64GetDatum(posted);
+	values[1] = Int64GetDatum(held);
+	values[2] = Int64GetDatum(money_add(posted, -held));
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
+/* what all calls of one expression in one query share */
+typedef struct QueryState
+{
+	SnapshotData snapshot;
+	TimestampTz	 statement_start;
+	CommandId	 command;
+	TupleDesc	 desc;
+} QueryState;
+
+static TransactionId *
+copy_xids(const TransactionId *xids, uint32 count)
+{
+	TransactionId *copy = palloc(sizeof(TransactionId) * Max(count, 1));
+
+	if (count > 0)
+		memcpy(copy, xids, sizeof(TransactionId) * count);
+	return copy;
+}
+
+/*
+ * A query reads many balances: those of one wallet, or of all.  They have to
+ * be of the same moment, so the latest snapshot is taken once and kept with
+ * the expression that calls.  It needs no registration: the query's own
+ * snapshot is older, and keeps all rows that this one shows.
+ */
+static QueryState *
+query_state(FunctionCallInfo fcinfo)
+{
+	FmgrInfo	 *flinfo = fcinfo->flinfo;
+	QueryState	 *kept = flinfo->fn_extra;
+	MemoryContext previous;
+	Snapshot	  latest;
+
+	if (kept != NULL &&
+		kept->statement_start == GetCurrentStatementStartTimestamp() &&
+		kept->command == GetCurrentCommandId(false))
+		return kept;
+	previous = MemoryContextSwitchTo(flinfo->fn_mcxt);
+	kept = palloc(sizeof(QueryState));
+	if (get_call_result_type(fcinfo, NULL, &kept->desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "latest_balance() must return a row");
+	kept->desc = BlessTupleDesc(CreateTupleDescCopy(kept->desc));
+	latest = GetLatestSnapshot();
+	kept->snapshot = *latest;
+	kept->snapshot.xip = copy_xids(latest->xip, latest->xcnt);
+	kept->snapshot.subxip = copy_xids(latest->subxip, latest->subxcnt);
+	kept->statement_start = GetCurrentStatementStartTimestamp();
+	kept->command = GetCurrentCommandId(false);
+	flinfo->fn_extra = kept;
+	MemoryContextSwitchTo(previous);
+	return kept;
+}
+
+/* as balance(), of an account whose kind the caller has read already */
 Datum
 payment_latest_balance(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(ledger_balance(PG_GETARG_UUID_P(0)));
+	QueryState	  *state = query_state(fcinfo);
+	TouchedAccount account;
+	BalanceReader  reader;
+	Datum		   row;
+
+	account.id = *PG_GETARG_UUID_P(0);
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), account.kind,
+						   sizeof(account.kind));
+	begin_at(&reader, &state->snapshot);
+	row = balance_row(state->desc, &account, &reader);
+	end_at(&reader);
+	PG_RETURN_DATUM(row);
 }

@@ -67,6 +67,7 @@ find_candidates(SlotTable *table, Candidates *candidates)
 
 	ScanKeyInit(&key, SLOT_ACCOUNT_ID, BTGreaterStrategyNumber, F_UUID_GT,
 				UUIDPGetDatum(&merge_after));
+	slot_table_open_indexes(table);
 	scan = index_beginscan(table->rel, table->scan->indexRelation, snapshot, 1,
 						   0);
 	index_rescan(scan, &key, 1, NULL, 0);

@@ -110,11 +110,25 @@ extern Relation ledger_open(LedgerTable table, LOCKMODE lockmode);
 /* counts up whenever one of the tables may have been replaced */
 extern uint64 ledger_generation(void);
 
+/* hint.c */
+typedef enum HintKind
+{
+	HINT_ACCOUNT, /* the account's row */
+	HINT_SLOT,	  /* a balance slot of it */
+	HINT_KIND_COUNT
+} HintKind;
+
+extern void hint_set(HintKind kind, const pg_uuid_t *account_id,
+					 const ItemPointerData *tid);
+extern bool hint_get(HintKind kind, const pg_uuid_t *account_id,
+					 ItemPointerData *tid);
+extern bool hint_block_exists(Relation rel, BlockNumber block);
+
 /* account.c */
 typedef struct AccountReader
 {
 	Relation		rel;
-	Relation		index;
+	Relation		index; /* opened when needed, as is scan */
 	IndexScanDesc	scan;
 	SnapshotData	dirty;
 	TupleTableSlot *row;
@@ -148,7 +162,7 @@ typedef struct SlotTable
 {
 	EState		   *estate;
 	Relation		rel;
-	ResultRelInfo  *result;
+	ResultRelInfo  *result; /* with indexes, opened when needed, as is scan */
 	IndexScanDesc	scan;
 	SnapshotData	dirty;
 	TupleTableSlot *row;
@@ -174,6 +188,7 @@ typedef struct FoundSlots
 } FoundSlots;
 
 extern void slot_table_begin(SlotTable *table, EState *estate);
+extern void slot_table_open_indexes(SlotTable *table);
 extern void slot_add(SlotTable *table, const pg_uuid_t *account_id,
 					 int64 delta);
 extern void slot_table_end(SlotTable *table);
@@ -211,6 +226,8 @@ typedef struct BalanceReader
 extern void	 balance_reader_begin(BalanceReader *reader);
 extern int64 balance_read(BalanceReader *reader, const pg_uuid_t *account_id);
 extern void	 balance_reader_end(BalanceReader *reader);
+extern Datum balance_row(TupleDesc desc, const TouchedAccount *account,
+						 BalanceReader *reader);
 
 /* post.c */
 extern void ledger_post_with(LedgerJournal *journals, int count,

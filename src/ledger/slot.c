@@ -24,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -47,15 +48,18 @@
 
 #define HINT_COUNT 1024
 
+/* room for some more versions of slots, also of postings under way */
+#define PRUNE_BELOW_BYTES 1024
+
 /*
  * Which version of a slot this backend wrote last: usually it is still the
- * newest.  Found by its address, which also keeps a transaction of very many
+ * newest.  Of an account that all post to, each backend so has a slot that is
+ * its own for the most part; hint.c knows what anybody wrote last.  Found by its address, which also keeps a transaction of very many
  * postings from searching among all the versions that it made itself.
  */
 typedef struct SlotHint
 {
 	pg_uuid_t		account_id;
-	int64			slot;
 	ItemPointerData tid;
 } SlotHint;
 
@@ -69,22 +73,35 @@ hint_of(const pg_uuid_t *account_id)
 
 /* the version in *new_row is the one to try first the next time */
 static void
-remember_hint(SlotTable *table, const pg_uuid_t *account_id, int64 slot)
+remember_hint(SlotTable *table, const pg_uuid_t *account_id)
 {
 	SlotHint *hint = hint_of(account_id);
 
 	hint->account_id = *account_id;
-	hint->slot = slot;
 	hint->tid = table->new_row->tts_tid;
+	hint_set(HINT_SLOT, account_id, &hint->tid);
 }
 
 void
 slot_table_begin(SlotTable *table, EState *estate)
 {
-	Relation primary_key = NULL;
-
 	table->estate = estate;
 	table->rel = ledger_open(LEDGER_BALANCE_SLOT, RowExclusiveLock);
+	table->result = NULL;
+	table->scan = NULL;
+	InitDirtySnapshot(table->dirty);
+	table->row = table_slot_create(table->rel, NULL);
+	table->new_row = table_slot_create(table->rel, NULL);
+}
+
+/* most postings find their slots by address and need none of them */
+void
+slot_table_open_indexes(SlotTable *table)
+{
+	Relation primary_key = NULL;
+
+	if (table->result)
+		return;
 	table->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->result, table->rel, 0, NULL, 0);
 	ExecOpenIndices(table->result, false);
@@ -97,20 +114,20 @@ slot_table_begin(SlotTable *table, EState *estate)
 	}
 	if (primary_key == NULL)
 		elog(ERROR, "table \"balance_slot\" has no primary key");
-	InitDirtySnapshot(table->dirty);
 	table->scan =
 		index_beginscan(table->rel, primary_key, &table->dirty, 1, 0);
-	table->row = table_slot_create(table->rel, NULL);
-	table->new_row = table_slot_create(table->rel, NULL);
 }
 
 void
 slot_table_end(SlotTable *table)
 {
-	index_endscan(table->scan);
 	ExecDropSingleTupleTableSlot(table->row);
 	ExecDropSingleTupleTableSlot(table->new_row);
-	ExecCloseIndices(table->result);
+	if (table->result)
+	{
+		index_endscan(table->scan);
+		ExecCloseIndices(table->result);
+	}
 	table_close(table->rel, NoLock);
 }
 
@@ -121,6 +138,7 @@ start_scan(SlotTable *table, const pg_uuid_t *account_id)
 
 	ScanKeyInit(&key, SLOT_ACCOUNT_ID, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(account_id));
+	slot_table_open_indexes(table);
 	index_rescan(table->scan, &key, 1, NULL, 0);
 }
 
@@ -170,6 +188,7 @@ fill_slot(SlotTable *table, const pg_uuid_t *account_id, int64 number,
 static void
 insert_index_entries(SlotTable *table)
 {
+	slot_table_open_indexes(table);
 	ResetPerTupleExprContext(table->estate);
 	list_free(ExecInsertIndexTuples(table->result, table->new_row,
 									table->estate, false, false, NULL, NIL));
@@ -198,32 +217,72 @@ slot_try(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
 	if (update_indexes)
 		insert_index_entries(table);
 
-	remember_hint(table, account_id, found->number);
+	remember_hint(table, account_id);
 	return true;
 }
 
 /*
+ * An index scan prunes the page that it leads to, a look by address does not.
+ * Updates stay on their page, and need no index entries, as long as there is
+ * room; so the page is pruned here when there is little left.  That is once
+ * for many updates, where a scan would prune a page as this one, with half of
+ * it kept free, each time.
+ */
+static void
+make_room(SlotTable *table, BlockNumber block)
+{
+	Buffer buffer;
+	Size   room;
+
+	if (!TTS_IS_BUFFERTUPLE(table->row))
+		return;
+	/* without a lock, as heap_page_prune_opt() itself looks first */
+	buffer = ((BufferHeapTupleTableSlot *) table->row)->buffer;
+	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
+	if (room >= PRUNE_BELOW_BYTES)
+		return;
+	/* rows move on the page, so *row must not point into it any more */
+	buffer = ReadBuffer(table->rel, block);
+	ExecClearTuple(table->row);
+	heap_page_prune_opt(table->rel, buffer);
+	ReleaseBuffer(buffer);
+}
+
+/*
  * Whatever row is at the address by now, it is tried only when it is a slot
- * of this account.  The file may have become shorter since.
+ * of this account that nobody else is writing to.
  */
 static bool
-try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
+try_address(SlotTable *table, const pg_uuid_t *account_id,
+			const ItemPointerData *address, int64 delta)
 {
-	SlotHint	   *hint = hint_of(account_id);
-	ItemPointerData tid = hint->tid;
+	ItemPointerData tid = *address;
 	FoundSlot		found;
 
-	if (memcmp(&hint->account_id, account_id, UUID_LEN) != 0 ||
-		ItemPointerGetBlockNumber(&tid) >=
-			RelationGetNumberOfBlocks(table->rel) ||
+	if (!hint_block_exists(table->rel, ItemPointerGetBlockNumber(&tid)) ||
 		!table_tuple_fetch_row_version(table->rel, &tid, &table->dirty,
 									   table->row))
 		return false;
 	load_slot(table, &found);
-	return memcmp(DatumGetUUIDP(table->row->tts_values[SLOT_ACCOUNT_ID - 1]),
-				  account_id, UUID_LEN) == 0 &&
-		   found.number == hint->slot && !found.busy &&
-		   slot_try(table, account_id, &found, delta, false);
+	if (found.busy ||
+		memcmp(DatumGetUUIDP(table->row->tts_values[SLOT_ACCOUNT_ID - 1]),
+			   account_id, UUID_LEN) != 0)
+		return false;
+	make_room(table, ItemPointerGetBlockNumber(&tid));
+	return slot_try(table, account_id, &found, delta, false);
+}
+
+/* the slot that this backend wrote last, else the one that anybody did */
+static bool
+try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
+{
+	const SlotHint *hint = hint_of(account_id);
+	ItemPointerData tid;
+
+	if (memcmp(&hint->account_id, account_id, UUID_LEN) == 0)
+		return try_address(table, account_id, &hint->tid, delta);
+	return hint_get(HINT_SLOT, account_id, &tid) &&
+		   try_address(table, account_id, &tid, delta);
 }
 
 /*
@@ -312,7 +371,7 @@ add_slot(SlotTable *table, const pg_uuid_t *account_id,
 	table_tuple_insert(table->rel, table->new_row, GetCurrentCommandId(true),
 					   0, NULL);
 	insert_index_entries(table);
-	remember_hint(table, account_id, number);
+	remember_hint(table, account_id);
 }
 
 /*

@@ -37,6 +37,7 @@ typedef struct Task
 	pg_uuid_t	attempt_id; /* all zero: none is under way */
 	int32		tries;
 	TimestampTz first_sent_at;
+	TimestampTz last_sent_at;
 	int32		backoff_base_ms;
 	int32		backoff_max_ms;
 	int32		lookup_delay_ms;
@@ -53,6 +54,7 @@ typedef struct NextRun
 	int32		tries;
 	bool		key_spent;
 	bool		new_key;	 /* under the next attempt number */
+	bool		unsent;		 /* nothing has reached the PSP under this key */
 	const char *dead_reason; /* NULL: it goes on */
 } NextRun;
 
@@ -184,6 +186,7 @@ read_task(Task *task, uint64 row)
 	task->poll_interval_ms = row_int32(row, 9);
 	task->key_lifetime_s = row_int32(row, 10);
 	task->key_spent = row_bool(row, 11);
+	task->last_sent_at = row_time(row, 12);
 }
 
 static bool
@@ -192,6 +195,24 @@ key_is_alive(const Task *task, TimestampTz now)
 	return task->first_sent_at == 0 ||
 		   now - task->first_sent_at <
 			   (int64) task->key_lifetime_s * USECS_PER_SEC;
+}
+
+static bool
+was_sent_once(const Task *task)
+{
+	return task->first_sent_at == task->last_sent_at;
+}
+
+/*
+ * Whether the only request that went out under the key left no trace of it.
+ * Not after a 5xx that asks for a repeat: the PSP keeps that with the key.
+ */
+static bool
+left_no_trace(const Outcome *outcome, const Task *task)
+{
+	return outcome->kind == OUTCOME_RETRY && !outcome->lookup &&
+		   was_sent_once(task) &&
+		   (!outcome->has_http_status || outcome->http_status < 500);
 }
 
 static NextRun
@@ -206,7 +227,8 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 	NextRun next = { .step = "lookup",
 					 .delay_ms = Max(backoff, task->lookup_delay_ms),
 					 .tries = task->tries,
-					 .key_spent = task->key_spent };
+					 .key_spent = task->key_spent,
+					 .unsent = left_no_trace(outcome, task) };
 
 	switch (outcome->kind)
 	{
@@ -232,6 +254,11 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 			break;
 		case OUTCOME_KEY_SPENT:
 			next.key_spent = true;
+
+			/* Nobody knows when that request went out, so none can look. */
+			if (was_sent_once(task))
+				next.dead_reason = "the PSP knew its idempotency key before "
+								   "this database had sent it";
 			break;
 		default:
 			break;
@@ -272,12 +299,12 @@ write_tasks(const Column *columns)
 				  " step = u.step, run_at = u.run_at, tries = u.tries,"
 				  " dead_at = u.dead_at, last_error = u.last_error,"
 				  " key_spent = u.key_spent, first_sent_at ="
-				  " CASE WHEN u.new_key THEN NULL ELSE t.first_sent_at END,"
+				  " CASE WHEN u.unsent THEN NULL ELSE t.first_sent_at END,"
 				  " last_sent_at ="
-				  " CASE WHEN u.new_key THEN NULL ELSE t.last_sent_at END"
+				  " CASE WHEN u.unsent THEN NULL ELSE t.last_sent_at END"
 				  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u (id,"
 				  " step, run_at, tries, dead_at, last_error, key_spent,"
-				  " new_key) WHERE t.id = ANY (ARRAY[u.id])",
+				  " unsent) WHERE t.id = ANY (ARRAY[u.id])",
 				  lengthof(types), types),
 		values, NULL);
 }
@@ -310,7 +337,7 @@ select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 				  "SELECT u.number, t.id, t.attempt_id, t.tries,"
 				  " t.first_sent_at, p.backoff_base_ms, p.backoff_max_ms,"
 				  " p.lookup_delay_ms, p.poll_interval_ms, p.key_lifetime_s,"
-				  " t.key_spent"
+				  " t.key_spent, t.last_sent_at"
 				  " FROM unnest($1, $2) AS u (id, number)"
 				  " JOIN payment.task AS t ON t.id = ANY (ARRAY[u.id])"
 				  " JOIN payment.psp AS p ON p.id = t.psp_id"
@@ -358,7 +385,7 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 		column_add_time(&columns[4], next.dead_reason ? now : 0);
 		column_add_text(&columns[5], last_error(outcome, &next));
 		column_add_bool(&columns[6], next.key_spent);
-		column_add_bool(&columns[7], next.new_key);
+		column_add_bool(&columns[7], next.new_key || next.unsent);
 		if (next.new_key)
 			column_add_uuid(strcmp(outcome->operation, OPERATION_PAYOUT) == 0
 								? &new_key_payouts

@@ -134,3 +134,10 @@ WHERE p.pronamespace = 'payment'::regnamespace AND r.grantee <> p.proowner
         'payout', 'receipt', 'guard_rows', 'guard_update', 'record_history')
 GROUP BY 1 ORDER BY 1;
 DELETE FROM payment.fee_schedule WHERE currency = 'ISK';
+
+-- what orders and journals name for ever is not removed, whoever asks
+\set VERBOSITY sqlstate
+DELETE FROM payment.seller;
+TRUNCATE payment.psp;
+MERGE INTO payment.psp AS p USING (VALUES (1)) AS v (n) ON true WHEN MATCHED THEN DELETE;
+\set VERBOSITY default

@@ -60,7 +60,10 @@ SELECT payment.next_task_due(pg_temp.psp()) <= clock_timestamp() AS due;
 SELECT name FROM pg_temp.claim();
 
 -- S04: the PSP may have forgotten the key: look it up instead of sending
-SELECT pg_temp.record('c/1', 'retry', error_code => 'rate_limit');
+SELECT pg_temp.record('c/1', 'unknown');
+SELECT pg_temp.skip_time();
+SELECT name, step FROM pg_temp.claim();
+SELECT pg_temp.record('c/1', 'not_found');
 SELECT pg_temp.age('c/1', interval '22 hours'), pg_temp.skip_time();
 SELECT name, step, sent_before FROM pg_temp.claim();
 SELECT pg_temp.record('c/1', 'retry', error_code => 'rate_limit');

@@ -53,4 +53,16 @@ SELECT pg_temp.history('S09/2');
 SELECT pg_temp.record('S09/2', 'succeeded', 'S09_late', earlier => 6);
 SELECT name, type FROM pg_temp.exceptions('S09/%');
 SELECT name, (pg_temp.journals(name)).* FROM unnest(ARRAY['S09/1', 'S09/2']) AS name;
+-- a replay at the very first send: a copy of this database has sent it, or this is the copy
+SELECT pg_temp.pay('S66', '10.00');
+SELECT name, step FROM pg_temp.claim();
+SELECT pg_temp.record('S66/1', 'key_spent', error_code => 'replayed_error');
+SELECT s.name, s.status, s.no, s.step, s.queue, d.last_error
+FROM pg_temp.show('S66/%') AS s, payment.task AS d WHERE d.object_id = pg_temp.object('S66/1');
+-- a request that never reached the PSP, or left no trace there, is as if unsent, however long ago
+SELECT pg_temp.pay('early', '10.00', '20.00');
+SELECT name, step FROM pg_temp.claim() ORDER BY name;
+SELECT pg_temp.record('early/1', 'retry'), pg_temp.record('early/2', 'unknown');
+SELECT t.first_sent_at IS NULL AS unsent, t.last_sent_at IS NULL AS never FROM payment.task AS t
+WHERE t.object_id = ANY (ARRAY[pg_temp.object('early/1'), pg_temp.object('early/2')]) ORDER BY t.object_id;
 SELECT * FROM payment.verify();

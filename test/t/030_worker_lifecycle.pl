@@ -222,6 +222,26 @@ ok($t->wait_for_dispatcher, 'and the one next door is there again');
 checkout();
 all_captured('and works');
 
+# --- texts that are no UTF-8 ---
+
+foreach my $encoding (qw(SQL_ASCII LATIN1))
+{
+    my $name = lc $encoding;
+    $t->sql("CREATE DATABASE $name TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'",
+        database => 'postgres');
+    $t->sql('CREATE EXTENSION payment', database => $name);
+    set_up_shop(database => $name);
+    $t->sql(<<'SQL', database => $name);
+SELECT payment.checkout('bytes', 'payer',
+    jsonb_build_array(jsonb_build_object('seller', 'alice', 'amount', 5, 'currency', 'USD', 'description', E'caf\xe9')),
+    payment_method => 'pm_card_visa')
+SQL
+    checkout(database => $name);
+    ok($t->wait_for(q{SELECT count(*) = 2 FROM payment.payment_order WHERE status = 'captured'}, database => $name),
+        "$encoding: bytes that are no UTF-8 hold up nobody");
+    $t->sql("DROP DATABASE $name WITH (FORCE)", database => 'postgres');
+}
+
 # --- many databases ---
 
 $t->configure('payment.max_databases' => 3);

@@ -103,8 +103,9 @@ subtest 'payouts' => sub {
     my @paid = map { as('shop', payout(@$_)) }
       ([ 'p1', 'carol', 900_000, 'JPY' ], [ 'p2', 'carol', 1111, 'KWD' ], [ 'p3', 'alice', 11_141, 'USD' ], [ 'p4', 'alice', 1, 'EUR' ]);
     is(as('shop', payout('p1', 'carol', 900_000, 'JPY')), $paid[0], 'clicked twice, asked for once');
-    my $failed = as('shop', payout('p5', 'bob', 1830, 'USD', destination => 'ba_sandbox_fail'));
-    is(as('shop', q(SELECT available FROM payment.wallet WHERE seller = 'bob' AND currency = 'USD')), 0, 'the money is reserved');
+    my ($failed, $left) = split /\n/, as('shop', 'BEGIN; ' . payout('p5', 'bob', 1830, 'USD', destination => 'ba_sandbox_fail')
+          . q(; SELECT available FROM payment.wallet WHERE seller = 'bob' AND currency = 'USD'; COMMIT));
+    is($left, 0, 'the money is reserved');
     $t->wait_until_idle;
     my %status = map { split /\|/ } split /\n/, as('shop', 'SELECT id, status FROM payment.payout');
     is_deeply(\%status, { (map { $_ => 'paid' } @paid), $failed => 'failed' }, 'paid, and one failed');

@@ -53,7 +53,7 @@ sub attempts
     my ($order) = @_;
     return $t->rows(<<"SQL");
 SELECT step, attempt_no, psp_key, outcome, http_status, error_code,
-    extract(epoch FROM claimed_at) AS claimed_at, extract(epoch FROM finished_at) AS finished_at
+    extract(epoch FROM claimed_at) AS claimed_at
 FROM payment.attempt WHERE object_id = '$order' ORDER BY id
 SQL
 }
@@ -277,6 +277,23 @@ subtest 'S08 a payout is executed, and its answer lost' => sub {
     is($t->sql('SELECT * FROM payment.verify()'), '', 'verify() finds nothing');
 };
 
+subtest 'S09 a clock is set while the PSP keeps answering a 500 that charged' => sub {
+    $t->register_psp('sandbox', settings => { lookup_delay_ms => 3_000 });
+    $t->faults(error_500_after => 'next:1');
+    my $order = checkout_one('S09 clock');
+    $t->wait_for("SELECT count(*) = 1 FROM payment.task WHERE object_id = '$order' AND step = 'lookup'", what => 'the 500');
+    # as if our clock had been ahead then, and had been set right since
+    $t->sql("UPDATE payment.task SET first_sent_at = first_sent_at + interval '1 minute',"
+          . " last_sent_at = last_sent_at + interval '1 minute' WHERE object_id = '$order'");
+    $t->register_psp;
+    $t->wait_until_idle;
+    is_deeply([ map { "$_->{step} $_->{attempt_no} $_->{outcome}" } attempts($order) ],
+        [ 'send 1 unknown', 'lookup 1 not_found', 'send 1 key_spent', 'lookup 1 succeeded' ],
+        'S09 found before a new key is taken');
+    is(sends($order)->{executed}, 1, 'S09 executed once');
+    $t->charged_once($order, 'S09 one charge');
+};
+
 foreach my $case ([ conflict_409 => 409, 0 ], [ rate_limit => 429, 1 ])
 {
     my ($fault, $status, $retry_after_s) = @$case;
@@ -292,7 +309,7 @@ foreach my $case ([ conflict_409 => 409, 0 ], [ rate_limit => 429, 1 ])
         is_deeply(sends($order), { sent => 3, executed => 1, keys => ["$order:pay:1"] }, 'S11 under the same key');
         foreach my $i (1, 2)
         {
-            my $pause_s = $attempts[$i]{claimed_at} - $attempts[ $i - 1 ]{finished_at};
+            my $pause_s = $attempts[$i]{claimed_at} - $attempts[ $i - 1 ]{claimed_at};
             cmp_ok($pause_s, '>=', $retry_after_s || 0.02, 'S11 not at once, nor before Retry-After is over');
         }
         $t->charged_once($order, 'S11 one charge');

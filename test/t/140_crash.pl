@@ -58,7 +58,7 @@ sub insist
     {
         my ($status, $answer, $error) = $t->try_sql($query);
         return $answer if $status == 0;
-        die "refused: $error" if $status != 2;
+        die "refused: $error" if $error =~ /ERROR:/;
         sleep 0.1;
     }
     return;
