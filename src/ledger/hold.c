@@ -78,18 +78,18 @@ open_index(void)
 static int64
 row_amount(TupleTableSlot *row)
 {
-	Hold  hold;
-	bool  isnull;
-	char *state;
-	bool  is_open;
+	TimestampTz expires_at;
+	bool		never;
+	char	   *state;
+	bool		is_open;
 
 	slot_getallattrs(row);
 	state = TextDatumGetCString(row->tts_values[HOLD_STATE - 1]);
 	is_open = strcmp(state, "open") == 0;
 	pfree(state);
-	hold.expires_at =
-		DatumGetTimestampTz(slot_getattr(row, HOLD_EXPIRES_AT, &isnull));
-	if (!is_open || (!isnull && hold_is_over(&hold)))
+	expires_at =
+		DatumGetTimestampTz(slot_getattr(row, HOLD_EXPIRES_AT, &never));
+	if (!is_open || (!never && expires_at <= GetCurrentTimestamp()))
 		return 0;
 	return DatumGetInt64(row->tts_values[HOLD_AMOUNT - 1]) -
 		   DatumGetInt64(row->tts_values[HOLD_POSTED - 1]);

@@ -210,10 +210,11 @@ check_legs(Reversal *reversal)
 			bsearch(&key, reversal->remainders, reversal->remainder_count,
 					sizeof(Remainder), compare_remainders);
 
-		if (found == NULL)
+		if (found != NULL)
+			found->taken += reversal->legs[i].amount;
+		else
 			refuse_excess(reversal, psprintf("it has no entry on account %s.",
 											 uuid_text(&key.account_id)));
-		found->taken += reversal->legs[i].amount;
 	}
 	for (int i = 0; i < reversal->remainder_count; i++)
 	{
