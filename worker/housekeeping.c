@@ -7,8 +7,8 @@
  * returns how many it did.  Each call is a transaction of its own, so that one
  * duty's failure stops no other, and a turn of the loop makes one call at
  * most, so that payments do not wait for it.  A duty that did all it was
- * allowed to is called again in the next turn; otherwise, and after an error,
- * it waits for its interval.
+ * allowed to is called again soon; otherwise, and after an error, it waits for
+ * its interval.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,9 @@
 #include "executor/spi.h"
 #include "housekeeping.h"
 #include "utils/timestamp.h"
+
+/* so that most of the time is left for payments */
+#define REPEAT_DELAY_MS 200
 
 typedef struct Duty
 {
@@ -112,8 +115,9 @@ housekeeping_run(void)
 	}
 	PG_END_TRY();
 
-	if (done < duty->batch)
-		duty->due_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												   duty->interval_ms);
+	duty->due_at =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									done < duty->batch ? duty->interval_ms
+													   : REPEAT_DELAY_MS);
 	return presence;
 }

@@ -80,10 +80,13 @@ account_reader_end(AccountReader *reader)
 static void
 copy_name(char *target, size_t size, Datum value)
 {
-	char *name = TextDatumGetCString(value);
+	text  *name = DatumGetTextPP(value);
+	size_t length = Min((size_t) VARSIZE_ANY_EXHDR(name), size - 1);
 
-	strlcpy(target, name, size);
-	pfree(name);
+	memcpy(target, VARDATA_ANY(name), length);
+	target[length] = '\0';
+	if (name != (text *) DatumGetPointer(value))
+		pfree(name);
 }
 
 /* take over what the row says; code and kind are cut only in messages */

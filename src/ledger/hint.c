@@ -33,7 +33,7 @@
 
 #include "ledger/posting.h"
 
-#define SHARED_PLACES (1 << 18) /* 2 MB for each kind of row */
+#define SHARED_PLACES (1 << 19) /* 4 MB for each kind of row */
 #define LOCAL_PLACES (1 << 12)
 
 #define OFFSET_BITS 16

@@ -59,15 +59,28 @@ typedef struct CurrencySum
 	int128 sum;
 } CurrencySum;
 
+static bool
+is_name(const char *name)
+{
+	int length = 0;
+
+	if (name[0] < 'a' || name[0] > 'z')
+		return false;
+	for (; name[length] != '\0'; length++)
+	{
+		char c = name[length];
+
+		if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_')
+			return false;
+	}
+	return length <= LEDGER_MAX_NAME_LENGTH;
+}
+
 /* a kind or code: lower-case letters, digits and underscores */
 void
 ledger_check_name(const char *argument, const char *name)
 {
-	size_t length = strlen(name);
-
-	if (length < 1 || length > LEDGER_MAX_NAME_LENGTH || name[0] < 'a' ||
-		name[0] > 'z' ||
-		strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != length)
+	if (!is_name(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
 				 errmsg("invalid %s \"%s\"", argument, name),
@@ -115,7 +128,9 @@ check_shape(LedgerJournal *journals, int count)
 	{
 		LedgerJournal *journal = &journals[i];
 
-		ledger_check_name("kind", journal->kind ? journal->kind : "");
+		/* those of a batch often share one text */
+		if (i == 0 || journal->kind != journals[i - 1].kind)
+			ledger_check_name("kind", journal->kind ? journal->kind : "");
 		if (journal->leg_count < 2)
 			ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNBALANCED_JOURNAL),
 							errmsg("journal %d (%s) needs two legs or more",

@@ -202,6 +202,11 @@ extern void slot_wait_for_postings(const pg_uuid_t *account_id);
 extern void ledger_read_begin(void);
 extern void ledger_read_end(void);
 
+/* index_rows.c */
+extern void index_rows(ResultRelInfo *result, EState *estate,
+					   TupleTableSlot **rows, int count);
+extern void index_rows_close(ResultRelInfo *result);
+
 /* write.c */
 extern void write_journals(EState *estate, const LedgerJournal *journals,
 						   int count);

@@ -29,6 +29,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -36,6 +37,7 @@
 #include "storage/backendid.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -406,6 +408,42 @@ wait_for_slot(SlotTable *table, const pg_uuid_t *account_id,
 	return slot_try(table, account_id, &slot, delta, true);
 }
 
+/*
+ * One transaction at a time adds a slot to an account, lest all that found
+ * one missing do.  Whoever holds this lock waits for nothing else, and gives
+ * it back at once; two accounts with one hash only wait a little more.
+ */
+static void
+slot_count_tag(SlotTable *table, const pg_uuid_t *account_id, LOCKTAG *tag)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, RelationRelationId,
+					   RelationGetRelid(table->rel),
+					   (uint16) hash_bytes(account_id->data, UUID_LEN));
+}
+
+/* false when there may be no more slots, and all are taken */
+static bool
+add_slot_if_allowed(SlotTable *table, const pg_uuid_t *account_id,
+					FoundSlots *found, int64 delta)
+{
+	LOCKTAG tag;
+	bool	done;
+
+	if (found->count >= payment_max_balance_slots)
+		return false;
+	slot_count_tag(table, account_id, &tag);
+	LockAcquire(&tag, ExclusiveLock, false, false);
+	slot_find_all(table, account_id, found);
+	done = try_found(table, account_id, found, delta);
+	if (!done && found->count < payment_max_balance_slots)
+	{
+		add_slot(table, account_id, found, delta);
+		done = true;
+	}
+	LockRelease(&tag, ExclusiveLock, false);
+	return done;
+}
+
 /* add to the balance of an account */
 void
 slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
@@ -420,12 +458,9 @@ slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 		slot_find_all(table, account_id, &found);
 		if (try_found(table, account_id, &found, delta))
 			break;
-		if (found.count == 0 || found.count < payment_max_balance_slots)
-		{
-			add_slot(table, account_id, &found, delta);
+		if (add_slot_if_allowed(table, account_id, &found, delta))
 			break;
-		}
-		if (wait_for_slot(table, account_id, &found, delta))
+		if (found.count > 0 && wait_for_slot(table, account_id, &found, delta))
 			break;
 	}
 	if (found.slots)

@@ -25,25 +25,32 @@
 
 #include "ledger/posting.h"
 
-#define WRITE_BATCH_ROWS 1000
+#define WRITE_BATCH_ROWS 8192
+
+/* that many rows may each hold on to the table's own descriptor */
+#define FEW_ROWS 16
 
 typedef struct TableWriter
 {
-	EState		   *estate;
-	Relation		parent;
-	Relation		partition; /* where the rows in hand go */
-	ResultRelInfo  *result;
-	CommandId		command;
-	TupleTableSlot *rows[WRITE_BATCH_ROWS];
-	int				row_count; /* slots made */
-	int				used;	   /* rows in hand */
+	EState			*estate;
+	Relation		 parent;
+	Relation		 partition; /* where the rows in hand go */
+	ResultRelInfo	*result;
+	CommandId		 command;
+	TupleDesc		 desc; /* a copy, of the partition, for more than a few */
+	TupleTableSlot	*few[FEW_ROWS];
+	TupleTableSlot **rows;
+	int				 capacity;
+	int				 row_count; /* slots made */
+	int				 used;		/* rows in hand */
 } TableWriter;
 
 static void
 writer_begin(TableWriter *writer, EState *estate, LedgerTable table)
 {
-	memset(writer, 0, offsetof(TableWriter, rows));
-	writer->row_count = writer->used = 0;
+	memset(writer, 0, sizeof(*writer));
+	writer->rows = writer->few;
+	writer->capacity = FEW_ROWS;
 	writer->estate = estate;
 	writer->parent = ledger_open(table, RowExclusiveLock);
 	writer->command = GetCurrentCommandId(true);
@@ -86,14 +93,9 @@ writer_flush(TableWriter *writer)
 		return;
 	table_multi_insert(writer->partition, writer->rows, writer->used,
 					   writer->command, 0, NULL);
+	index_rows(writer->result, writer->estate, writer->rows, writer->used);
 	for (int i = 0; i < writer->used; i++)
-	{
-		ResetPerTupleExprContext(writer->estate);
-		list_free(ExecInsertIndexTuples(writer->result, writer->rows[i],
-										writer->estate, false, false, NULL,
-										NIL));
 		ExecClearTuple(writer->rows[i]);
-	}
 	writer->used = 0;
 }
 
@@ -106,7 +108,7 @@ writer_close_partition(TableWriter *writer)
 	for (int i = 0; i < writer->row_count; i++)
 		ExecDropSingleTupleTableSlot(writer->rows[i]);
 	writer->row_count = 0;
-	ExecCloseIndices(writer->result);
+	index_rows_close(writer->result);
 	table_close(writer->partition, NoLock);
 	writer->partition = NULL;
 }
@@ -148,6 +150,31 @@ writer_route(TableWriter *writer, const pg_uuid_t *id)
 	ExecOpenIndices(writer->result, false);
 }
 
+/* a descriptor that is counted thousands of times slows the count down */
+static void
+add_row(TableWriter *writer)
+{
+	TupleDesc desc = RelationGetDescr(writer->partition);
+
+	if (writer->row_count == FEW_ROWS)
+		writer->desc = CreateTupleDescCopy(desc);
+	if (writer->row_count == writer->capacity)
+	{
+		TupleTableSlot **rows =
+			palloc(sizeof(TupleTableSlot *) * writer->capacity * 4);
+
+		memcpy(rows, writer->rows,
+			   sizeof(TupleTableSlot *) * writer->row_count);
+		writer->rows = rows;
+		writer->capacity *= 4;
+	}
+	writer->rows[writer->row_count] =
+		MakeSingleTupleTableSlot(writer->row_count < FEW_ROWS ? desc
+															  : writer->desc,
+								 table_slot_callbacks(writer->partition));
+	writer->row_count++;
+}
+
 /* an empty row for the partition of the id */
 static TupleTableSlot *
 writer_row(TableWriter *writer, const pg_uuid_t *id)
@@ -156,8 +183,7 @@ writer_row(TableWriter *writer, const pg_uuid_t *id)
 	if (writer->used == WRITE_BATCH_ROWS)
 		writer_flush(writer);
 	if (writer->used == writer->row_count)
-		writer->rows[writer->row_count++] =
-			table_slot_create(writer->partition, NULL);
+		add_row(writer);
 	return writer->rows[writer->used++];
 }
 
@@ -220,17 +246,16 @@ write_entries(TableWriter *writer, const LedgerJournal *journal)
 void
 write_journals(EState *estate, const LedgerJournal *journals, int count)
 {
-	TableWriter *writer = palloc(sizeof(TableWriter));
-	TimestampTz	 now = GetCurrentTimestamp();
+	TableWriter writer;
+	TimestampTz now = GetCurrentTimestamp();
 
-	writer_begin(writer, estate, LEDGER_JOURNAL);
+	writer_begin(&writer, estate, LEDGER_JOURNAL);
 	for (int i = 0; i < count; i++)
-		write_journal(writer, &journals[i], now);
-	writer_end(writer);
+		write_journal(&writer, &journals[i], now);
+	writer_end(&writer);
 
-	writer_begin(writer, estate, LEDGER_ENTRY);
+	writer_begin(&writer, estate, LEDGER_ENTRY);
 	for (int i = 0; i < count; i++)
-		write_entries(writer, &journals[i]);
-	writer_end(writer);
-	pfree(writer);
+		write_entries(&writer, &journals[i]);
+	writer_end(&writer);
 }

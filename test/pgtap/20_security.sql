@@ -50,6 +50,7 @@ SELECT set_eq($$
         ('new_id', 'app finance admin auditor worker'),
         ('id_time', 'app finance admin auditor worker'),
         ('id_shard', 'app finance admin auditor worker'),
+        ('id_floor', 'app finance admin auditor worker'),
         ('currency_exponent', 'app finance admin auditor worker'),
         ('format_money', 'app finance admin auditor worker'),
         ('parse_money', 'app finance admin auditor worker'),
@@ -68,6 +69,10 @@ SELECT set_eq($$
         ('expire_holds', 'finance admin worker'),
         ('reverse_journal', 'finance'),
         ('balance', 'finance admin auditor'),
+        ('latest_balance', 'app finance admin auditor'),
+        ('balance_as_of', 'finance admin auditor'),
+        ('statement', 'finance admin auditor'),
+        ('detach_partitions', 'admin'),
         ('trial_balance', 'finance admin auditor'),
         ('verify', 'finance admin auditor'),
         ('merge_balance_slots', 'admin worker'),
@@ -109,6 +114,8 @@ SELECT set_eq($$
         ('journal', 'finance auditor'),
         ('entry', 'finance auditor'),
         ('balance_slot', 'finance auditor'),
+        ('detached_balance', 'finance auditor'),
+        ('detached_partition', 'finance auditor'),
         ('hold', 'finance auditor'),
         ('reversal', 'finance auditor'),
         ('ledger', 'finance auditor'),
@@ -153,7 +160,7 @@ SELECT is_empty($$
 SELECT is_empty($$
     SELECT oid::regprocedure, proparallel FROM pg_proc
     WHERE pronamespace = 'payment'::regnamespace AND proparallel <> 'u'
-        AND proname NOT IN ('new_id', 'id_time', 'id_shard', 'currency_exponent', 'format_money', 'parse_money',
+        AND proname NOT IN ('new_id', 'id_time', 'id_shard', 'id_floor', 'currency_exponent', 'format_money', 'parse_money',
             'split_money', 'classic_status', 'transitions', 'expected_psp_fee', 'worker_slots')
     $$, 'only what reads no table runs in parallel workers');
 SELECT is_empty($$

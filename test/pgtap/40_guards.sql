@@ -31,7 +31,9 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     c.relname ~ '^(payment|order|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
-    AND c.relname NOT IN ('psp', 'seller', 'fee_schedule', 'task');
+    AND c.relname NOT IN ('psp', 'seller', 'fee_schedule', 'task')
+    -- empty until something is detached, which cannot be done here
+    AND c.relname NOT IN ('detached_balance', 'detached_partition');
 
 CREATE FUNCTION pg_temp.attempt(command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

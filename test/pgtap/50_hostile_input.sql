@@ -59,6 +59,9 @@ INSERT INTO right_value VALUES
     (NULL, 'max_holds', '10'), (NULL, 'max_accounts', '10'), (NULL, 'max_partitions', '1'), (NULL, 'until', 'now()'),
     (NULL, 'journal', quote_literal(:'journal')), ('reverse_journal', 'amount', 'NULL::bigint'),
     ('reverse_journal', 'amounts', 'ARRAY[-1, 1]::bigint[]'),
+    (NULL, 'at', 'now()'), (NULL, 'from_time', 'now() - interval ''1 day'''), (NULL, 'until_time', 'now()'),
+    (NULL, 'after_journal', 'NULL::uuid'), (NULL, 'after_leg', 'NULL::integer'), (NULL, 'page_size', '10'),
+    (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);
