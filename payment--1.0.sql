@@ -391,7 +391,7 @@ CREATE FUNCTION payment.reverse_journal(journal uuid, amount bigint DEFAULT NULL
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
     AS 'MODULE_PATHNAME', 'payment_reverse_journal';
 COMMENT ON FUNCTION payment.reverse_journal(uuid, bigint, uuid[], bigint[], text, timestamptz, text) IS
-    'Take back what is left of a journal, or a part of it: an amount (minor units) of all its debits and credits alike, or accounts and amounts (debits positive) that each go against what is left. Returns the id of the reversing journal. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY200, PY201, PY202, PY208 (more than is left), PY209 (a reversal itself); 40001 when another transaction reverses it meanwhile.';
+    'Take back what is left of a journal, or a part of it: an amount (minor units) of all its debits and credits alike, or accounts and amounts (debits positive) that each go against what is left. Returns the id of the reversing journal. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY200, PY201, PY202, PY208 (more than is left), PY209 (a reversal itself, or some were detached); 40001 when another transaction reverses it meanwhile.';
 
 CREATE FUNCTION payment.balance(account uuid) RETURNS payment.account_balance
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

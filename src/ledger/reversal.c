@@ -152,6 +152,27 @@ lock_reversals(const Reversal *reversal)
 	return reversals;
 }
 
+/* what was detached with its partition cannot be added up */
+static void
+check_reversals_present(const Reversal *reversal, Datum reversals)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDARRAYOID };
+	Datum			  values[] = { reversals };
+
+	plan_keep(&plan,
+			  "SELECT FROM pg_catalog.unnest($1) AS r (id) WHERE NOT EXISTS "
+			  "(SELECT FROM payment.journal j WHERE j.id = r.id)",
+			  lengthof(types), types);
+	if (record_execute(plan, values, NULL) == 0)
+		return;
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_NOT_REVERSIBLE),
+					errmsg("journals that reverse this one were detached"),
+					errdetail("What is left of journal %s cannot be told.",
+							  uuid_text(&reversal->journal.reverses)),
+					errhint("Post a journal that corrects it.")));
+}
+
 /* what is left of the original, account by account */
 static void
 read_remainders(Reversal *reversal, Datum reversals)
@@ -160,6 +181,7 @@ read_remainders(Reversal *reversal, Datum reversals)
 	static const Oid  types[] = { UUIDOID, UUIDARRAYOID };
 	Datum			  values[2];
 
+	check_reversals_present(reversal, reversals);
 	values[0] = UUIDPGetDatum(&reversal->journal.reverses);
 	values[1] = reversals;
 	plan_keep(&plan,

@@ -173,6 +173,12 @@ SELECT check_name, object_id = :'reversal' AS reversal, detail, expected, actual
 UPDATE payment.journal_default SET kind = 'reversal', reverses = NULL WHERE id = :'reversal';
 SELECT check_name, object_id = :'reversal' AS reversal, detail, expected, actual FROM payment.verify() ORDER BY 1, 3;
 ROLLBACK;
+-- reversals that are not here any more cannot be added up
+BEGIN;
+ALTER TABLE payment.reversal DISABLE TRIGGER guard;
+UPDATE payment.reversal SET reversals = reversals || payment.new_id() WHERE journal_id = :'journal';
+SELECT pg_temp.error_of(format('SELECT payment.reverse_journal(%L, 1)', :'journal'));
+ROLLBACK;
 -- 20 more are taken back than there were
 BEGIN;
 ALTER TABLE payment.entry_default DISABLE TRIGGER guard;
