@@ -175,8 +175,9 @@ static const VerifyCheck checks[] = {
 	  "WHERE j.reverses IS NOT NULL GROUP BY j.reverses, e.account_id) r "
 	  "JOIN payment.journal j ON j.id = r.id LEFT JOIN (SELECT journal_id, "
 	  "account_id, sum(amount) AS amount FROM payment.entry WHERE journal_id "
-	  "IN (SELECT journal_id FROM payment.reversal) GROUP BY journal_id, "
-	  "account_id) o ON o.journal_id = r.id AND o.account_id = r.account_id "
+	  "IN (SELECT reverses FROM payment.journal WHERE reverses IS NOT NULL) "
+	  "GROUP BY journal_id, account_id) o ON o.journal_id = r.id AND "
+	  "o.account_id = r.account_id "
 	  "LEFT JOIN payment.account a ON a.id = r.account_id "
 	  "WHERE sign(r.amount) = sign(coalesce(o.amount, 0)) AND r.amount <> 0 "
 	  "OR abs(r.amount) > abs(coalesce(o.amount, 0))" },
