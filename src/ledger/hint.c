@@ -12,9 +12,9 @@
  * An address is only where to look first.  Who looks has to check that the
  * row there is the one he wants, and go through the index otherwise.  So there
  * are no locks, nothing is ever removed, databases share the table without
- * being told apart, and of two accounts that fall on one place the later wins.
- * Each place is one word, read and written at once: address and part of the
- * hash, which keeps most addresses of others from being looked at.
+ * being told apart, and where too many accounts fall together one gives way.
+ * Each address is one word, read and written at once, with part of the hash,
+ * which keeps most addresses of others from being looked at.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,63 +33,86 @@
 
 #include "ledger/posting.h"
 
-#define SHARED_PLACES (1 << 19) /* 4 MB for each kind of row */
-#define LOCAL_PLACES (1 << 12)
+/*
+ * Both kinds of four accounts that fall together lie in one cache line, since
+ * a posting asks for both.
+ */
+#define WAYS 4
+#define SHARED_SETS (1 << 16) /* 4 MB: good for 200,000 accounts */
+#define LOCAL_SETS (1 << 9)
 
 #define OFFSET_BITS 16
 #define BLOCK_BITS 32
 #define TAG_BITS 16
 
-static pg_atomic_uint64 *places = NULL;
-static uint64			 place_mask = 0;
+typedef struct HintSet
+{
+	pg_atomic_uint64 words[HINT_KIND_COUNT][WAYS];
+} HintSet;
+
+static HintSet *sets = NULL;
+static uint64	set_mask = 0;
 
 static Size
-shared_size(void)
+memory_size(Size count)
 {
-	return mul_size(HINT_KIND_COUNT * SHARED_PLACES, sizeof(pg_atomic_uint64));
+	/* room to begin at a cache line */
+	return add_size(mul_size(count, sizeof(HintSet)), PG_CACHE_LINE_SIZE);
 }
 
 void
 hint_request_memory(void)
 {
-	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(memory_size(SHARED_SETS));
 }
 
 static void
-clear_places(uint64 count)
+use_memory(void *memory, uint64 count, bool clear)
 {
-	for (uint64 i = 0; i < HINT_KIND_COUNT * count; i++)
-		pg_atomic_init_u64(&places[i], 0);
+	sets = (HintSet *) CACHELINEALIGN(memory);
+	set_mask = count - 1;
+	if (!clear)
+		return;
+	for (uint64 i = 0; i < count; i++)
+	{
+		for (int way = 0; way < WAYS; way++)
+		{
+			pg_atomic_init_u64(&sets[i].words[HINT_ACCOUNT][way], 0);
+			pg_atomic_init_u64(&sets[i].words[HINT_SLOT][way], 0);
+		}
+	}
 }
 
 /* the caller holds AddinShmemInitLock */
 void
 hint_attach_memory(void)
 {
-	bool found;
+	bool  found;
+	void *memory = ShmemInitStruct("payment ledger hints",
+								   memory_size(SHARED_SETS), &found);
 
-	places = ShmemInitStruct("payment ledger hints", shared_size(), &found);
-	place_mask = SHARED_PLACES - 1;
-	if (!found)
-		clear_places(SHARED_PLACES);
+	use_memory(memory, SHARED_SETS, !found);
 }
 
+/* the words of a set, and the tag of the account among them */
 static pg_atomic_uint64 *
-place_of(HintKind kind, const pg_uuid_t *account_id, uint64 *tag)
+words_of(HintKind kind, const pg_uuid_t *account_id, uint64 *tag)
 {
 	uint64 hash =
 		hash_bytes_extended(account_id->data, UUID_LEN, MyDatabaseId);
 
-	if (places == NULL)
-	{
-		places = MemoryContextAlloc(TopMemoryContext,
-									HINT_KIND_COUNT * LOCAL_PLACES *
-										sizeof(pg_atomic_uint64));
-		place_mask = LOCAL_PLACES - 1;
-		clear_places(LOCAL_PLACES);
-	}
+	if (sets == NULL)
+		use_memory(MemoryContextAlloc(TopMemoryContext,
+									  memory_size(LOCAL_SETS)),
+				   LOCAL_SETS, true);
 	*tag = hash >> (64 - TAG_BITS);
-	return &places[kind * (place_mask + 1) + (hash & place_mask)];
+	return sets[hash & set_mask].words[kind];
+}
+
+static uint64
+tag_of(uint64 word)
+{
+	return word >> (BLOCK_BITS + OFFSET_BITS);
 }
 
 void
@@ -97,27 +120,49 @@ hint_set(HintKind kind, const pg_uuid_t *account_id,
 		 const ItemPointerData *tid)
 {
 	uint64			  tag;
-	pg_atomic_uint64 *place = place_of(kind, account_id, &tag);
+	pg_atomic_uint64 *words = words_of(kind, account_id, &tag);
+	int				  way = tag % WAYS;
 	uint64			  word = tag << (BLOCK_BITS + OFFSET_BITS) |
 				  (uint64) ItemPointerGetBlockNumber(tid) << OFFSET_BITS |
 				  ItemPointerGetOffsetNumber(tid);
 
-	/* others keep the line in their caches while nothing changes */
-	if (pg_atomic_read_u64(place) != word)
-		pg_atomic_write_u64(place, word);
+	/* its own place, else a free one, else that of whoever is there */
+	for (int i = 0; i < WAYS; i++)
+	{
+		uint64 present = pg_atomic_read_u64(&words[i]);
+
+		/* others keep the line in their caches while nothing changes */
+		if (present == word)
+			return;
+		if (present == 0)
+			way = i;
+		else if (tag_of(present) == tag)
+		{
+			way = i;
+			break;
+		}
+	}
+	pg_atomic_write_u64(&words[way], word);
 }
 
 bool
 hint_get(HintKind kind, const pg_uuid_t *account_id, ItemPointerData *tid)
 {
-	uint64 tag;
-	uint64 word = pg_atomic_read_u64(place_of(kind, account_id, &tag));
+	uint64			  tag;
+	pg_atomic_uint64 *words = words_of(kind, account_id, &tag);
 
-	if (word == 0 || word >> (BLOCK_BITS + OFFSET_BITS) != tag)
-		return false;
-	ItemPointerSet(tid, (BlockNumber) (word >> OFFSET_BITS),
-				   (OffsetNumber) word);
-	return true;
+	for (int i = 0; i < WAYS; i++)
+	{
+		uint64 word = pg_atomic_read_u64(&words[i]);
+
+		if (word != 0 && tag_of(word) == tag)
+		{
+			ItemPointerSet(tid, (BlockNumber) (word >> OFFSET_BITS),
+						   (OffsetNumber) word);
+			return true;
+		}
+	}
+	return false;
 }
 
 /*

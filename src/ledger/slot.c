@@ -279,11 +279,14 @@ static bool
 try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 {
 	const SlotHint *hint = hint_of(account_id);
+	bool known = memcmp(&hint->account_id, account_id, UUID_LEN) == 0;
+	ItemPointerData own = hint->tid;
 	ItemPointerData tid;
 
-	if (memcmp(&hint->account_id, account_id, UUID_LEN) == 0)
-		return try_address(table, account_id, &hint->tid, delta);
+	if (known && try_address(table, account_id, &own, delta))
+		return true;
 	return hint_get(HINT_SLOT, account_id, &tid) &&
+		   (!known || !ItemPointerEquals(&own, &tid)) &&
 		   try_address(table, account_id, &tid, delta);
 }
 
