@@ -31,6 +31,22 @@ put_error(Request *request, int status, const char *type, const char *code,
 	buf_free(&message);
 }
 
+void
+answer_header(Request *request, const char *name, const char *fmt, ...)
+{
+	Answer *answer = &request->answer;
+	Buf		value = { 0 };
+	va_list args;
+
+	if (answer->header_count == ANSWER_HEADERS_MAX)
+		die("no room for the header %s", name);
+	va_start(args, fmt);
+	buf_vprintf(&value, fmt, args);
+	va_end(args);
+	answer->headers[answer->header_count++] =
+		(AnswerHeader){ name, value.data };
+}
+
 bool
 answer_error(Request *request, int status, const char *type, const char *code,
 			 const char *param, const char *fmt, ...)

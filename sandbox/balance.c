@@ -14,12 +14,22 @@
 #include "payment_intent.h"
 #include "payout.h"
 
-static const char *const types[] = { "charge", "payout", "payout_cancel",
-									 "payout_failure", NULL };
+static const char *const types[] = { "charge",		  "payout",
+									 "payout_cancel", "payout_failure",
+									 "refund",		  NULL };
 
-static const char *const reporting_categories[] = { "charge", "payout",
-													"payout_reversal",
-													"payout_reversal" };
+static const char *const reporting_categories[] = {
+	"charge", "payout", "payout_reversal", "payout_reversal", "refund"
+};
+
+/* The book is one, but each PSP shows only what is its own. */
+bool
+balance_tx_is_stripes(const BalanceTx *tx)
+{
+	if (tx->type == TX_CHARGE)
+		return charge_psp(book_charge(tx->source)) == PSP_STRIPE;
+	return tx->type != TX_REFUND && book_payout(tx->source)->psp == PSP_STRIPE;
+}
 
 uint32_t
 balance_tx_settlement(const BalanceTx *tx)
@@ -118,8 +128,11 @@ balance_get(Request *request)
 	for (uint32_t i = 0; i < book.balance_txs.count; i++)
 	{
 		const BalanceTx *tx = book_balance_tx(i);
-		int64_t			*sum = is_pending(tx) ? pending : available;
+		int64_t			*sum;
 
+		if (!balance_tx_is_stripes(tx))
+			continue;
+		sum = is_pending(tx) ? pending : available;
 		sum[tx->currency] += tx->amount - tx->fee;
 		used[tx->currency] = true;
 	}
@@ -176,7 +189,8 @@ balance_prepare_tx_list(Request *request)
 	if (!param_choice(request, "type", types, &params->type) ||
 		!params_known(request))
 		return false;
-	if (params->payout != NULL && book_find_payout(params->payout) == NULL)
+	if (params->payout != NULL &&
+		book_find_payout(PSP_STRIPE, params->payout) == NULL)
 		return answer_invalid(request, "resource_missing", "payout",
 							  "No such payout: '%.100s'", params->payout);
 	if (currency == NULL)
@@ -206,7 +220,8 @@ is_wanted_tx(uint32_t number, const ListParams *params)
 {
 	const BalanceTx *tx = book_balance_tx(number);
 
-	if (params->type >= 0 && tx->type != params->type)
+	if (!balance_tx_is_stripes(tx) ||
+		(params->type >= 0 && tx->type != params->type))
 		return false;
 	if (params->currency != CURRENCY_UNKNOWN &&
 		tx->currency != params->currency)
@@ -214,7 +229,7 @@ is_wanted_tx(uint32_t number, const ListParams *params)
 	if (params->source != NULL && strcmp(source_id(tx), params->source) != 0)
 		return false;
 	return params->payout == NULL ||
-		   belongs_to_payout(tx, book_find_payout(params->payout));
+		   belongs_to_payout(tx, book_find_payout(PSP_STRIPE, params->payout));
 }
 
 void
@@ -226,9 +241,12 @@ balance_tx_list(Request *request)
 bool
 balance_prepare_tx(Request *request)
 {
+	const BalanceTx *tx;
+
 	if (!params_known(request))
 		return false;
-	return book_find_balance_tx(request->id) != NULL ||
+	tx = book_find_balance_tx(request->id);
+	return (tx != NULL && balance_tx_is_stripes(tx)) ||
 		   answer_missing_object(request, "id", "balance transaction",
 								 request->id);
 }
@@ -245,12 +263,13 @@ balance_prepare_charge(Request *request)
 {
 	if (!params_known(request))
 		return false;
-	return book_find_charge(request->id) != NULL ||
+	return book_find_charge(PSP_STRIPE, request->id) != NULL ||
 		   answer_missing_object(request, "id", "charge", request->id);
 }
 
 void
 balance_get_charge(Request *request)
 {
-	charge_json(&request->answer.body, NULL, book_find_charge(request->id), 0);
+	charge_json(&request->answer.body, NULL,
+				book_find_charge(PSP_STRIPE, request->id), 0);
 }

@@ -23,4 +23,7 @@ extern void balance_tx_json(Buf *b, const char *key, const BalanceTx *tx);
 /* The settlement a transaction has gone into, or NONE. */
 extern uint32_t balance_tx_settlement(const BalanceTx *tx);
 
+/* Refunds are none of it: the sandbox's Stripe makes none. */
+extern bool balance_tx_is_stripes(const BalanceTx *tx);
+
 #endif

@@ -5,6 +5,7 @@
 #include "book.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -63,12 +64,67 @@ book_shelve(Shelf *shelf, void *object, const char *id)
 	hash_put(&by_id, id, object);
 }
 
+typedef enum Kind
+{
+	KIND_INTENT,
+	KIND_CHARGE,
+	KIND_PAYOUT,
+	KIND_MODIFICATION,
+	KIND_COUNT
+} Kind;
+
+/*
+ * Stripe's ids say what they are. The others do not, so in the book they have
+ * a prefix up to a colon, which is not shown.
+ */
+static const struct
+{
+	const char *name;
+	const char *prefixes[KIND_COUNT];
+	int			capitals; /* length of an id made of capitals and digits */
+} psps[PSP_COUNT] = {
+	[PSP_STRIPE] = { "stripe", { "pi_", "ch_", "po_", "re_" }, 0 },
+	[PSP_ADYEN] = { "adyen", { "ap:", "ac:", "at:", "am:" }, 16 },
+	[PSP_PAYPAL] = { "paypal", { "po:", "pc:", "pb:", "pr:" }, 17 }
+};
+
+static void
+new_id(char *id, Psp psp, Kind kind)
+{
+	if (psps[psp].capitals == 0)
+		random_id(id, ID_SIZE, psps[psp].prefixes[kind]);
+	else
+		random_capitals(id, ID_SIZE, psps[psp].prefixes[kind],
+						psps[psp].capitals);
+}
+
+const char *
+psp_name(Psp psp)
+{
+	return psps[psp].name;
+}
+
+Psp
+charge_psp(const Charge *charge)
+{
+	return book_intent(charge->intent)->psp;
+}
+
+const char *
+public_id(const char *id)
+{
+	const char *colon = strchr(id, ':');
+
+	return colon ? colon + 1 : id;
+}
+
 Intent *
-book_new_intent(void)
+book_new_intent(Psp psp)
 {
 	Intent *intent = xcalloc(1, sizeof(Intent));
 
-	random_id(intent->id, ID_SIZE, "pi_");
+	new_id(intent->id, psp, KIND_INTENT);
+	intent->psp = (uint8_t) psp;
 	random_id(intent->secret, ID_SIZE, "secret_");
 	intent->number = book.intents.count;
 	intent->latest_charge = NONE;
@@ -82,7 +138,7 @@ book_new_charge(Intent *intent)
 {
 	Charge *charge = xcalloc(1, sizeof(Charge));
 
-	random_id(charge->id, ID_SIZE, "ch_");
+	new_id(charge->id, intent->psp, KIND_CHARGE);
 	charge->number = book.charges.count;
 	charge->intent = intent->number;
 	charge->balance_tx = NONE;
@@ -97,11 +153,12 @@ book_new_charge(Intent *intent)
 }
 
 Payout *
-book_new_payout(void)
+book_new_payout(Psp psp)
 {
 	Payout *payout = xcalloc(1, sizeof(Payout));
 
-	random_id(payout->id, ID_SIZE, "po_");
+	new_id(payout->id, psp, KIND_PAYOUT);
+	payout->psp = (uint8_t) psp;
 	payout->number = book.payouts.count;
 	payout->balance_tx = NONE;
 	payout->failure_balance_tx = NONE;
@@ -142,6 +199,36 @@ book_new_settlement(void)
 	return settlement;
 }
 
+Modification *
+book_new_modification(Psp psp, ModificationKind kind, const Charge *charge)
+{
+	Modification *modification = xcalloc(1, sizeof(Modification));
+
+	new_id(modification->id, psp, KIND_MODIFICATION);
+	modification->number = book.modifications.count;
+	modification->psp = (uint8_t) psp;
+	modification->kind = (uint8_t) kind;
+	modification->charge = charge->number;
+	modification->balance_tx = NONE;
+	modification->currency = charge->currency;
+	modification->created_ms = book.now_ms;
+	book_shelve(&book.modifications, modification, modification->id);
+	return modification;
+}
+
+Notification *
+book_new_notification(Psp psp)
+{
+	Notification *notification = xcalloc(1, sizeof(Notification));
+
+	random_id(notification->id, ID_SIZE, "nt:");
+	notification->number = book.notifications.count;
+	notification->psp = (uint8_t) psp;
+	notification->created_ms = book.now_ms;
+	book_shelve(&book.notifications, notification, notification->id);
+	return notification;
+}
+
 static void *
 find(const char *id, const char *prefix)
 {
@@ -149,22 +236,42 @@ find(const char *id, const char *prefix)
 													: NULL;
 }
 
-Intent *
-book_find_intent(const char *id)
+static void *
+find_of(Psp psp, Kind kind, const char *id)
 {
-	return find(id, "pi_");
+	const char *prefix = psps[psp].prefixes[kind];
+	char		full[2 * ID_SIZE];
+
+	if (psps[psp].capitals == 0)
+		return find(id, prefix);
+	if (strlen(id) != (size_t) psps[psp].capitals)
+		return NULL;
+	snprintf(full, sizeof(full), "%s%s", prefix, id);
+	return hash_get(&by_id, full);
+}
+
+Intent *
+book_find_intent(Psp psp, const char *id)
+{
+	return find_of(psp, KIND_INTENT, id);
 }
 
 Charge *
-book_find_charge(const char *id)
+book_find_charge(Psp psp, const char *id)
 {
-	return find(id, "ch_");
+	return find_of(psp, KIND_CHARGE, id);
 }
 
 Payout *
-book_find_payout(const char *id)
+book_find_payout(Psp psp, const char *id)
 {
-	return find(id, "po_");
+	return find_of(psp, KIND_PAYOUT, id);
+}
+
+Modification *
+book_find_modification(Psp psp, const char *id)
+{
+	return find_of(psp, KIND_MODIFICATION, id);
 }
 
 BalanceTx *
@@ -215,6 +322,18 @@ Settlement *
 book_settlement(uint32_t number)
 {
 	return at(&book.settlements, number);
+}
+
+Modification *
+book_modification(uint32_t number)
+{
+	return at(&book.modifications, number);
+}
+
+Notification *
+book_notification(uint32_t number)
+{
+	return at(&book.notifications, number);
 }
 
 const char *

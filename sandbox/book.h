@@ -18,6 +18,15 @@
 #define NONE UINT32_MAX
 #define AMOUNT_MAX INT64_C(999999999999)
 
+/* Whose protocol it was that made an object. */
+typedef enum Psp
+{
+	PSP_STRIPE,
+	PSP_ADYEN,
+	PSP_PAYPAL,
+	PSP_COUNT
+} Psp;
+
 typedef struct MetaItem
 {
 	char *key;
@@ -62,6 +71,7 @@ typedef struct Intent
 	char	 secret[ID_SIZE];
 	uint32_t number;
 	uint32_t latest_charge;
+	uint8_t	 psp;
 	uint8_t	 status;
 	uint8_t	 capture_method;
 	uint8_t	 automatic_payment_methods;
@@ -78,6 +88,7 @@ typedef struct Intent
 	char	*transfer_group;
 	char	*return_url;
 	char	*cancellation_reason;
+	char	*reference; /* the merchant's own, where there is such a field */
 	Metadata metadata;
 } Intent;
 
@@ -101,6 +112,7 @@ typedef struct Charge
 	int32_t	 currency;
 	int64_t	 amount;
 	int64_t	 amount_captured;
+	int64_t	 amount_refunded;
 	int64_t	 created_ms;
 	char	*payment_method;
 	char	*idempotency_key;
@@ -122,8 +134,10 @@ typedef struct Payout
 	uint32_t balance_tx;
 	uint32_t failure_balance_tx;
 	uint32_t settlement; /* of an automatic payout */
+	uint8_t	 psp;
 	uint8_t	 status;
 	bool	 instant;
+	bool	 returned; /* failed after it was paid */
 	int32_t	 currency;
 	int64_t	 amount;
 	int64_t	 created_ms;
@@ -132,22 +146,73 @@ typedef struct Payout
 	char	*destination;
 	char	*description;
 	char	*idempotency_key;
+	char	*reference;
+	char	*batch;	  /* the sender's name for its batch */
+	char	*account; /* what it is paid from */
 	Metadata metadata;
 } Payout;
+
+/* What is done to a charge later, by a request of its own. */
+typedef enum ModificationKind
+{
+	MODIFY_CAPTURE,
+	MODIFY_REFUND,
+	MODIFY_REVERSAL
+} ModificationKind;
+
+typedef enum ModificationStatus
+{
+	MODIFICATION_PENDING,
+	MODIFICATION_SUCCEEDED,
+	MODIFICATION_FAILED
+} ModificationStatus;
+
+typedef struct Modification
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t charge;
+	uint32_t balance_tx;
+	uint8_t	 psp;
+	uint8_t	 kind;
+	uint8_t	 status;
+	int32_t	 currency;
+	int64_t	 amount; /* of a reversal 0: all there is */
+	int64_t	 created_ms;
+	int64_t	 due_ms; /* when its outcome is decided, 0 once it is */
+	char	*reference;
+	char	*idempotency_key;
+} Modification;
+
+/* A webhook: sent when there is somebody to send it to. */
+typedef struct Notification
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint8_t	 psp;
+	int64_t	 created_ms;
+	int64_t	 delivered_ms; /* 0: not yet */
+	int64_t	 tried_ms;
+	uint32_t attempts;
+	char	*event;
+	char	*signature; /* for the header, when it is not in the body */
+	char	*body;
+} Notification;
 
 typedef enum BalanceTxType
 {
 	TX_CHARGE,
 	TX_PAYOUT,
 	TX_PAYOUT_CANCEL,
-	TX_PAYOUT_FAILURE
+	TX_PAYOUT_FAILURE,
+	TX_REFUND
 } BalanceTxType;
 
 typedef struct BalanceTx
 {
 	char	 id[ID_SIZE];
 	uint32_t number;
-	uint32_t source; /* a charge or, for the other types, a payout */
+	uint32_t source; /* a charge, a modification (refund) or a payout */
 	uint8_t	 type;
 	int32_t	 currency;
 	int64_t	 amount;
@@ -208,6 +273,8 @@ typedef struct Book
 	Shelf	 payouts;
 	Shelf	 balance_txs;
 	Shelf	 settlements;
+	Shelf	 modifications;
+	Shelf	 notifications;
 	uint32_t first_unsettled_charge; /* none before it is unsettled */
 	int64_t	 now_ms;				 /* as of the last lock; never goes back */
 } Book;
@@ -222,26 +289,38 @@ extern void book_lock(void);
 extern void book_unlock(void);
 
 /* New objects, numbered and stamped, with an id of their own. */
-extern Intent	  *book_new_intent(void);
-extern Charge	  *book_new_charge(Intent *intent);
-extern Payout	  *book_new_payout(void);
-extern BalanceTx  *book_new_balance_tx(BalanceTxType type, uint32_t source,
-									   int32_t currency, int64_t amount,
-									   int64_t fee);
-extern Settlement *book_new_settlement(void);
+extern Intent		*book_new_intent(Psp psp);
+extern Charge		*book_new_charge(Intent *intent);
+extern Payout		*book_new_payout(Psp psp);
+extern BalanceTx	*book_new_balance_tx(BalanceTxType type, uint32_t source,
+										 int32_t currency, int64_t amount,
+										 int64_t fee);
+extern Settlement	*book_new_settlement(void);
+extern Modification *book_new_modification(Psp psp, ModificationKind kind,
+										   const Charge *charge);
+extern Notification *book_new_notification(Psp psp);
 
-/* NULL when nobody knows the id. */
-extern Intent	  *book_find_intent(const char *id);
-extern Charge	  *book_find_charge(const char *id);
-extern Payout	  *book_find_payout(const char *id);
-extern BalanceTx  *book_find_balance_tx(const char *id);
-extern Settlement *book_find_settlement(const char *id);
+/* NULL when nobody knows the id, or only another PSP does. */
+extern Intent		*book_find_intent(Psp psp, const char *id);
+extern Charge		*book_find_charge(Psp psp, const char *id);
+extern Payout		*book_find_payout(Psp psp, const char *id);
+extern Modification *book_find_modification(Psp psp, const char *id);
+extern BalanceTx	*book_find_balance_tx(const char *id);
+extern Settlement	*book_find_settlement(const char *id);
 
-extern Intent	  *book_intent(uint32_t number);
-extern Charge	  *book_charge(uint32_t number);
-extern Payout	  *book_payout(uint32_t number);
-extern BalanceTx  *book_balance_tx(uint32_t number);
-extern Settlement *book_settlement(uint32_t number);
+extern Intent		*book_intent(uint32_t number);
+extern Charge		*book_charge(uint32_t number);
+extern Payout		*book_payout(uint32_t number);
+extern BalanceTx	*book_balance_tx(uint32_t number);
+extern Settlement	*book_settlement(uint32_t number);
+extern Modification *book_modification(uint32_t number);
+extern Notification *book_notification(uint32_t number);
+
+extern const char *psp_name(Psp psp);
+extern Psp		   charge_psp(const Charge *charge);
+
+/* As its PSP shows it: what tells the kinds apart in the book is not shown. */
+extern const char *public_id(const char *id);
 
 /* For the journal: makes the object known that it has filled. */
 extern void book_shelve(Shelf *shelf, void *object, const char *id);

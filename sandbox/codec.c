@@ -167,6 +167,7 @@ codec_intent(Codec *c, Intent *intent)
 	codec_id(c, intent->id);
 	codec_id(c, intent->secret);
 	codec_u32(c, &intent->latest_charge);
+	codec_u8(c, &intent->psp);
 	codec_u8(c, &intent->status);
 	codec_u8(c, &intent->capture_method);
 	codec_u8(c, &intent->automatic_payment_methods);
@@ -183,6 +184,7 @@ codec_intent(Codec *c, Intent *intent)
 	codec_string(c, &intent->transfer_group);
 	codec_string(c, &intent->return_url);
 	codec_string(c, &intent->cancellation_reason);
+	codec_string(c, &intent->reference);
 	codec_metadata(c, &intent->metadata);
 }
 
@@ -196,6 +198,7 @@ codec_charge(Codec *c, Charge *charge)
 	codec_currency(c, &charge->currency);
 	codec_i64(c, &charge->amount);
 	codec_i64(c, &charge->amount_captured);
+	codec_i64(c, &charge->amount_refunded);
 	codec_i64(c, &charge->created_ms);
 	codec_string(c, &charge->payment_method);
 	codec_string(c, &charge->idempotency_key);
@@ -208,8 +211,10 @@ codec_payout(Codec *c, Payout *payout)
 	codec_u32(c, &payout->balance_tx);
 	codec_u32(c, &payout->failure_balance_tx);
 	codec_u32(c, &payout->settlement);
+	codec_u8(c, &payout->psp);
 	codec_u8(c, &payout->status);
 	codec_bool(c, &payout->instant);
+	codec_bool(c, &payout->returned);
 	codec_currency(c, &payout->currency);
 	codec_i64(c, &payout->amount);
 	codec_i64(c, &payout->created_ms);
@@ -218,6 +223,9 @@ codec_payout(Codec *c, Payout *payout)
 	codec_string(c, &payout->destination);
 	codec_string(c, &payout->description);
 	codec_string(c, &payout->idempotency_key);
+	codec_string(c, &payout->reference);
+	codec_string(c, &payout->batch);
+	codec_string(c, &payout->account);
 	codec_metadata(c, &payout->metadata);
 }
 
@@ -231,6 +239,37 @@ codec_balance_tx(Codec *c, BalanceTx *tx)
 	codec_i64(c, &tx->amount);
 	codec_i64(c, &tx->fee);
 	codec_i64(c, &tx->created_ms);
+}
+
+void
+codec_modification(Codec *c, Modification *modification)
+{
+	codec_id(c, modification->id);
+	codec_u32(c, &modification->charge);
+	codec_u32(c, &modification->balance_tx);
+	codec_u8(c, &modification->psp);
+	codec_u8(c, &modification->kind);
+	codec_u8(c, &modification->status);
+	codec_currency(c, &modification->currency);
+	codec_i64(c, &modification->amount);
+	codec_i64(c, &modification->created_ms);
+	codec_i64(c, &modification->due_ms);
+	codec_string(c, &modification->reference);
+	codec_string(c, &modification->idempotency_key);
+}
+
+void
+codec_notification(Codec *c, Notification *notification)
+{
+	codec_id(c, notification->id);
+	codec_u8(c, &notification->psp);
+	codec_i64(c, &notification->created_ms);
+	codec_i64(c, &notification->delivered_ms);
+	codec_i64(c, &notification->tried_ms);
+	codec_u32(c, &notification->attempts);
+	codec_string(c, &notification->event);
+	codec_string(c, &notification->signature);
+	codec_string(c, &notification->body);
 }
 
 /* Numbers one after the other; the array is made when reading. */
@@ -298,6 +337,7 @@ codec_key(Codec *c, IdempotencyKey *key)
 	uint8_t	 should_retry = (uint8_t) key->should_retry;
 
 	codec_string(c, &key->key);
+	codec_u8(c, &key->kept_for);
 	codec_u64(c, &key->fingerprint.half[0]);
 	codec_u64(c, &key->fingerprint.half[1]);
 	codec_u32(c, &status);

@@ -30,6 +30,8 @@ extern void codec_intent(Codec *c, Intent *intent);
 extern void codec_charge(Codec *c, Charge *charge);
 extern void codec_payout(Codec *c, Payout *payout);
 extern void codec_balance_tx(Codec *c, BalanceTx *tx);
+extern void codec_modification(Codec *c, Modification *modification);
+extern void codec_notification(Codec *c, Notification *notification);
 extern void codec_settlement(Codec *c, Settlement *settlement);
 
 /*

@@ -24,6 +24,8 @@ typedef struct Totals
 	int64_t charges[CHARGE_FAILED + 1];
 	int64_t gross;
 	int64_t fee;
+	int64_t refunds;
+	int64_t refunded;
 	int64_t settled;
 	int64_t settled_gross;
 	int64_t settled_fee;
@@ -63,6 +65,20 @@ add_charges(Totals *totals)
 }
 
 static void
+add_refunds(Totals *totals)
+{
+	for (uint32_t i = 0; i < book.modifications.count; i++)
+	{
+		const Modification *m = book_modification(i);
+
+		if (m->balance_tx == NONE)
+			continue;
+		totals[m->currency].refunds++;
+		totals[m->currency].refunded += m->amount;
+	}
+}
+
+static void
 add_payouts(Totals *totals)
 {
 	for (uint32_t i = 0; i < book.payouts.count; i++)
@@ -90,6 +106,8 @@ put_totals(Buf *b, const char *currency, const Totals *t)
 	json_int(b, "charges_pending", t->charges[CHARGE_PENDING]);
 	json_int(b, "charges_authorized", t->charges[CHARGE_AUTHORIZED]);
 	json_int(b, "charges_voided", t->charges[CHARGE_VOIDED]);
+	json_int(b, "refunds_succeeded", t->refunds);
+	json_int(b, "refunds_sum", t->refunded);
 	json_int(b, "settled", t->settled);
 	json_int(b, "settled_gross", t->settled_gross);
 	json_int(b, "settled_fee", t->settled_fee);
@@ -113,6 +131,7 @@ control_book(Request *request)
 	Totals *totals = xcalloc((size_t) currency_count(), sizeof(Totals));
 
 	add_charges(totals);
+	add_refunds(totals);
 	add_payouts(totals);
 	json_open(b, NULL, '{');
 	json_str(b, "object", "book");
@@ -143,7 +162,7 @@ control_requests(Request *request)
 		const RouteCounts *c = route_counts(i);
 		char			   name[128];
 
-		if (strncmp(route->pattern, "/v1/", 4) != 0)
+		if (strncmp(route->pattern, "/_sandbox/", 10) == 0)
 			continue;
 		snprintf(name, sizeof(name), "%s %s", route->method, route->pattern);
 		json_open(b, name, '{');
@@ -184,9 +203,11 @@ put_charge_row(Buf *b, const Charge *charge)
 											"succeeded", "failed" };
 	const Intent			*intent = book_intent(charge->intent);
 
-	csv_field(b, intent->id);
-	csv_field(b, charge->id);
-	csv_field(b, metadata_get(&intent->metadata, "payment_order"));
+	const char *order = metadata_get(&intent->metadata, "payment_order");
+
+	csv_field(b, public_id(intent->id));
+	csv_field(b, public_id(charge->id));
+	csv_field(b, order ? order : intent->reference);
 	csv_field(b, metadata_get(&intent->metadata, "attempt"));
 	csv_field(b, charge->idempotency_key);
 	csv_int(b, charge->status == CHARGE_SUCCEEDED ? charge->amount_captured
@@ -194,6 +215,9 @@ put_charge_row(Buf *b, const Charge *charge)
 	csv_field(b, currency_lower(charge->currency));
 	csv_field(b, statuses[charge->status]);
 	csv_time(b, charge->created_ms);
+	csv_field(b, psp_name((Psp) intent->psp));
+	csv_field(b, intent->reference);
+	csv_int(b, charge->amount_refunded);
 	csv_end(b, false);
 }
 
@@ -217,24 +241,29 @@ control_charges_csv(Request *request)
 	stream->end = book.charges.count;
 	buf_puts(&stream->pending,
 			 "payment_intent_id,charge_id,payment_order,attempt,"
-			 "idempotency_key,amount,currency,status,created\n");
+			 "idempotency_key,amount,currency,status,created,psp,reference,"
+			 "amount_refunded\n");
 	answer_stream(request, stream);
 }
 
 static void
 put_payout_row(Buf *b, const Payout *payout)
 {
-	csv_field(b, payout->id);
+	const char *name = metadata_get(&payout->metadata, "payout");
+
+	csv_field(b, public_id(payout->id));
 	csv_field(b, payout_is_automatic(payout) ? "yes" : "no");
 	csv_field(b, payout->destination);
 	csv_field(b, metadata_get(&payout->metadata, "payment_order"));
-	csv_field(b, metadata_get(&payout->metadata, "payout"));
+	csv_field(b, name ? name : payout->reference);
 	csv_field(b, metadata_get(&payout->metadata, "attempt"));
 	csv_field(b, payout->idempotency_key);
 	csv_int(b, payout->amount);
 	csv_field(b, currency_lower(payout->currency));
 	csv_field(b, payout_status(payout));
 	csv_time(b, payout->created_ms);
+	csv_field(b, psp_name((Psp) payout->psp));
+	csv_field(b, payout->reference);
 	csv_end(b, false);
 }
 
@@ -258,7 +287,8 @@ control_payouts_csv(Request *request)
 	stream->end = book.payouts.count;
 	buf_puts(&stream->pending,
 			 "payout_id,automatic,destination,payment_order,payout,attempt,"
-			 "idempotency_key,amount,currency,status,created\n");
+			 "idempotency_key,amount,currency,status,created,psp,"
+			 "reference\n");
 	answer_stream(request, stream);
 }
 

@@ -109,6 +109,13 @@ currency_lower(int currency)
 	return currencies[currency].code;
 }
 
+void
+currency_upper(char code[4], int currency)
+{
+	for (int i = 0; i < 4; i++)
+		code[i] = (char) toupper((unsigned char) currencies[currency].code[i]);
+}
+
 int
 currency_exponent(int currency)
 {

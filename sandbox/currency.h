@@ -14,7 +14,11 @@
 extern int		   currency_find(const char *code); /* in any case */
 extern int		   currency_count(void);
 extern const char *currency_lower(int currency);
-extern int		   currency_exponent(int currency);
+
+/* Writes the code in capitals. */
+extern void currency_upper(char code[4], int currency);
+
+extern int currency_exponent(int currency);
 
 /* Another currency with the same exponent. */
 extern int currency_other(int currency);

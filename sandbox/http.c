@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "dialect.h"
 #include "options.h"
 #include "random.h"
 #include "request.h"
@@ -89,9 +90,12 @@ static void
 begin(Request *request, struct MHD_Connection *connection, const char *method)
 {
 	request->method = method;
+	request->dialect = dialect_of(request->path);
 	request->authorization = header(connection, "Authorization");
+	request->api_key = header(connection, "X-API-Key");
 	request->content_type = header(connection, "Content-Type");
-	request->idempotency_key = header(connection, "Idempotency-Key");
+	request->idempotency_key =
+		header(connection, request->dialect->key_header);
 	request->from_loopback = is_loopback(connection);
 }
 
@@ -196,22 +200,14 @@ add_headers(struct MHD_Response *response, const Request *request)
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	random_id(text, sizeof(text), "req_");
 	MHD_add_response_header(response, "Request-Id", text);
-	if (request->idempotency_key != NULL)
-		MHD_add_response_header(response, "Idempotency-Key",
-								request->idempotency_key);
-	if (answer->replayed)
-		MHD_add_response_header(response, "Idempotent-Replayed", "true");
-	if (answer->should_retry != SHOULD_RETRY_ABSENT)
-		MHD_add_response_header(response, "Stripe-Should-Retry",
-								answer->should_retry ? "true" : "false");
+	for (int i = 0; i < answer->header_count; i++)
+		MHD_add_response_header(response, answer->headers[i].name,
+								answer->headers[i].value);
 	if (answer->status == 429)
 	{
 		snprintf(text, sizeof(text), "%d", answer->retry_after_s);
 		MHD_add_response_header(response, "Retry-After", text);
 	}
-	if (answer->status == 401)
-		MHD_add_response_header(response, "WWW-Authenticate",
-								"Bearer realm=\"Stripe\"");
 }
 
 static enum MHD_Result

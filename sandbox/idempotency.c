@@ -13,8 +13,8 @@
 #include "options.h"
 
 static Hash			   keys;
-static IdempotencyKey *oldest;
-static IdempotencyKey *youngest;
+static IdempotencyKey *oldest[KEY_LIFE_COUNT]; /* by age for each life */
+static IdempotencyKey *youngest[KEY_LIFE_COUNT];
 static uint64_t		   distinct;
 
 Fingerprint
@@ -36,18 +36,28 @@ free_key(IdempotencyKey *key)
 	free(key);
 }
 
-static void
-forget_old(void)
+static int64_t
+life_s(KeyLife life)
 {
-	int64_t limit_ms = book.now_ms - options.idempotency_ttl_s * 1000;
+	static const int64_t hours[KEY_LIFE_COUNT] = { 24, 7 * 24, 6, 45 * 24,
+												   30 * 24 };
 
-	while (oldest != NULL && oldest->created_ms <= limit_ms)
+	return options.idempotency_ttl_s > 0 ? options.idempotency_ttl_s
+										 : hours[life] * 3600;
+}
+
+static void
+forget_old(KeyLife life)
+{
+	int64_t limit_ms = book.now_ms - life_s(life) * 1000;
+
+	while (oldest[life] != NULL && oldest[life]->created_ms <= limit_ms)
 	{
-		IdempotencyKey *key = oldest;
+		IdempotencyKey *key = oldest[life];
 
-		oldest = key->next;
-		if (oldest == NULL)
-			youngest = NULL;
+		oldest[life] = key->next;
+		if (oldest[life] == NULL)
+			youngest[life] = NULL;
 		/* A restored file may hold the same key twice: a younger one stays. */
 		if (hash_get(&keys, key->key) == key)
 			hash_remove(&keys, key->key);
@@ -58,7 +68,8 @@ forget_old(void)
 IdempotencyState
 idempotency_look(const char *key, Fingerprint print, IdempotencyKey **found)
 {
-	forget_old();
+	for (int life = 0; life < KEY_LIFE_COUNT; life++)
+		forget_old((KeyLife) life);
 	*found = hash_get(&keys, key);
 	if (*found == NULL)
 		return IDEMPOTENCY_NEW;
@@ -68,11 +79,12 @@ idempotency_look(const char *key, Fingerprint print, IdempotencyKey **found)
 }
 
 IdempotencyKey *
-idempotency_begin(const char *key, Fingerprint print)
+idempotency_begin(const char *key, KeyLife life, Fingerprint print)
 {
 	IdempotencyKey *begun = xcalloc(1, sizeof(IdempotencyKey));
 
 	begun->key = xstrdup(key);
+	begun->kept_for = (uint8_t) life;
 	begun->fingerprint = print;
 	hash_put(&keys, begun->key, begun);
 	return begun;
@@ -81,11 +93,13 @@ idempotency_begin(const char *key, Fingerprint print)
 static void
 enqueue(IdempotencyKey *key)
 {
-	if (youngest != NULL)
-		youngest->next = key;
+	KeyLife life = (KeyLife) key->kept_for;
+
+	if (youngest[life] != NULL)
+		youngest[life]->next = key;
 	else
-		oldest = key;
-	youngest = key;
+		oldest[life] = key;
+	youngest[life] = key;
 	distinct++;
 }
 

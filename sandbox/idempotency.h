@@ -11,16 +11,26 @@
 
 #include "buf.h"
 
-#define IDEMPOTENCY_KEY_MAX 255
-
 typedef struct Fingerprint
 {
 	uint64_t half[2];
 } Fingerprint;
 
+/* How long a key is kept depends on whose it is and what for. */
+typedef enum KeyLife
+{
+	KEEP_A_DAY,		/* Stripe */
+	KEEP_A_WEEK,	/* Adyen: at least so long */
+	KEEP_SIX_HOURS, /* PayPal's orders */
+	KEEP_45_DAYS,	/* PayPal's captures and refunds */
+	KEEP_30_DAYS,	/* PayPal's payouts */
+	KEY_LIFE_COUNT
+} KeyLife;
+
 typedef struct IdempotencyKey
 {
 	char	   *key;
+	uint8_t		kept_for; /* a KeyLife */
 	Fingerprint fingerprint;
 	int32_t		status;		  /* 0 while the first request still runs */
 	int8_t		should_retry; /* the header: 0 false, 1 true, -1 absent */
@@ -46,7 +56,8 @@ extern IdempotencyState idempotency_look(const char *key, Fingerprint print,
 										 IdempotencyKey **found);
 
 /* The life of a key: begun, then finished or abandoned. */
-extern IdempotencyKey *idempotency_begin(const char *key, Fingerprint print);
+extern IdempotencyKey *idempotency_begin(const char *key, KeyLife life,
+										 Fingerprint print);
 extern void			   idempotency_finish(IdempotencyKey *key, int status,
 										  int should_retry, const Buf *body);
 extern void			   idempotency_abandon(IdempotencyKey *key);

@@ -24,7 +24,7 @@
 #include "codec.h"
 #include "timer.h"
 
-#define MAGIC "payment-sandbox book 1\n"
+#define MAGIC "payment-sandbox book 2\n"
 #define HEADER_SIZE 8
 
 enum
@@ -34,6 +34,8 @@ enum
 	TAG_PAYOUT = 'P',
 	TAG_BALANCE_TX = 'B',
 	TAG_SETTLEMENT = 'S',
+	TAG_MODIFICATION = 'M',
+	TAG_NOTIFICATION = 'N',
 	TAG_KEY = 'K'
 };
 
@@ -100,7 +102,7 @@ read_key(Codec *c, off_t payload_offset)
 	IdempotencyKey *key = xcalloc(1, sizeof(IdempotencyKey));
 
 	codec_key(c, key);
-	if (c->bad || key->key == NULL)
+	if (c->bad || key->key == NULL || key->kept_for >= KEY_LIFE_COUNT)
 	{
 		c->bad = true;
 		free(key->key);
@@ -138,6 +140,14 @@ read_object(Codec *c, off_t payload_offset)
 		case TAG_SETTLEMENT:
 			READ_OBJECT(c, &book.settlements, Settlement, number,
 						codec_settlement);
+			break;
+		case TAG_MODIFICATION:
+			READ_OBJECT(c, &book.modifications, Modification, number,
+						codec_modification);
+			break;
+		case TAG_NOTIFICATION:
+			READ_OBJECT(c, &book.notifications, Notification, number,
+						codec_notification);
 			break;
 		case TAG_KEY:
 			read_key(c, payload_offset);
@@ -202,6 +212,11 @@ connect_objects(void)
 	{
 		if (book_payout(i)->due_ms != 0)
 			timer_add_payout(book_payout(i));
+	}
+	for (uint32_t i = 0; i < book.modifications.count; i++)
+	{
+		if (book_modification(i)->due_ms != 0)
+			timer_add_modification(book_modification(i));
 	}
 }
 
@@ -337,6 +352,28 @@ journal_settlement(Settlement *settlement)
 		Codec c = begin_object(TAG_SETTLEMENT, &settlement->number);
 
 		codec_settlement(&c, settlement);
+	}
+}
+
+void
+journal_modification(Modification *modification)
+{
+	if (journal_fd >= 0)
+	{
+		Codec c = begin_object(TAG_MODIFICATION, &modification->number);
+
+		codec_modification(&c, modification);
+	}
+}
+
+void
+journal_notification(Notification *notification)
+{
+	if (journal_fd >= 0)
+	{
+		Codec c = begin_object(TAG_NOTIFICATION, &notification->number);
+
+		codec_notification(&c, notification);
 	}
 }
 

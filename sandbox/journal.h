@@ -23,6 +23,8 @@ extern void journal_charge(Charge *charge);
 extern void journal_payout(Payout *payout);
 extern void journal_balance_tx(BalanceTx *tx);
 extern void journal_settlement(Settlement *settlement);
+extern void journal_modification(Modification *modification);
+extern void journal_notification(Notification *notification);
 extern void journal_key(IdempotencyKey *key);
 
 extern void journal_commit(void);

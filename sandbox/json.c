@@ -163,3 +163,9 @@ json_empty(Buf *b, const char *key, const char *brackets)
 	put_key(b, key);
 	buf_puts(b, brackets);
 }
+
+void
+json_raw(Buf *b, const char *key, const char *text)
+{
+	json_empty(b, key, text);
+}

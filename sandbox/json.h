@@ -20,6 +20,9 @@ extern void json_int(Buf *b, const char *key, int64_t value);
 extern void json_double(Buf *b, const char *key, double value);
 extern void json_bool(Buf *b, const char *key, bool value);
 extern void json_null(Buf *b, const char *key);
+
+/* Text that is JSON already. */
+extern void json_raw(Buf *b, const char *key, const char *text);
 extern void json_empty(Buf *b, const char *key, const char *brackets);
 
 /* Length of the UTF-8 sequence at s, 0 when it is not valid. */

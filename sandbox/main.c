@@ -13,6 +13,7 @@
 #include "buf.h"
 #include "http.h"
 #include "journal.h"
+#include "notification.h"
 #include "options.h"
 #include "random.h"
 
@@ -61,6 +62,7 @@ main(int argc, char **argv)
 
 	if (options.book_file != NULL)
 		journal_open(options.book_file);
+	notification_start();
 	port = http_start();
 	write_number_file(options.pid_file, (long) getpid());
 	write_number_file(options.port_file, port);
@@ -69,6 +71,7 @@ main(int argc, char **argv)
 
 	sigwait(&stop_signals, &signal_number);
 	http_stop();
+	notification_stop();
 	journal_close();
 	remove_file(options.port_file);
 	remove_file(options.pid_file);

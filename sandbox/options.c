@@ -25,7 +25,8 @@ Options options = { .bind = "127.0.0.1",
 					.payout_delay_ms = 1000,
 					.payout_return_delay_ms = 1000,
 					.processing_delay_ms = 2000,
-					.idempotency_ttl_s = 24 * 3600 };
+					.modification_delay_ms = 1000,
+					.adyen_merchant = "SandboxMerchant" };
 
 enum
 {
@@ -41,7 +42,12 @@ enum
 	OPT_PAYOUT_DELAY,
 	OPT_RETURN_DELAY,
 	OPT_PROCESSING_DELAY,
+	OPT_MODIFICATION_DELAY,
 	OPT_TTL,
+	OPT_ADYEN_MERCHANT,
+	OPT_ADYEN_CAPTURE,
+	OPT_HMAC_KEY,
+	OPT_WEBHOOK_URL,
 	OPT_CONNECTIONS,
 	OPT_IDLE,
 	OPT_VERBOSE,
@@ -61,7 +67,13 @@ static const struct option long_options[] = {
 	{ "payout-delay-ms", required_argument, NULL, OPT_PAYOUT_DELAY },
 	{ "payout-return-delay-ms", required_argument, NULL, OPT_RETURN_DELAY },
 	{ "processing-delay-ms", required_argument, NULL, OPT_PROCESSING_DELAY },
+	{ "modification-delay-ms", required_argument, NULL,
+	  OPT_MODIFICATION_DELAY },
 	{ "idempotency-ttl-s", required_argument, NULL, OPT_TTL },
+	{ "adyen-merchant", required_argument, NULL, OPT_ADYEN_MERCHANT },
+	{ "adyen-capture", required_argument, NULL, OPT_ADYEN_CAPTURE },
+	{ "hmac-key-file", required_argument, NULL, OPT_HMAC_KEY },
+	{ "webhook-url", required_argument, NULL, OPT_WEBHOOK_URL },
 	{ "max-connections", required_argument, NULL, OPT_CONNECTIONS },
 	{ "idle-timeout-s", required_argument, NULL, OPT_IDLE },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
@@ -91,7 +103,14 @@ static const char help[] =
 	"  --payout-return-delay-ms N  from paid to returned, for\n"
 	"                              ba_sandbox_return* (1000)\n"
 	"  --processing-delay-ms N     for pm_sandbox_processing* (2000)\n"
-	"  --idempotency-ttl-s N       how long keys are kept (86400)\n"
+	"  --modification-delay-ms N   until captures, refunds and reversals\n"
+	"                              are decided (1000)\n"
+	"  --idempotency-ttl-s N       how long keys are kept (as each PSP has "
+	"it)\n"
+	"  --adyen-merchant NAME       the merchant account (SandboxMerchant)\n"
+	"  --adyen-capture WHEN        immediate or manual (immediate)\n"
+	"  --hmac-key-file FILE        hex key that signs Adyen's notifications\n"
+	"  --webhook-url URL           where notifications are sent (nowhere)\n"
 	"  --fault NAME=VALUE          switch a fault on; repeatable\n"
 	"  --seed N                    seed of faults and planted differences "
 	"(1)\n"
@@ -144,6 +163,42 @@ read_secret_key(const char *path)
 			SECRET_KEY_MAX - 1);
 }
 
+/* Hex digits in pairs, up to the end of the first line. */
+static void
+read_hmac_key(const char *path)
+{
+	char	 line[2 * HMAC_KEY_MAX + 3] = "";
+	FILE	*file = fopen(path, "re");
+	size_t	 len;
+	unsigned byte;
+
+	if (file == NULL)
+		die("could not open \"%s\": %s", path, strerror(errno));
+	if (fgets(line, sizeof(line), file) == NULL)
+		line[0] = '\0';
+	fclose(file);
+	line[strcspn(line, "\r\n")] = '\0';
+	len = strlen(line);
+	if (len == 0 || len % 2 != 0 || len > sizeof(options.hmac_key) * 2 ||
+		line[strspn(line, "0123456789abcdefABCDEF")] != '\0')
+		die("\"%s\" must hold a key of 2 to %d hex digits", path,
+			2 * HMAC_KEY_MAX);
+	for (size_t i = 0; i < len / 2; i++)
+	{
+		sscanf(line + 2 * i, "%2x", &byte);
+		options.hmac_key[i] = (unsigned char) byte;
+	}
+	options.hmac_key_len = len / 2;
+}
+
+static void
+set_adyen_capture(const char *when)
+{
+	options.adyen_manual_capture = strcmp(when, "manual") == 0;
+	if (!options.adyen_manual_capture && strcmp(when, "immediate") != 0)
+		die("--adyen-capture must be immediate or manual, not \"%s\"", when);
+}
+
 static void
 set_fault(char *setting)
 {
@@ -167,6 +222,8 @@ apply_delay(int option, const char *name, const char *text)
 		options.payout_delay_ms = value;
 	else if (option == OPT_RETURN_DELAY)
 		options.payout_return_delay_ms = value;
+	else if (option == OPT_MODIFICATION_DELAY)
+		options.modification_delay_ms = value;
 	else
 		options.processing_delay_ms = value;
 }
@@ -216,6 +273,18 @@ apply(int option, const char *name)
 		case OPT_IDLE:
 			options.idle_timeout_s =
 				(int) parse_number(name, optarg, 1, 86400);
+			break;
+		case OPT_ADYEN_MERCHANT:
+			options.adyen_merchant = optarg;
+			break;
+		case OPT_ADYEN_CAPTURE:
+			set_adyen_capture(optarg);
+			break;
+		case OPT_HMAC_KEY:
+			read_hmac_key(optarg);
+			break;
+		case OPT_WEBHOOK_URL:
+			options.webhook_url = optarg;
 			break;
 		case OPT_VERBOSE:
 			options.verbose = true;

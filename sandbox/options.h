@@ -6,26 +6,34 @@
 #define SANDBOX_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SECRET_KEY_MAX 255
+#define HMAC_KEY_MAX 64
 
 typedef struct Options
 {
-	const char *bind;
-	int			port;
-	int			connections_max;
-	int			idle_timeout_s;
-	char		secret_key[SECRET_KEY_MAX + 1];
-	const char *book_file;
-	const char *pid_file;
-	const char *port_file;
-	uint64_t	seed;
-	int64_t		payout_delay_ms;
-	int64_t		payout_return_delay_ms;
-	int64_t		processing_delay_ms;
-	int64_t		idempotency_ttl_s;
-	bool		verbose;
+	const char	 *bind;
+	int			  port;
+	int			  connections_max;
+	int			  idle_timeout_s;
+	char		  secret_key[SECRET_KEY_MAX + 1];
+	const char	 *book_file;
+	const char	 *pid_file;
+	const char	 *port_file;
+	uint64_t	  seed;
+	int64_t		  payout_delay_ms;
+	int64_t		  payout_return_delay_ms;
+	int64_t		  processing_delay_ms;
+	int64_t		  modification_delay_ms;
+	int64_t		  idempotency_ttl_s; /* 0: as each PSP has it */
+	const char	 *adyen_merchant;
+	bool		  adyen_manual_capture;
+	const char	 *webhook_url; /* NULL: notifications stay in the outbox */
+	unsigned char hmac_key[HMAC_KEY_MAX];
+	size_t		  hmac_key_len; /* 0: notifications are not signed */
+	bool		  verbose;
 } Options;
 
 extern Options options;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "charge.h"
 #include "currency.h"
 #include "journal.h"
 #include "listing.h"
@@ -152,29 +153,10 @@ answer_intent(Request *request, const Intent *intent)
 	payment_intent_json(&request->answer.body, NULL, intent, params->expand);
 }
 
-/* Money is taken: the only place where a charge becomes a success. */
-static void
-capture_charge(Intent *intent, Charge *charge, int64_t amount)
-{
-	BalanceTx *tx =
-		book_new_balance_tx(TX_CHARGE, charge->number, charge->currency,
-							amount, currency_fee(charge->currency, amount));
-
-	charge->status = CHARGE_SUCCEEDED;
-	charge->amount_captured = amount;
-	charge->balance_tx = tx->number;
-	intent->status = INTENT_SUCCEEDED;
-	intent->amount_received = amount;
-	intent->amount_capturable = 0;
-	intent->failed = false;
-}
-
 static void
 fail_charge(Intent *intent, Charge *charge)
 {
-	charge->status = CHARGE_FAILED;
-	intent->status = INTENT_REQUIRES_PAYMENT_METHOD;
-	intent->failed = true;
+	charge_fail(intent, charge);
 	/* A method that was declined does not stay attached. */
 	free(intent->payment_method);
 	intent->payment_method = NULL;
@@ -184,14 +166,9 @@ static void
 accept_charge(Intent *intent, Charge *charge)
 {
 	if (intent->capture_method == CAPTURE_MANUAL)
-	{
-		charge->status = CHARGE_AUTHORIZED;
-		intent->status = INTENT_REQUIRES_CAPTURE;
-		intent->amount_capturable = intent->amount;
-		intent->failed = false;
-	}
+		charge_authorize(intent, charge);
 	else
-		capture_charge(intent, charge, intent->amount);
+		charge_capture(intent, charge, intent->amount);
 }
 
 static void
@@ -261,7 +238,7 @@ void
 payment_intent_create(Request *request)
 {
 	const IntentParams *params = request->prepared;
-	Intent			   *intent = book_new_intent();
+	Intent			   *intent = book_new_intent(PSP_STRIPE);
 
 	request->executed = true;
 	intent->amount = params->amount + (request->wrong_amount ? 1 : 0);
@@ -290,7 +267,7 @@ payment_intent_create(Request *request)
 static Intent *
 find_intent(Request *request)
 {
-	Intent *intent = book_find_intent(request->id);
+	Intent *intent = book_find_intent(PSP_STRIPE, request->id);
 
 	if (intent == NULL)
 		answer_missing_object(request, "intent", "payment_intent",
@@ -388,7 +365,7 @@ payment_intent_capture(Request *request)
 	}
 	request->executed = true;
 	charge = book_charge(intent->latest_charge);
-	capture_charge(intent, charge,
+	charge_capture(intent, charge,
 				   amount > 0 ? amount : intent->amount_capturable);
 	journal_charge(charge);
 	journal_intent(intent);
@@ -462,7 +439,7 @@ intent_created_s(uint32_t number)
 static uint32_t
 intent_number(const char *id)
 {
-	const Intent *intent = book_find_intent(id);
+	const Intent *intent = book_find_intent(PSP_STRIPE, id);
 
 	return intent ? intent->number : NONE;
 }
@@ -480,6 +457,13 @@ static const ListSource intent_source = { .url = "/v1/payment_intents",
 										  .number_of = intent_number,
 										  .put = put_intent };
 
+static bool
+is_stripes(uint32_t number, const ListParams *params)
+{
+	(void) params;
+	return book_intent(number)->psp == PSP_STRIPE;
+}
+
 bool
 payment_intent_prepare_list(Request *request)
 {
@@ -489,5 +473,5 @@ payment_intent_prepare_list(Request *request)
 void
 payment_intent_list(Request *request)
 {
-	list_answer(request, &intent_source, NULL);
+	list_answer(request, &intent_source, is_stripes);
 }

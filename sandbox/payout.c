@@ -119,7 +119,7 @@ void
 payout_create(Request *request)
 {
 	const PayoutParams *params = request->prepared;
-	Payout			   *payout = book_new_payout();
+	Payout			   *payout = book_new_payout(PSP_STRIPE);
 
 	request->executed = true;
 	payout->amount = params->amount + (request->wrong_amount ? 1 : 0);
@@ -181,7 +181,7 @@ payout_move_on(Payout *payout)
 Payout *
 payout_make_automatic(uint32_t settlement, int32_t currency, int64_t amount)
 {
-	Payout *payout = book_new_payout();
+	Payout *payout = book_new_payout(PSP_STRIPE);
 
 	payout->settlement = settlement;
 	payout->currency = currency;
@@ -200,7 +200,7 @@ payout_make_automatic(uint32_t settlement, int32_t currency, int64_t amount)
 static Payout *
 find_payout(Request *request)
 {
-	Payout *payout = book_find_payout(request->id);
+	Payout *payout = book_find_payout(PSP_STRIPE, request->id);
 
 	if (payout == NULL)
 		answer_missing_object(request, "payout", "payout", request->id);
@@ -251,7 +251,7 @@ payout_created_s(uint32_t number)
 static uint32_t
 payout_number(const char *id)
 {
-	const Payout *payout = book_find_payout(id);
+	const Payout *payout = book_find_payout(PSP_STRIPE, id);
 
 	return payout ? payout->number : NONE;
 }
@@ -270,6 +270,13 @@ static const ListSource payout_source = { .url = "/v1/payouts",
 										  .number_of = payout_number,
 										  .put = put_payout };
 
+static bool
+is_stripes(uint32_t number, const ListParams *params)
+{
+	(void) params;
+	return book_payout(number)->psp == PSP_STRIPE;
+}
+
 bool
 payout_prepare_list(Request *request)
 {
@@ -279,5 +286,5 @@ payout_prepare_list(Request *request)
 void
 payout_list(Request *request)
 {
-	list_answer(request, &payout_source, NULL);
+	list_answer(request, &payout_source, is_stripes);
 }

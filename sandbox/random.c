@@ -36,19 +36,31 @@ random_below(uint64_t limit)
 	return limit ? random_next() % limit : 0;
 }
 
-void
-random_id(char *out, size_t size, const char *prefix)
+static void
+random_text(char *out, size_t size, const char *prefix, int count, int choices)
 {
-	static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz"
-								  "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+								  "abcdefghijklmnopqrstuvwxyz";
 	unsigned char	  bytes[ID_LETTERS];
 	char			  text[ID_LETTERS + 1];
 
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t) sizeof(bytes))
 		die("could not read random bytes");
-	for (int i = 0; i < ID_LETTERS; i++)
-		text[i] = letters[bytes[i] % 62];
-	text[ID_LETTERS] = '\0';
+	for (int i = 0; i < count; i++)
+		text[i] = letters[bytes[i] % choices];
+	text[count] = '\0';
 	if ((size_t) snprintf(out, size, "%s%s", prefix, text) >= size)
 		die("id does not fit: %s", prefix);
+}
+
+void
+random_id(char *out, size_t size, const char *prefix)
+{
+	random_text(out, size, prefix, ID_LETTERS, 62);
+}
+
+void
+random_capitals(char *out, size_t size, const char *prefix, int count)
+{
+	random_text(out, size, prefix, count, 36);
 }

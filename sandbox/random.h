@@ -16,4 +16,8 @@ extern uint64_t random_below(uint64_t limit);
 /* Writes prefix and 24 letters and digits. */
 extern void random_id(char *out, size_t size, const char *prefix);
 
+/* Writes prefix and so many (up to 24) capitals and digits. */
+extern void random_capitals(char *out, size_t size, const char *prefix,
+							int count);
+
 #endif

@@ -11,10 +11,13 @@
 #include "buf.h"
 #include "csv.h"
 #include "form.h"
+#include "idempotency.h"
+#include "json_read.h"
 
 #define REQUEST_BODY_MAX (1024 * 1024)
 #define REQUEST_ID_SIZE 64
 #define SHOULD_RETRY_ABSENT (-1)
+#define ANSWER_HEADERS_MAX 6
 
 typedef enum Delivery
 {
@@ -23,19 +26,28 @@ typedef enum Delivery
 	DELIVER_RESET	 /* abort with RST */
 } Delivery;
 
+typedef struct AnswerHeader
+{
+	const char *name;
+	char	   *value;
+} AnswerHeader;
+
 typedef struct Answer
 {
-	int			status;
-	Buf			body;
-	CsvStream  *stream; /* instead of a body */
-	const char *content_type;
-	Delivery	delivery;
-	int64_t		hold_ms; /* stay silent so long first */
-	int			retry_after_s;
-	int			should_retry;
-	bool		replayed;
+	int			 status;
+	Buf			 body;
+	CsvStream	*stream; /* instead of a body */
+	const char	*content_type;
+	Delivery	 delivery;
+	int64_t		 hold_ms; /* stay silent so long first */
+	int			 retry_after_s;
+	int			 should_retry;
+	bool		 replayed;
+	AnswerHeader headers[ANSWER_HEADERS_MAX];
+	int			 header_count;
 } Answer;
 
+struct Dialect;
 struct Metadata;
 struct Route;
 
@@ -49,13 +61,16 @@ typedef struct Request
 	Form		query_form;
 	Form		body_form;
 	Form	   *params; /* the one of the two that counts */
-	const char *authorization;
-	const char *content_type;
-	const char *idempotency_key;
-	bool		from_loopback;
-	bool		body_too_large;
-	size_t		body_drained; /* bytes thrown away */
-	void	   *prepared;	  /* from the handler's prepare to its execute */
+	JsonValue  *json;	/* the body, when the dialect speaks JSON */
+	const struct Dialect *dialect;
+	const char			 *authorization;
+	const char			 *api_key;
+	const char			 *content_type;
+	const char			 *idempotency_key;
+	bool				  from_loopback;
+	bool				  body_too_large;
+	size_t				  body_drained; /* bytes thrown away */
+	void *prepared; /* from the handler's prepare to its execute */
 	const struct Route *route;
 	bool				executed;
 	char				faults[96]; /* what was injected, joined with + */
@@ -89,6 +104,12 @@ typedef struct RouteCounts
 /* Fills the answer; called by many threads at once. */
 extern void request_run(Request *request);
 extern void request_free(Request *request);
+
+/* Takes as long for a wrong key as for a right one. */
+extern bool is_secret_key(const char *given);
+
+extern void answer_header(Request *request, const char *name, const char *fmt,
+						  ...) __attribute__((format(printf, 3, 4)));
 
 extern int				  route_count(void);
 extern const Route		 *route_at(int index);

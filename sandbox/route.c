@@ -10,11 +10,14 @@
 #include <string.h>
 #include <strings.h>
 
+#include "adyen.h"
 #include "balance.h"
 #include "book.h"
 #include "control.h"
+#include "dialect.h"
 #include "fault.h"
 #include "idempotency.h"
+#include "notification.h"
 #include "options.h"
 #include "payment_intent.h"
 #include "payout.h"
@@ -47,6 +50,14 @@ static const Route routes[] = {
 	  balance_tx_list },
 	{ "GET", "/v1/balance_transactions/{id}", false, balance_prepare_tx,
 	  balance_get_tx },
+	{ "POST", "/v71/payments", true, adyen_payment_prepare,
+	  adyen_payment_create },
+	{ "POST", "/v71/payments/{id}/captures", true, adyen_prepare_capture,
+	  adyen_modify },
+	{ "POST", "/v71/payments/{id}/refunds", true, adyen_prepare_refund,
+	  adyen_modify },
+	{ "POST", "/v71/payments/{id}/reversals", true, adyen_prepare_reversal,
+	  adyen_modify },
 	{ "GET", "/_sandbox/healthz", false, NULL, control_healthz },
 	{ "GET", "/_sandbox/book", false, NULL, control_book },
 	{ "GET", "/_sandbox/requests", false, NULL, control_requests },
@@ -55,6 +66,11 @@ static const Route routes[] = {
 	{ "GET", "/_sandbox/payouts.csv", false, NULL, control_payouts_csv },
 	{ "GET", "/_sandbox/faults", false, NULL, control_faults },
 	{ "POST", "/_sandbox/faults", false, NULL, control_set_faults },
+	{ "GET", "/_sandbox/notifications", false, NULL, control_notifications },
+	{ "POST", "/_sandbox/notifications", false, NULL,
+	  control_set_notifications },
+	{ "GET", "/_sandbox/notifications/{id}", false, NULL,
+	  control_notification },
 	{ "POST", "/_sandbox/settle", false, NULL, settlement_settle },
 	{ "GET", "/_sandbox/settlement.csv", false, NULL, settlement_csv }
 };
@@ -109,6 +125,14 @@ matches(const char *pattern, const char *path, char *id)
 	return true;
 }
 
+const Dialect *
+dialect_of(const char *path)
+{
+	if (strncmp(path, "/v71/", 5) == 0 || strncmp(path, "/btl/", 5) == 0)
+		return &adyen_dialect;
+	return &stripe_dialect;
+}
+
 static bool
 find_route(Request *request)
 {
@@ -121,9 +145,8 @@ find_route(Request *request)
 			return true;
 		}
 	}
-	return answer_error(request, 404, "invalid_request_error", NULL, NULL,
-						"Unrecognized request URL (%s: %.200s).",
-						request->method, request->path);
+	request->dialect->trouble(request, TROUBLE_NO_ROUTE, NULL);
+	return false;
 }
 
 static bool
@@ -132,8 +155,7 @@ is_control(const Request *request)
 	return strncmp(request->path, "/_sandbox/", 10) == 0;
 }
 
-/* Takes as long for a wrong key as for a right one. */
-static bool
+bool
 is_secret_key(const char *given)
 {
 	size_t		  len = strlen(options.secret_key);
@@ -148,21 +170,11 @@ is_secret_key(const char *given)
 static bool
 authorized(Request *request)
 {
-	static const char scheme[] = "Bearer ";
-	const char		 *given = request->authorization;
-
-	if (is_control(request))
-		return request->from_loopback ||
-			   answer_error(request, 403, "invalid_request_error", NULL, NULL,
-							"The control endpoints serve loopback only.");
-	if (given == NULL)
-		return answer_error(request, 401, "invalid_request_error", NULL, NULL,
-							"You did not provide an API key.");
-	if (strncasecmp(given, scheme, strlen(scheme)) != 0 ||
-		!is_secret_key(given + strlen(scheme)))
-		return answer_error(request, 401, "invalid_request_error", NULL, NULL,
-							"Invalid API Key provided.");
-	return true;
+	if (!is_control(request))
+		return request->dialect->authorized(request);
+	if (!request->from_loopback)
+		request->dialect->trouble(request, TROUBLE_NOT_LOOPBACK, NULL);
+	return request->from_loopback;
 }
 
 static bool
@@ -170,28 +182,40 @@ parse_form(Request *request, Form *form, const char *text, size_t len)
 {
 	const char *problem = form_parse(form, text, len);
 
-	if (problem == NULL)
-		return true;
-	return answer_invalid(request, NULL, NULL, "%s", problem);
+	if (problem != NULL)
+		request->dialect->trouble(request, TROUBLE_UNREADABLE, problem);
+	return problem == NULL;
 }
 
 static bool
-read_params(Request *request)
+is_content_type(Request *request, const char *type)
 {
-	static const char form_type[] = "application/x-www-form-urlencoded";
-	const char		 *query = strchr(request->uri, '?');
-	bool			  is_post = strcmp(request->method, "POST") == 0;
-
-	if (request->body_too_large)
-		return answer_error(request, 413, "invalid_request_error", NULL, NULL,
-							"The request body is larger than %d bytes.",
-							REQUEST_BODY_MAX);
-	if (query != NULL && !parse_form(request, &request->query_form, query + 1,
-									 strlen(query + 1)))
-		return false;
-	request->params = &request->query_form;
-	if (!is_post)
+	if (request->content_type != NULL &&
+		strncasecmp(request->content_type, type, strlen(type)) == 0)
 		return true;
+	request->dialect->trouble(request, TROUBLE_CONTENT_TYPE, type);
+	return false;
+}
+
+static bool
+read_json_body(Request *request)
+{
+	/* A capture of all there is may have no body at all. */
+	if (request->body.len > 0 && !is_content_type(request, "application/json"))
+		return false;
+	request->json = request->body.len > 0
+						? json_parse(request->body.data, request->body.len)
+						: json_parse("{}", 2);
+	if (request->json != NULL && request->json->type == JSON_OBJECT)
+		return true;
+	request->dialect->trouble(request, TROUBLE_UNREADABLE,
+							  "The body is not a JSON object.");
+	return false;
+}
+
+static bool
+read_form_body(Request *request)
+{
 	if (request->query_form.count > 0)
 		return answer_invalid(request, "parameter_unknown",
 							  request->query_form.params[0].name,
@@ -199,13 +223,39 @@ read_params(Request *request)
 	request->params = &request->body_form;
 	if (request->body.len == 0)
 		return true;
-	if (request->content_type == NULL ||
-		strncasecmp(request->content_type, form_type, strlen(form_type)) != 0)
-		return answer_invalid(request, NULL, NULL,
-							  "The content type of a body must be %s.",
-							  form_type);
-	return parse_form(request, &request->body_form, request->body.data,
+	return is_content_type(request, "application/x-www-form-urlencoded") &&
+		   parse_form(request, &request->body_form, request->body.data,
 					  request->body.len);
+}
+
+static bool
+takes_json(const Request *request)
+{
+	const Dialect *dialect = request->dialect;
+
+	return dialect->json && (dialect->form_path == NULL ||
+							 strcmp(dialect->form_path, request->path) != 0);
+}
+
+static bool
+read_params(Request *request)
+{
+	const char *query = strchr(request->uri, '?');
+
+	if (request->body_too_large)
+	{
+		request->dialect->trouble(request, TROUBLE_TOO_LARGE, NULL);
+		return false;
+	}
+	if (query != NULL && !parse_form(request, &request->query_form, query + 1,
+									 strlen(query + 1)))
+		return false;
+	request->params = &request->query_form;
+	if (strcmp(request->method, "POST") != 0)
+		return true;
+	if (takes_json(request))
+		return read_json_body(request);
+	return read_form_body(request);
 }
 
 static bool
@@ -227,14 +277,12 @@ check_key(Request *request)
 	if (request->idempotency_key == NULL || is_control(request))
 		return true;
 	len = strlen(request->idempotency_key);
-	if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX &&
+	if (len >= 1 && len <= request->dialect->key_max &&
 		is_printable(request->idempotency_key))
 		return true;
 	request->idempotency_key = NULL;
-	return answer_error(request, 400, "idempotency_error", NULL, NULL,
-						"Idempotency-Key must have 1 to %d printable ASCII "
-						"characters.",
-						IDEMPOTENCY_KEY_MAX);
+	request->dialect->trouble(request, TROUBLE_BAD_KEY, NULL);
+	return false;
 }
 
 static Fingerprint
@@ -244,7 +292,10 @@ request_fingerprint(const Request *request)
 	Fingerprint print;
 
 	buf_put(&text, request->path, strlen(request->path) + 1);
-	form_canonical(request->params, &text);
+	if (request->json != NULL)
+		buf_put(&text, request->body.data, request->body.len);
+	else
+		form_canonical(request->params, &text);
 	print = fingerprint_of(&text);
 	buf_free(&text);
 	return print;
@@ -263,11 +314,10 @@ fires(Request *request, Fault fault)
 	return true;
 }
 
+/* What a 500 says of trying again is drawn before it is said. */
 static void
-answer_500(Request *request)
+draw_should_retry(Request *request)
 {
-	answer_error(request, 500, "api_error", NULL, NULL,
-				 "An error occurred at the provider.");
 	if (fault_fires(FAULT_SHOULD_RETRY_FALSE))
 		request->answer.should_retry = 0;
 	else if (fault_fires(FAULT_SHOULD_RETRY_TRUE))
@@ -275,11 +325,9 @@ answer_500(Request *request)
 }
 
 static void
-answer_in_use(Request *request)
+answer_500(Request *request)
 {
-	answer_error(request, 409, "idempotency_error", "idempotency_key_in_use",
-				 NULL,
-				 "Another request with this Idempotency-Key is running.");
+	request->dialect->trouble(request, TROUBLE_INTERNAL, NULL);
 }
 
 /* A key that is not new is answered from what is known about it. */
@@ -288,17 +336,16 @@ answer_known_key(Request *request, IdempotencyState state,
 				 const IdempotencyKey *key)
 {
 	RouteCounts *c = counts_of(request);
+	bool		 differs = state == IDEMPOTENCY_MISMATCH;
 
-	if (state == IDEMPOTENCY_MISMATCH)
-	{
+	if (differs)
 		c->mismatched++;
-		answer_error(request, 400, "idempotency_error", NULL, NULL,
-					 "This Idempotency-Key came first with other parameters.");
-	}
-	else if (state == IDEMPOTENCY_IN_USE)
+	if (differs && request->dialect->compares_requests)
+		request->dialect->trouble(request, TROUBLE_KEY_MISMATCH, NULL);
+	else if (key->status == 0)
 	{
 		c->in_use++;
-		answer_in_use(request);
+		request->dialect->trouble(request, TROUBLE_KEY_IN_USE, NULL);
 	}
 	else
 	{
@@ -307,6 +354,8 @@ answer_known_key(Request *request, IdempotencyState state,
 		request->answer.replayed = true;
 		request->answer.should_retry = key->should_retry;
 		idempotency_body(key, &request->answer.body);
+		if (request->dialect->refresh != NULL)
+			request->dialect->refresh(request);
 	}
 }
 
@@ -318,37 +367,36 @@ refused_by_fault(Request *request)
 		return false;
 	if (fires(request, FAULT_RATE_LIMIT))
 	{
-		answer_error(request, 429, "invalid_request_error", "rate_limit", NULL,
-					 "Too many requests in a short time.");
+		request->dialect->trouble(request, TROUBLE_RATE_LIMIT, NULL);
 		request->answer.retry_after_s = fault_retry_after_s();
 		return true;
 	}
 	if (fires(request, FAULT_CONFLICT_409))
 	{
-		answer_in_use(request);
+		request->dialect->trouble(request, TROUBLE_KEY_IN_USE, NULL);
 		return true;
 	}
 	return false;
 }
 
-static void
+/* Executes it, unless a fault says 500 first; true when it did. */
+static bool
 execute(Request *request)
 {
 	if (request->route->creates)
 	{
 		if (fires(request, FAULT_ERROR_500_BEFORE))
 		{
+			draw_should_retry(request);
 			answer_500(request);
-			return;
+			return false;
 		}
 		request->wrong_amount = fires(request, FAULT_WRONG_AMOUNT);
 		request->wrong_currency =
 			!request->wrong_amount && fires(request, FAULT_WRONG_CURRENCY);
 	}
 	request->route->execute(request);
-	if (request->executed && request->route->creates &&
-		fires(request, FAULT_ERROR_500_AFTER))
-		answer_500(request);
+	return true;
 }
 
 static void
@@ -410,13 +458,18 @@ sleep_unlocked(int64_t delay_ms)
 
 /* A new operation: under its key, when it has one. */
 static void
-run_new(Request *request, Fingerprint print, int64_t latency_ms)
+run_new(Request *request, const char *scoped_key, Fingerprint print,
+		int64_t latency_ms)
 {
 	IdempotencyKey *key = NULL;
 	Answer		   *answer = &request->answer;
+	bool			executed;
+	bool			fails_after;
+	bool			keeps_500;
 
-	if (request->idempotency_key != NULL)
-		key = idempotency_begin(request->idempotency_key, print);
+	if (scoped_key != NULL)
+		key = idempotency_begin(scoped_key,
+								request->dialect->key_life(request), print);
 	if (!sleep_unlocked(latency_ms))
 	{
 		answer->delivery = DELIVER_NOTHING;
@@ -424,20 +477,31 @@ run_new(Request *request, Fingerprint print, int64_t latency_ms)
 			idempotency_abandon(key);
 		return;
 	}
-	execute(request);
+	executed = execute(request);
 	if (request->executed)
 		counts_of(request)->executed++;
+	fails_after = request->executed && request->route->creates &&
+				  fires(request, FAULT_ERROR_500_AFTER);
+	if (fails_after)
+		draw_should_retry(request);
+	keeps_500 = request->dialect->keeps_500(request);
+	if (fails_after && keeps_500)
+		answer_500(request);
 	/* 404: there was nothing to execute it on. */
-	if (key != NULL && answer->status == 404)
+	if (key != NULL && (answer->status == 404 || (!executed && !keeps_500)))
 		idempotency_abandon(key);
 	else if (key != NULL)
-		idempotency_finish(key, answer->status, answer->should_retry,
+		idempotency_finish(key, answer->status,
+						   fails_after && !keeps_500 ? SHOULD_RETRY_ABSENT
+													 : answer->should_retry,
 						   &answer->body);
+	if (fails_after && !keeps_500)
+		answer_500(request);
 	spoil_answer(request);
 }
 
 static void
-run_post(Request *request)
+run_post_keyed(Request *request, const char *scoped_key)
 {
 	Fingerprint		 print = request_fingerprint(request);
 	IdempotencyKey	*known = NULL;
@@ -449,13 +513,13 @@ run_post(Request *request)
 		request->answer.delivery = DELIVER_RESET;
 		return;
 	}
-	if (request->idempotency_key != NULL)
-		state = idempotency_look(request->idempotency_key, print, &known);
+	if (scoped_key != NULL)
+		state = idempotency_look(scoped_key, print, &known);
 	if (state == IDEMPOTENCY_NEW)
 	{
 		if (request->route->prepare(request) && !refused_by_fault(request))
 		{
-			run_new(request, print, latency_ms);
+			run_new(request, scoped_key, print, latency_ms);
 			return;
 		}
 	}
@@ -466,12 +530,26 @@ run_post(Request *request)
 }
 
 static void
+run_post(Request *request)
+{
+	Buf scoped = { 0 };
+
+	if (request->idempotency_key != NULL)
+		request->dialect->scope_key(request, &scoped);
+	run_post_keyed(request, scoped.data);
+	buf_free(&scoped);
+}
+
+static void
 run_get(Request *request)
 {
 	if (!sleep_unlocked(fault_latency_ms()))
 		request->answer.delivery = DELIVER_NOTHING;
 	else if (fires(request, FAULT_LOOKUP_DOWN))
+	{
+		draw_should_retry(request);
 		answer_500(request);
+	}
 	else if (request->route->prepare(request))
 		request->route->execute(request);
 }
@@ -502,7 +580,10 @@ request_run(Request *request)
 	if (ready)
 		run_under_lock(request);
 	if (!is_control(request))
+	{
 		request_log_add(request);
+		request->dialect->add_headers(request);
+	}
 	book_unlock();
 	if (request->answer.hold_ms > 0)
 		wait_ms(request->answer.hold_ms);
@@ -515,6 +596,9 @@ request_free(Request *request)
 	form_free(&request->body_form);
 	buf_free(&request->body);
 	buf_free(&request->answer.body);
+	for (int i = 0; i < request->answer.header_count; i++)
+		free(request->answer.headers[i].value);
+	json_free(request->json);
 	free(request->prepared);
 	free(request->uri);
 	free(request->path);

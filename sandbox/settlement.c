@@ -84,6 +84,14 @@ take_plants(Request *request, int64_t *counts, int64_t *total)
 	return params_known(request);
 }
 
+/* The file is Stripe's: of what others charged it says nothing. */
+static bool
+is_to_settle(const Charge *charge)
+{
+	return charge->status == CHARGE_SUCCEEDED && charge->settlement == NONE &&
+		   charge_psp(charge) == PSP_STRIPE;
+}
+
 /* All succeeded charges that are in no settlement; the caller frees them. */
 static uint32_t *
 unsettled_charges(uint32_t *count)
@@ -97,8 +105,7 @@ unsettled_charges(uint32_t *count)
 		const Charge *charge = book_charge(first);
 
 		if (charge->status == CHARGE_PENDING ||
-			charge->status == CHARGE_AUTHORIZED ||
-			(charge->status == CHARGE_SUCCEEDED && charge->settlement == NONE))
+			charge->status == CHARGE_AUTHORIZED || is_to_settle(charge))
 			break;
 	}
 	book.first_unsettled_charge = first;
@@ -106,9 +113,7 @@ unsettled_charges(uint32_t *count)
 	*count = 0;
 	for (uint32_t i = first; i < book.charges.count; i++)
 	{
-		const Charge *charge = book_charge(i);
-
-		if (charge->status == CHARGE_SUCCEEDED && charge->settlement == NONE)
+		if (is_to_settle(book_charge(i)))
 			charges[(*count)++] = i;
 	}
 	return charges;

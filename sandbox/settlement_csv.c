@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balance.h"
 #include "csv.h"
 #include "currency.h"
 #include "payout.h"
@@ -198,7 +199,8 @@ put_payout_tx(CsvStream *stream, const BalanceTx *tx)
 	const Payout  *payout;
 	SettlementLine line = { 0 };
 
-	if (tx->type == TX_CHARGE || payout_is_automatic(book_payout(tx->source)))
+	if (!balance_tx_is_stripes(tx) || tx->type == TX_CHARGE ||
+		payout_is_automatic(book_payout(tx->source)))
 		return;
 	payout = book_payout(tx->source);
 	line.balance_tx_id = tx->id;

@@ -4,15 +4,17 @@
  */
 #include "timer.h"
 
+#include "adyen.h"
 #include "buf.h"
 #include "payment_intent.h"
 #include "payout.h"
 
 typedef struct Timer
 {
-	int64_t due_ms;
-	Intent *intent; /* one of the two */
-	Payout *payout;
+	int64_t		  due_ms;
+	Intent		 *intent; /* one of the three */
+	Payout		 *payout;
+	Modification *modification;
 } Timer;
 
 static Timer *heap;
@@ -59,13 +61,32 @@ pop(void)
 void
 timer_add_intent(Intent *intent)
 {
-	push((Timer){ intent->due_ms, intent, NULL });
+	push((Timer){ intent->due_ms, intent, NULL, NULL });
 }
 
 void
 timer_add_payout(Payout *payout)
 {
-	push((Timer){ payout->due_ms, NULL, payout });
+	push((Timer){ payout->due_ms, NULL, payout, NULL });
+}
+
+void
+timer_add_modification(Modification *modification)
+{
+	push((Timer){ modification->due_ms, NULL, NULL, modification });
+}
+
+static void
+finish_processing(Intent *intent)
+{
+	switch ((Psp) intent->psp)
+	{
+		case PSP_ADYEN:
+			adyen_payment_finish(intent);
+			break;
+		default:
+			payment_intent_finish_processing(intent);
+	}
 }
 
 /*
@@ -80,8 +101,11 @@ timer_run_due(int64_t now_ms)
 		Timer timer = pop();
 
 		if (timer.intent != NULL && timer.intent->due_ms == timer.due_ms)
-			payment_intent_finish_processing(timer.intent);
+			finish_processing(timer.intent);
 		if (timer.payout != NULL && timer.payout->due_ms == timer.due_ms)
 			payout_move_on(timer.payout);
+		if (timer.modification != NULL &&
+			timer.modification->due_ms == timer.due_ms)
+			adyen_modification_finish(timer.modification);
 	}
 }

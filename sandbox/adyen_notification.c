@@ -1,0 +1,116 @@
+/*
+ * adyen_notification.c
+ *		What Adyen tells by itself, signed.
+ */
+#include "adyen.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "currency.h"
+#include "json.h"
+#include "notification.h"
+#include "options.h"
+
+#define SIGNATURE_SIZE 64
+
+static const char *
+or_empty(const char *text)
+{
+	return text ? text : "";
+}
+
+static void
+sign(const AdyenEvent *event, char *signature)
+{
+	Buf	 text = { 0 };
+	char code[4];
+
+	currency_upper(code, event->currency);
+	buf_printf(&text, "%s:%s:%s:%s:%lld:%s:%s:%s", event->psp_reference,
+			   or_empty(event->original_reference), options.adyen_merchant,
+			   or_empty(event->merchant_reference), (long long) event->amount,
+			   code, event->code, event->reason ? "false" : "true");
+	notification_sign(&text, signature, SIGNATURE_SIZE);
+	buf_free(&text);
+}
+
+static void
+put_time(Buf *b, const char *key, int64_t time_ms)
+{
+	char	  text[40];
+	time_t	  seconds = time_ms / 1000;
+	struct tm parts;
+
+	gmtime_r(&seconds, &parts);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S+00:00", &parts);
+	json_str(b, key, text);
+}
+
+static void
+put_additional(Buf *b, const AdyenEvent *event)
+{
+	char signature[SIGNATURE_SIZE];
+
+	sign(event, signature);
+	json_open(b, "additionalData", '{');
+	if (event->action != NULL)
+		json_str(b, "modification.action", event->action);
+	if (*signature != '\0')
+		json_str(b, "hmacSignature", signature);
+	json_close(b, '}');
+}
+
+static void
+put_item(Buf *b, const AdyenEvent *event)
+{
+	put_additional(b, event);
+	adyen_amount_json(b, event->currency, event->amount);
+	json_str(b, "eventCode", event->code);
+	put_time(b, "eventDate", book.now_ms);
+	json_str(b, "merchantAccountCode", options.adyen_merchant);
+	json_str(b, "merchantReference", or_empty(event->merchant_reference));
+	if (event->can_modify)
+	{
+		json_open(b, "operations", '[');
+		json_str(b, NULL, "CANCEL");
+		json_str(b, NULL, "CAPTURE");
+		json_str(b, NULL, "REFUND");
+		json_close(b, ']');
+	}
+	if (event->original_reference != NULL)
+		json_str(b, "originalReference", event->original_reference);
+	json_str(b, "paymentMethod", "visa");
+	json_str(b, "pspReference", event->psp_reference);
+	json_str(b, "reason", or_empty(event->reason));
+	json_str(b, "success", event->reason ? "false" : "true");
+}
+
+void
+adyen_notify(const AdyenEvent *event)
+{
+	Buf b = { 0 };
+
+	json_open(&b, NULL, '{');
+	json_str(&b, "live", "false");
+	json_open(&b, "notificationItems", '[');
+	json_open(&b, NULL, '{');
+	json_open(&b, "NotificationRequestItem", '{');
+	put_item(&b, event);
+	json_close(&b, '}');
+	json_close(&b, '}');
+	json_close(&b, ']');
+	json_close(&b, '}');
+	notification_add(PSP_ADYEN, event->code, NULL, &b);
+	buf_free(&b);
+}
+
+void
+adyen_notify_platform(const char *type, const Buf *body)
+{
+	char signature[SIGNATURE_SIZE];
+
+	notification_sign(body, signature, sizeof(signature));
+	notification_add(PSP_ADYEN, type, *signature ? signature : NULL, body);
+}

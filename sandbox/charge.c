@@ -1,0 +1,68 @@
+/*
+ * charge.c
+ *		The five things that can happen to a charge.
+ */
+#include "charge.h"
+
+#include "currency.h"
+
+void
+charge_authorize(Intent *intent, Charge *charge)
+{
+	charge->status = CHARGE_AUTHORIZED;
+	intent->status = INTENT_REQUIRES_CAPTURE;
+	intent->amount_capturable = intent->amount;
+	intent->failed = false;
+}
+
+void
+charge_capture(Intent *intent, Charge *charge, int64_t amount)
+{
+	BalanceTx *tx =
+		book_new_balance_tx(TX_CHARGE, charge->number, charge->currency,
+							amount, currency_fee(charge->currency, amount));
+
+	charge->status = CHARGE_SUCCEEDED;
+	charge->amount_captured = amount;
+	charge->balance_tx = tx->number;
+	intent->status = INTENT_SUCCEEDED;
+	intent->amount_received = amount;
+	intent->amount_capturable = 0;
+	intent->failed = false;
+}
+
+void
+charge_fail(Intent *intent, Charge *charge)
+{
+	charge->status = CHARGE_FAILED;
+	intent->status = INTENT_REQUIRES_PAYMENT_METHOD;
+	intent->failed = true;
+}
+
+void
+charge_void(Intent *intent, Charge *charge)
+{
+	charge->status = CHARGE_VOIDED;
+	intent->status = INTENT_CANCELED;
+	intent->amount_capturable = 0;
+	intent->canceled_ms = book.now_ms;
+}
+
+int64_t
+charge_refundable(const Charge *charge)
+{
+	return charge->amount_captured - charge->amount_refunded;
+}
+
+void
+charge_refund(Modification *refund)
+{
+	Charge *charge = book_charge(refund->charge);
+
+	charge->amount_refunded += refund->amount;
+	refund->status = MODIFICATION_SUCCEEDED;
+	refund->balance_tx =
+		book_new_balance_tx(TX_REFUND, refund->number, refund->currency,
+							-refund->amount, 0)
+			->number;
+}

@@ -1,0 +1,24 @@
+/*
+ * charge.h
+ *		What becomes of a charge and its intent, whoever's protocol it is.
+ */
+#ifndef SANDBOX_CHARGE_H
+#define SANDBOX_CHARGE_H
+
+#include "book.h"
+
+extern void charge_authorize(Intent *intent, Charge *charge);
+
+/* Money is taken: the only place where a charge becomes a success. */
+extern void charge_capture(Intent *intent, Charge *charge, int64_t amount);
+
+extern void charge_fail(Intent *intent, Charge *charge);
+extern void charge_void(Intent *intent, Charge *charge);
+
+/* What can still be given back. */
+extern int64_t charge_refundable(const Charge *charge);
+
+/* Money is given back; the caller has seen to it that there is enough. */
+extern void charge_refund(Modification *refund);
+
+#endif
