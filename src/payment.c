@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(payment_wake_worker);
 
 int	  payment_shard_id = 0;
 char *payment_secrets_dir = NULL;
+char *payment_ca_file = NULL;
 int	  payment_max_orders_per_payment = 100;
 int	  payment_max_events_per_submit = 10000;
 int	  payment_max_metadata_bytes = 16 * 1024;
@@ -158,6 +159,14 @@ define_settings(void)
 		"A PSP's secret_name is the name of a file in it.",
 		&payment_secrets_dir, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL,
 		NULL);
+
+	/* Whom outgoing requests trust: a private CA, or fewer than the system. */
+	DefineCustomStringVariable(
+		"payment.ca_file",
+		"File of the CA certificates that PSPs are verified by.",
+		"In PEM format. Empty: those of the operating system. A PSP whose "
+		"certificate none of them vouches for is sent nothing.",
+		&payment_ca_file, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	/* To stop all sending at once, and see it stopped, without a restart. */
 	DefineCustomBoolVariable(

@@ -20,6 +20,7 @@ typedef enum PartitionInterval
 /* settings, defined in payment.c */
 extern int	 payment_shard_id;
 extern char *payment_secrets_dir;
+extern char *payment_ca_file;
 extern int	 payment_max_orders_per_payment;
 extern int	 payment_max_events_per_submit;
 extern int	 payment_max_metadata_bytes;

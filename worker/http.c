@@ -41,6 +41,13 @@
  */
 #define IDLE_CONNECTION_S 20L
 
+/*
+ * What OpenSSL says of a certificate whose time is not now (X509_V_ERR_...).
+ * Its header is not needed for two numbers that never change.
+ */
+#define CERTIFICATE_NOT_YET_VALID 9
+#define CERTIFICATE_HAS_EXPIRED 10
+
 static CURLM		*multi = NULL;
 static int			 epoll_fd = -1;
 static WaitEventSet *wait_set = NULL;
@@ -286,6 +293,12 @@ set_options(CURL *easy, const HttpRequest *request, HttpExchange *exchange)
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	if (payment_ca_file && payment_ca_file[0] != '\0')
+	{
+		/* these, and none of the system's */
+		curl_easy_setopt(easy, CURLOPT_CAINFO, payment_ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -314,6 +327,7 @@ http_send(MemoryContext context, const HttpRequest *request, void *owner)
 
 	exchange->context = context;
 	exchange->owner = owner;
+	exchange->purpose = request->purpose;
 	exchange->headers = MemoryContextAlloc(context, HTTP_HEADER_BYTES_MAX);
 	exchange->header_list = make_header_list(request);
 	easy = exchange->header_list ? take_handle() : NULL;
@@ -451,6 +465,64 @@ was_surely_not_sent(CURL *easy, CURLcode code)
 	}
 }
 
+static HttpProblem
+find_problem(CURL *easy, CURLcode code, HttpTransport transport)
+{
+	long verdict = 0;
+
+	switch (code)
+	{
+		case CURLE_OK:
+			return HTTP_PROBLEM_NONE;
+		case CURLE_SSL_CACERT_BADFILE:
+			return HTTP_PROBLEM_TLS_CA_FILE;
+		case CURLE_PEER_FAILED_VERIFICATION:
+			/* Of a chain in order it is the host's name that is not. */
+			(void) curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT,
+									 &verdict);
+			if (verdict == 0)
+				return HTTP_PROBLEM_TLS_HOST_NAME;
+			if (verdict == CERTIFICATE_HAS_EXPIRED ||
+				verdict == CERTIFICATE_NOT_YET_VALID)
+				return HTTP_PROBLEM_TLS_EXPIRED;
+			return HTTP_PROBLEM_TLS_UNTRUSTED;
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+			return HTTP_PROBLEM_TLS_UNTRUSTED;
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CIPHER:
+			return HTTP_PROBLEM_TLS_OTHER;
+		default:
+			return transport == HTTP_NOT_SENT ? HTTP_PROBLEM_CONNECT
+											  : HTTP_PROBLEM_LOST;
+	}
+}
+
+const char *
+http_problem_name(HttpProblem problem)
+{
+	switch (problem)
+	{
+		case HTTP_PROBLEM_TLS_UNTRUSTED:
+			return "tls_untrusted_certificate";
+		case HTTP_PROBLEM_TLS_HOST_NAME:
+			return "tls_wrong_host_name";
+		case HTTP_PROBLEM_TLS_EXPIRED:
+			return "tls_expired_certificate";
+		case HTTP_PROBLEM_TLS_CA_FILE:
+			return "tls_ca_file";
+		case HTTP_PROBLEM_TLS_OTHER:
+			return "tls_failed";
+		case HTTP_PROBLEM_CONNECT:
+			return "connect_failed";
+		case HTTP_PROBLEM_LOST:
+		case HTTP_PROBLEM_NONE:
+			break;
+	}
+	return "answer_lost";
+}
+
 /* Seconds or a date. */
 static int64
 read_retry_after(CURL *easy)
@@ -482,6 +554,7 @@ finish(HttpExchange *exchange, CURL *easy, CURLcode code)
 		exchange->transport = HTTP_NOT_SENT;
 	else
 		exchange->transport = HTTP_LOST;
+	exchange->problem = find_problem(easy, code, exchange->transport);
 	if (code == CURLE_ABORTED_BY_CALLBACK)
 		strlcpy(exchange->error, "the connection was closed before the answer",
 				sizeof(exchange->error));

@@ -25,6 +25,7 @@ typedef struct HttpRequest
 	int				   body_length;
 	int				   connect_timeout_ms;
 	int				   timeout_ms;
+	int				   purpose; /* the sender's own, as is owner */
 } HttpRequest;
 
 /* What is certain about the request, not what went wrong */
@@ -36,9 +37,24 @@ typedef enum HttpTransport
 	HTTP_BODY_TOO_LARGE /* answered, with more than is taken */
 } HttpTransport;
 
+/* What went wrong, as far as people can mend it */
+typedef enum HttpProblem
+{
+	HTTP_PROBLEM_NONE,
+	HTTP_PROBLEM_CONNECT, /* no connection */
+	HTTP_PROBLEM_TLS_UNTRUSTED,
+	HTTP_PROBLEM_TLS_HOST_NAME, /* the certificate is for another host */
+	HTTP_PROBLEM_TLS_EXPIRED,	/* or not valid yet */
+	HTTP_PROBLEM_TLS_CA_FILE,	/* payment.ca_file cannot be read */
+	HTTP_PROBLEM_TLS_OTHER,		/* no protocol version in common, ... */
+	HTTP_PROBLEM_LOST
+} HttpProblem;
+
 typedef struct HttpExchange
 {
 	HttpTransport transport;
+	HttpProblem	  problem; /* NONE when HTTP_ANSWERED */
+	int			  purpose;
 	int			  status;
 	int			  latency_ms;
 	int64		  retry_after_ms; /* -1: not said */
@@ -84,5 +100,8 @@ extern void http_drive(void);
 extern HttpExchange *http_next(void);
 
 extern int http_in_flight(void);
+
+/* the error code of an attempt that met the problem */
+extern const char *http_problem_name(HttpProblem problem);
 
 #endif /* PAYMENT_WORKER_HTTP_H */
