@@ -512,7 +512,9 @@ CREATE TABLE payment.psp (
     key_lifetime_s integer NOT NULL DEFAULT 82800 CHECK (key_lifetime_s BETWEEN 1 AND 7776000),
     fee_tolerance bigint NOT NULL DEFAULT 1 CHECK (fee_tolerance >= 0),
     -- {"USD": {"fixed": 30, "basis_points": 290}, ...}: what the PSP should charge
-    fees jsonb NOT NULL DEFAULT '{}'
+    fees jsonb NOT NULL DEFAULT '{}',
+    -- {"merchant_account": "Shop_EUR", ...}: what its adapter wants to know
+    config jsonb NOT NULL DEFAULT '{}'
 );
 
 CREATE TABLE payment.seller (
@@ -675,7 +677,8 @@ CREATE TABLE payment.attempt (
     latency_ms integer,
     psp_reference text,
     error_code text,
-    error_message text
+    error_message text,
+    decline_class text
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.attempt_default PARTITION OF payment.attempt (
@@ -702,7 +705,8 @@ CREATE TYPE payment.claimed_task AS (
     description text,
     psp_reference text,
     first_sent_at timestamptz,
-    last_sent_at timestamptz
+    last_sent_at timestamptz,
+    payer text
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -722,13 +726,14 @@ CREATE TYPE payment.attempt_outcome AS (
     currency text,
     error_code text,
     error_message text,
-    retry_after_ms bigint
+    retry_after_ms bigint,
+    decline_class text
 );
 
 COMMENT ON TABLE payment.psp IS 'Payment service providers, written by payment.register_psp().';
 COMMENT ON COLUMN payment.psp.id IS 'Id of the PSP.';
 COMMENT ON COLUMN payment.psp.name IS 'The name that callers choose it by.';
-COMMENT ON COLUMN payment.psp.adapter IS 'The protocol it speaks: stripe; none: the worker sends nothing.';
+COMMENT ON COLUMN payment.psp.adapter IS 'The protocol it speaks: adyen, paypal, stripe; none: the worker sends nothing.';
 COMMENT ON COLUMN payment.psp.base_url IS 'Where its API is.';
 COMMENT ON COLUMN payment.psp.secret_name IS 'The file in payment.secrets_dir that holds its key.';
 COMMENT ON COLUMN payment.psp.state IS 'active; or paused: nothing is sent, and nobody gets it without naming it.';
@@ -742,9 +747,13 @@ COMMENT ON COLUMN payment.psp.backoff_base_ms IS 'Milliseconds before the second
 COMMENT ON COLUMN payment.psp.backoff_max_ms IS 'Most milliseconds between two tries.';
 COMMENT ON COLUMN payment.psp.lookup_delay_ms IS 'Milliseconds before it is asked what became of a request without an answer.';
 COMMENT ON COLUMN payment.psp.poll_interval_ms IS 'Milliseconds before it is asked again about what it calls pending.';
-COMMENT ON COLUMN payment.psp.key_lifetime_s IS 'Seconds for which it keeps idempotency keys.';
+COMMENT ON COLUMN payment.psp.key_lifetime_s IS
+    'Seconds for which it keeps idempotency keys; by default what its adapter knows of the PSP.';
 COMMENT ON COLUMN payment.psp.fee_tolerance IS 'Minor units by which its fee may differ from what is expected.';
 COMMENT ON COLUMN payment.psp.fees IS 'What it should charge, by currency: fixed (minor units) and basis_points.';
+COMMENT ON COLUMN payment.psp.config IS
+    'What its adapter wants to know, all texts. adyen: merchant_account and return_url (payments), balance_account '
+    '(payouts). paypal: payment_source (paypal, card or venmo), recipient_type (EMAIL, PHONE, PAYPAL_ID or USER_HANDLE).';
 
 COMMENT ON TABLE payment.seller IS 'Sellers, written by payment.register_seller() and submit().';
 COMMENT ON COLUMN payment.seller.id IS 'Id of the seller.';
@@ -939,7 +948,7 @@ CREATE FUNCTION payment.register_psp(name text, adapter text, base_url text, sec
 
 COMMENT ON FUNCTION payment.register_psp(text, text, text, text, jsonb) IS
     'Register a payment service provider, or change the one of that name; returns its id. adapter: the protocol it '
-    'speaks: stripe; or none: its tasks wait for whoever calls claim_tasks(). base_url: https://… or http://…, without '
+    'speaks: adyen, paypal, stripe; or none: its tasks wait for whoever calls claim_tasks(). base_url: https://… or http://…, without '
     'credentials. secret_name: a file in payment.secrets_dir. settings: columns of payment.psp, as '
     '{"timeout_ms": 10000}; those left away keep their value. Errors: PY001, PY005, PY006.';
 
@@ -1337,6 +1346,8 @@ COMMENT ON COLUMN payment.attempt.latency_ms IS 'From sending to the answer, in 
 COMMENT ON COLUMN payment.attempt.psp_reference IS 'The PSP''s name for the object, as answered';
 COMMENT ON COLUMN payment.attempt.error_code IS 'The PSP''s error code, at most 100 bytes';
 COMMENT ON COLUMN payment.attempt.error_message IS 'The PSP''s message, at most 500 bytes, without card numbers';
+COMMENT ON COLUMN payment.attempt.decline_class IS
+    'Of what was declined or failed: as in payment.attempt_outcome; null: neither, or not said';
 
 COMMENT ON TYPE payment.claimed_task IS 'What the worker gets to send, or to look up.';
 COMMENT ON COLUMN payment.claimed_task.attempt_id IS 'The attempt: the outcome names it';
@@ -1358,6 +1369,7 @@ COMMENT ON COLUMN payment.claimed_task.first_sent_at IS
     'When the first request may have gone out: a lookup by listing searches from here';
 COMMENT ON COLUMN payment.claimed_task.last_sent_at IS
     'When the last one may have: the PSP made the object in between, or has none';
+COMMENT ON COLUMN payment.claimed_task.payer IS 'The application''s name of the payer; null for a payout';
 
 COMMENT ON TYPE payment.attempt_outcome IS
     'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '
@@ -1375,6 +1387,10 @@ COMMENT ON COLUMN payment.attempt_outcome.currency IS 'ISO 4217 code, upper case
 COMMENT ON COLUMN payment.attempt_outcome.error_code IS 'The PSP''s or the worker''s; cut at 100 bytes';
 COMMENT ON COLUMN payment.attempt_outcome.error_message IS 'For people; cut at 500 bytes, removed if it holds a card number';
 COMMENT ON COLUMN payment.attempt_outcome.retry_after_ms IS 'How long the PSP wants us to wait; null: not said';
+COMMENT ON COLUMN payment.attempt_outcome.decline_class IS
+    'Only of declined and failed. soft: may succeed later or at another PSP; hard: never with this payment method; '
+    'authentication_required: only with the payer present; not_applicable: nobody declined it, the request was refused; '
+    'null: not said, to be taken as hard';
 
 REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
     payment.expire_leases(), payment.next_task_due(uuid), payment.retry_dead_letter(uuid) FROM PUBLIC;

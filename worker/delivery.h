@@ -12,6 +12,7 @@
 #include "http.h"
 #include "lib/ilist.h"
 #include "psp/psp.h"
+#include "token.h"
 #include "utils/uuid.h"
 
 /* A PSP as configured, and how busy it is. */
@@ -24,6 +25,7 @@ typedef struct Psp
 	char			 *name;
 	char			 *base_url;
 	char			 *secret_name;
+	char			 *config[PSP_MAX_CONFIG]; /* as in PspTask */
 	int				  max_in_flight;
 	int				  requests_per_second;
 	int				  connect_timeout_ms;
@@ -40,7 +42,17 @@ typedef struct Psp
 	/* its clock minus ours, from the last answer that told */
 	bool  clock_known;
 	int64 clock_offset_s;
+
+	TokenCache token;
+	dlist_head waiting; /* deliveries that need one */
 } Psp;
+
+/* whose an exchange is */
+typedef enum ExchangePurpose
+{
+	EXCHANGE_DELIVERY, /* the owner is a Delivery */
+	EXCHANGE_TOKEN	   /* the owner is a Psp */
+} ExchangePurpose;
 
 typedef struct Delivery
 {
@@ -56,7 +68,9 @@ typedef struct Delivery
 	TimestampTz		  give_up_at; /* no request is begun later than this */
 
 	/* the request under way: its body must outlive it */
-	PspRequest request;
+	PspRequest	request;
+	const char *token; /* what it presents, NULL: the secret */
+	bool		renewed_token;
 
 	/* when finished */
 	PspOutcome outcome;
@@ -65,15 +79,22 @@ typedef struct Delivery
 } Delivery;
 
 /*
- * Put the task's request on the way.  False when that is impossible; then the
- * delivery is finished, with an outcome that says so.
+ * Put the task's request on the way, or let it wait for an access token.
+ * False when that is impossible; then the delivery is finished, with an
+ * outcome that says so.
  */
 extern bool delivery_send(Delivery *delivery);
 
 /*
- * Take the answer.  False when the task needs another request, which is on its
- * way then.
+ * Take an answer to a request of a delivery, or for the token of a PSP.
+ * Deliveries that need nothing more are appended to finished.
  */
-extern bool delivery_receive(Delivery *delivery, HttpExchange *exchange);
+extern void delivery_receive(HttpExchange *exchange, dlist_head *finished);
+
+/* how requests and answers look to libcurl's side and to the adapter's */
+extern void delivery_fill_http(const Psp *psp, const PspRequest *request,
+							   HttpRequest *http);
+extern void delivery_fill_response(const HttpExchange *exchange,
+								   PspResponse		  *response);
 
 #endif /* PAYMENT_WORKER_DELIVERY_H */

@@ -125,13 +125,15 @@ static void
 take_answers(void)
 {
 	HttpExchange *exchange;
+	dlist_head	  over = DLIST_STATIC_INIT(over);
 
 	while ((exchange = http_next()) != NULL)
+		delivery_receive(exchange, &over);
+	while (!dlist_is_empty(&over))
 	{
-		Delivery *delivery = exchange->owner;
+		dlist_node *node = dlist_pop_head_node(&over);
 
-		if (delivery_receive(delivery, exchange))
-			add_finished(delivery);
+		add_finished(dlist_container(Delivery, node, node));
 	}
 }
 

@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "payment.h"
+#include "psp/json.h"
 #include "queue.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -195,13 +196,39 @@ find_or_add_psp(dlist_head *psps, const pg_uuid_t *id, MemoryContext context)
 	return psp;
 }
 
+/* The values of the adapter's settings, in its order. */
+static void
+fill_config(Psp *psp, const char *text)
+{
+	JsonDocument json;
+
+	memset(psp->config, 0, sizeof(psp->config));
+	if (psp->adapter == NULL || text == NULL ||
+		!json_parse(&json, text, (int) strlen(text)))
+		return;
+	for (int i = 0; i < PSP_MAX_CONFIG && psp->adapter->config_keys[i]; i++)
+		psp->config[i] =
+			json_string(&json, json_member(&json, json_root(&json),
+										   psp->adapter->config_keys[i]));
+	json_free(&json);
+}
+
+/* A token belongs to the account that it was asked for. */
+static bool
+is_same_account(const Psp *a, const Psp *b)
+{
+	return a->adapter == b->adapter && strcmp(a->base_url, b->base_url) == 0 &&
+		   strcmp(a->secret_name, b->secret_name) == 0;
+}
+
 /* All is read before anything is changed: reading may fail. */
 static void
 fill_psp(Psp *psp, uint64 row, MemoryContext parent)
 {
 	MemoryContext context =
 		AllocSetContextCreate(parent, "payment PSP", ALLOCSET_SMALL_SIZES);
-	Psp fresh = *psp;
+	Psp			  fresh = *psp;
+	MemoryContext old;
 
 	fresh.context = context;
 	fresh.adapter = psp_adapter(get_text(row, "adapter", context));
@@ -212,7 +239,15 @@ fill_psp(Psp *psp, uint64 row, MemoryContext parent)
 	fresh.requests_per_second = get_int32(row, "requests_per_second");
 	fresh.connect_timeout_ms = get_int32(row, "connect_timeout_ms");
 	fresh.timeout_ms = get_int32(row, "timeout_ms");
+	old = MemoryContextSwitchTo(context);
+	fill_config(&fresh, get_text(row, "config", context));
+	MemoryContextSwitchTo(old);
 	fresh.active = true;
+	if (psp->name && !is_same_account(psp, &fresh))
+	{
+		token_forget(psp);
+		fresh.token = psp->token;
+	}
 	if (psp->context)
 		MemoryContextDelete(psp->context);
 	*psp = fresh;
@@ -223,14 +258,15 @@ queue_load_psps(dlist_head *psps, MemoryContext context)
 {
 	dlist_mutable_iter iter;
 
-	execute(prepare(&load_plan,
-					"SELECT id, name, adapter, base_url, secret_name, "
-					"max_in_flight, requests_per_second, connect_timeout_ms, "
-					"timeout_ms FROM payment.psp WHERE state = 'active' "
-					"AND adapter <> 'none' ORDER BY id LIMIT " CppAsString2(
-						QUEUE_PSPS_MAX),
-					0, NULL),
-			NULL);
+	execute(
+		prepare(&load_plan,
+				"SELECT id, name, adapter, base_url, secret_name, "
+				"max_in_flight, requests_per_second, connect_timeout_ms, "
+				"timeout_ms, config FROM payment.psp WHERE state = 'active' "
+				"AND adapter <> 'none' ORDER BY id LIMIT " CppAsString2(
+					QUEUE_PSPS_MAX),
+				0, NULL),
+		NULL);
 
 	dlist_foreach_modify(iter, psps)
 	{
@@ -251,9 +287,10 @@ queue_load_psps(dlist_head *psps, MemoryContext context)
 	{
 		Psp *psp = dlist_container(Psp, node, iter.cur);
 
-		if (!psp->active && psp->in_flight == 0)
+		if (!psp->active && psp->in_flight == 0 && !psp->token.under_way)
 		{
 			dlist_delete(&psp->node);
+			token_forget(psp);
 			if (psp->context)
 				MemoryContextDelete(psp->context);
 			pfree(psp);
@@ -282,6 +319,16 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->destination = get_text(row, "destination", context);
 	task->description = get_text(row, "description", context);
 	task->psp_reference = get_text(row, "psp_reference", context);
+	task->payer = get_text(row, "payer", context);
+}
+
+/* It must outlive the PSP's next load. */
+static void
+copy_config(PspTask *task, const Psp *psp, MemoryContext context)
+{
+	for (int i = 0; i < PSP_MAX_CONFIG; i++)
+		if (psp->config[i])
+			task->config[i] = MemoryContextStrdup(context, psp->config[i]);
 }
 
 /* It belongs to the transaction's memory until it is complete. */
@@ -306,6 +353,9 @@ make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
 	fill_task(&delivery->task, row, context);
 	delivery->first_sent_at = get_time(row, "first_sent_at");
 	delivery->last_sent_at = get_time(row, "last_sent_at");
+	delivery->task.repeated =
+		delivery->first_sent_at != delivery->last_sent_at;
+	copy_config(&delivery->task, psp, context);
 	MemoryContextSetParent(context, parent);
 	psp->in_flight++;
 	return delivery;
@@ -427,6 +477,8 @@ make_outcome(OutcomeRow *row, Delivery *delivery)
 	put_text(row, "currency", outcome->currency);
 	put_text(row, "error_code", outcome->error_code);
 	put_text(row, "error_message", outcome->error_message);
+	put_text(row, "decline_class",
+			 psp_decline_class_name(outcome->decline_class));
 	put(row, "retry_after_ms", outcome->retry_after_ms < 0,
 		Int64GetDatum(outcome->retry_after_ms));
 	return heap_copy_tuple_as_datum(heap_form_tuple(row->descriptor,

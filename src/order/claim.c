@@ -27,13 +27,14 @@
 #include "order/evidence.h"
 #include "order/plan.h"
 #include "order/transition.h"
+#include "psp/psp.h"
 #include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 17
+#define CLAIMED_TASK_COLUMNS 18
 
 typedef enum ClaimFate
 {
@@ -64,6 +65,7 @@ typedef struct Claim
 	bool		payment_created;
 	int64		amount;
 	const char *currency;
+	const char *payer;
 	const char *payment_method;
 	const char *destination;
 	const char *description;
@@ -79,14 +81,15 @@ typedef struct Claim
 
 typedef struct ClaimBatch
 {
-	pg_uuid_t	psp_id;
-	bool		paused;
-	int32		max_attempts;
-	int32		key_lifetime_s;
-	TimestampTz now;
-	TimestampTz lease_until;
-	Claim	   *claims;
-	int			count;
+	pg_uuid_t		  psp_id;
+	const PspAdapter *adapter; /* NULL: none that is known */
+	bool			  paused;
+	int32			  max_attempts;
+	int32			  key_lifetime_s;
+	TimestampTz		  now;
+	TimestampTz		  lease_until;
+	Claim			 *claims;
+	int				  count;
 } ClaimBatch;
 
 static void
@@ -97,7 +100,8 @@ read_psp(ClaimBatch *batch)
 	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id) };
 
 	if (batch_run(plan_keep(&plan,
-							"SELECT state, max_attempts, key_lifetime_s"
+							"SELECT state, max_attempts, key_lifetime_s,"
+							" adapter"
 							" FROM payment.psp WHERE id = $1",
 							1, types),
 				  values, NULL) == 0)
@@ -110,6 +114,7 @@ read_psp(ClaimBatch *batch)
 	batch->paused = strcmp(row_text(0, 1), "active") != 0;
 	batch->max_attempts = row_int32(0, 2);
 	batch->key_lifetime_s = row_int32(0, 3);
+	batch->adapter = psp_adapter(row_text(0, 4));
 }
 
 static void
@@ -166,6 +171,7 @@ read_object(Claim *claim, uint64 row)
 	claim->description = row_text(row, 8);
 	claim->payment_method = row_text(row, 9);
 	payment_status = row_text(row, 10);
+	claim->payer = row_text(row, 11);
 	claim->payment_created = strcmp(payment_status, "created") == 0;
 }
 
@@ -207,7 +213,7 @@ read_objects(ClaimBatch *batch, bool payouts)
 			&order_plan,
 			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
 			" o.psp_reference, o.payment_id, o.description,"
-			" p.payment_method, p.status"
+			" p.payment_method, p.status, p.payer"
 			" FROM unnest($1, $2) AS u (id, number)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" JOIN payment.payment_record AS p ON p.id = o.payment_id",
@@ -249,6 +255,53 @@ bury(Claim *claim, const char *reason)
 						: reason;
 }
 
+static bool
+key_is_alive(const ClaimBatch *batch, const Claim *claim)
+{
+	return claim->first_sent_at == 0 ||
+		   batch->now - claim->first_sent_at <
+			   (int64) batch->key_lifetime_s * USECS_PER_SEC;
+}
+
+/* Is there a way to ask that cannot execute anything? */
+static bool
+can_look_up(const ClaimBatch *batch, const Claim *claim)
+{
+	const PspInquiry *inquiry;
+
+	if (batch->adapter == NULL)
+		return true;
+	inquiry = &batch->adapter->inquiry[claim->payout ? PSP_OPERATION_PAYOUT
+													 : PSP_OPERATION_PAY];
+	return inquiry->by_listing ||
+		   (inquiry->by_reference && claim->psp_reference);
+}
+
+/*
+ * Send or ask?  A PSP that has forgotten the key would execute it a second
+ * time, so that it is asked then.  One that cannot be asked gets the same
+ * request again while it remembers the key: it answers with what it did.
+ * After that there is nothing left to do for a machine.
+ */
+static void
+choose_step(const ClaimBatch *batch, Claim *claim)
+{
+	bool alive = key_is_alive(batch, claim);
+
+	if (strcmp(claim->step, "send") == 0 && !alive)
+		claim->step = "lookup";
+	if (strcmp(claim->step, "lookup") != 0 || can_look_up(batch, claim))
+		return;
+	if (alive)
+		claim->step = "send";
+	else
+	{
+		claim->begins = false;
+		bury(claim, "the PSP answers only a repeated request, and may have "
+					"forgotten its idempotency key");
+	}
+}
+
 static void
 decide(const ClaimBatch *batch, Claim *claim)
 {
@@ -284,11 +337,7 @@ decide(const ClaimBatch *batch, Claim *claim)
 		bury(claim, psprintf("no final answer in %d tries", claim->tries));
 		return;
 	}
-	/* A PSP that has forgotten the key would execute it a second time. */
-	if (strcmp(claim->step, "send") == 0 && claim->first_sent_at != 0 &&
-		batch->now - claim->first_sent_at >=
-			(int64) batch->key_lifetime_s * USECS_PER_SEC)
-		claim->step = "lookup";
+	choose_step(batch, claim);
 }
 
 static int
@@ -680,6 +729,7 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	nulls[15] = first_sent_at == 0;
 	values[16] = TimestampTzGetDatum(last_sent_at);
 	nulls[16] = last_sent_at == 0;
+	put_text(values, nulls, 17, claim->payer);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -22,6 +22,7 @@
 #include "order/json_object.h"
 #include "order/plan.h"
 #include "order/typed_argument.h"
+#include "psp/psp.h"
 #include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(payment_register_psp);
@@ -35,7 +36,8 @@ typedef enum SettingKind
 	SETTING_INTEGER,
 	SETTING_BOOLEAN,
 	SETTING_STATE,
-	SETTING_FEES
+	SETTING_FEES,
+	SETTING_CONFIG
 } SettingKind;
 
 /* The columns of payment.psp that settings may hold. */
@@ -60,9 +62,12 @@ static const struct
 	{ "key_lifetime_s", SETTING_INTEGER, 1, 7776000 },
 	{ "fee_tolerance", SETTING_INTEGER, 0, PG_INT64_MAX },
 	{ "fees", SETTING_FEES, 0, 0 },
+	{ "config", SETTING_CONFIG, 0, 0 },
 };
 
-static const char *const adapters[] = { "stripe", "none" };
+/* nothing is sent to it */
+#define NO_ADAPTER "none"
+#define DEFAULT_KEY_LIFETIME_S 82800
 
 static const EventPlace here = { 0, 0 };
 
@@ -162,6 +167,10 @@ check_setting(int number, const JsonField *field)
 		case SETTING_FEES:
 			check_fees(value, path);
 			break;
+		case SETTING_CONFIG:
+			if (jsonb_object_of(value) == NULL)
+				refuse_setting(path, "a JSON object");
+			break;
 	}
 }
 
@@ -186,15 +195,13 @@ static void
 check_adapter(const char *adapter)
 {
 	event_check_text(&here, "adapter", adapter);
-	for (int i = 0; i < (int) lengthof(adapters); i++)
-	{
-		if (strcmp(adapter, adapters[i]) == 0)
-			return;
-	}
+	if (psp_adapter(adapter) || strcmp(adapter, NO_ADAPTER) == 0)
+		return;
 	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
 					errmsg("\"adapter\" is unknown"),
-					errdetail("There are stripe, and none: for that the "
-							  "worker sends nothing."),
+					errdetail("There are %s, and none: for that the worker "
+							  "sends nothing.",
+							  psp_adapter_names()),
 					errhint("The adapter is the protocol that the PSP "
 							"speaks; the name is yours to choose.")));
 }
@@ -246,18 +253,100 @@ check_secret_name(const char *name)
 						 "never the secret itself.")));
 }
 
+static void
+pg_attribute_noreturn() refuse_config(const char *adapter, const char *problem)
+{
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+					errmsg("\"settings.config\" is not what the adapter "
+						   "\"%s\" needs",
+						   adapter),
+					errdetail("%s.", problem),
+					errhint("The comment on payment.psp.config says what each "
+							"adapter wants to know.")));
+}
+
+static const char *
+config_value(const PspAdapter *adapter, const JsonField *field)
+{
+	char *text;
+
+	if (!field->present)
+		return NULL;
+	if (field->value.type != jbvString)
+		refuse_config(adapter->name, psprintf("%s is not a text", field->key));
+	text = jsonb_string(&field->value);
+	if (text[0] == '\0' || strlen(text) > PSP_CONFIG_VALUE_LENGTH_MAX)
+		refuse_config(adapter->name,
+					  psprintf("%s has no text, or more than %d bytes",
+							   field->key, PSP_CONFIG_VALUE_LENGTH_MAX));
+	for (const char *c = text; *c; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7F)
+			refuse_config(adapter->name,
+						  psprintf("%s holds a control character",
+								   field->key));
+	return text;
+}
+
+/* Keys that the adapter does not know are misspelt: PY001. */
+static void
+check_config(const PspAdapter *adapter, Jsonb *config, bool payouts)
+{
+	JsonField	fields[PSP_MAX_CONFIG];
+	const char *values[PSP_MAX_CONFIG] = { NULL };
+	const char *problem;
+	int			count = 0;
+
+	while (adapter->config_keys[count])
+	{
+		fields[count].key = adapter->config_keys[count];
+		count++;
+	}
+	jsonb_read_object(&config->root, fields, count, "settings.config");
+	for (int i = 0; i < count; i++)
+		values[i] = config_value(adapter, &fields[i]);
+	problem =
+		adapter->check_config ? adapter->check_config(values, payouts) : NULL;
+	if (problem)
+		refuse_config(adapter->name, problem);
+}
+
+/*
+ * The PSP as it is now, whatever was given and whatever was kept, must be what
+ * its adapter can work with.
+ */
+static void
+check_stored_psp(const char *name)
+{
+	const PspAdapter *adapter = psp_adapter(name);
+	int				  lifetime_s = row_int32(0, 1);
+	Datum			  config;
+	bool			  is_null;
+
+	if (adapter == NULL)
+		return;
+	if (adapter->key_lifetime_max_s > 0 &&
+		lifetime_s > adapter->key_lifetime_max_s)
+		refuse_setting("settings.key_lifetime_s",
+					   psprintf("at most %d with the adapter \"%s\": the PSP "
+								"keeps no key for longer",
+								adapter->key_lifetime_max_s, name));
+	config = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
+						   &is_null);
+	check_config(adapter, DatumGetJsonbP(config), row_bool(0, 3));
+}
+
 /* Settings that are not given keep their value, or the default. */
 static void
-store_psp(Datum *values, pg_uuid_t *result)
+store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
 {
 	static SPIPlanPtr insert_plan = NULL;
 	static SPIPlanPtr update_plan = NULL;
-	static const Oid  types[] = { UUIDOID, TEXTOID, TEXTOID,
-								  TEXTOID, TEXTOID, JSONBOID };
+	static const Oid  types[] = { UUIDOID, TEXTOID,	 TEXTOID, TEXTOID,
+								  TEXTOID, JSONBOID, INT4OID };
 
 	plan_keep(&insert_plan,
 			  "INSERT INTO payment.psp AS p (id, name, adapter, base_url, "
-			  "secret_name) VALUES ($1, $2, $3, $4, $5) "
+			  "secret_name, key_lifetime_s) VALUES ($1, $2, $3, $4, $5, $7) "
 			  "ON CONFLICT (name) DO UPDATE SET adapter = excluded.adapter, "
 			  "base_url = excluded.base_url, "
 			  "secret_name = excluded.secret_name RETURNING p.id",
@@ -276,14 +365,25 @@ store_psp(Datum *values, pg_uuid_t *result)
 			  "lookup_delay_ms = s.lookup_delay_ms, "
 			  "poll_interval_ms = s.poll_interval_ms, "
 			  "key_lifetime_s = s.key_lifetime_s, "
-			  "fee_tolerance = s.fee_tolerance, fees = s.fees "
+			  "fee_tolerance = s.fee_tolerance, fees = s.fees, "
+			  "config = s.config "
 			  "FROM payment.psp o, "
 			  "pg_catalog.jsonb_populate_record(o, "
 			  "pg_catalog.jsonb_strip_nulls($6)) s "
-			  "WHERE o.id = $1 AND p.id = o.id",
+			  "WHERE o.id = $1 AND p.id = o.id "
+			  "RETURNING p.key_lifetime_s, p.config, p.payouts",
 			  lengthof(types), types);
 	if (batch_run(update_plan, values, NULL) != 1)
 		elog(ERROR, "registering a PSP lost it");
+	check_stored_psp(adapter);
+}
+
+static int32
+default_key_lifetime_s(const char *name)
+{
+	const PspAdapter *adapter = psp_adapter(name);
+
+	return adapter ? adapter->key_lifetime_s : DEFAULT_KEY_LIFETIME_S;
 }
 
 /*
@@ -299,7 +399,7 @@ payment_register_psp(PG_FUNCTION_ARGS)
 	Jsonb	  *settings = object_argument(fcinfo, 4, "settings");
 	pg_uuid_t  id;
 	pg_uuid_t *result = palloc(sizeof(pg_uuid_t));
-	Datum	   values[6];
+	Datum	   values[7];
 	int		   nest_level;
 
 	event_check_text(&here, "name", name);
@@ -314,9 +414,10 @@ payment_register_psp(PG_FUNCTION_ARGS)
 	values[3] = CStringGetTextDatum(base_url);
 	values[4] = CStringGetTextDatum(secret_name);
 	values[5] = JsonbPGetDatum(settings);
+	values[6] = Int32GetDatum(default_key_lifetime_s(adapter));
 
 	nest_level = batch_begin();
-	store_psp(values, result);
+	store_psp(values, adapter, result);
 	batch_end(nest_level);
 	PG_RETURN_UUID_P(result);
 }

@@ -24,6 +24,7 @@
 #include "order/new_key.h"
 #include "order/outcome.h"
 #include "order/plan.h"
+#include "psp/psp.h"
 
 PG_FUNCTION_INFO_V1(payment_record_outcomes);
 
@@ -43,7 +44,8 @@ typedef struct Task
 	int32		lookup_delay_ms;
 	int32		poll_interval_ms;
 	int32		key_lifetime_s;
-	bool		key_spent; /* it can never succeed */
+	bool		key_spent;	  /* it can never succeed */
+	bool		can_be_asked; /* in a way that executes nothing */
 } Task;
 
 /* when and how a task goes on */
@@ -189,6 +191,21 @@ read_task(Task *task, uint64 row)
 	task->last_sent_at = row_time(row, 12);
 }
 
+/* What it has accepted, it has named. */
+static bool
+can_ask_about_pending(const PspAdapter *adapter, const Outcome *outcome)
+{
+	const PspInquiry *inquiry;
+
+	if (adapter == NULL)
+		return true;
+	inquiry =
+		&adapter->inquiry[strcmp(outcome->operation, OPERATION_PAYOUT) == 0
+							  ? PSP_OPERATION_PAYOUT
+							  : PSP_OPERATION_PAY];
+	return inquiry->by_listing || inquiry->by_reference;
+}
+
 static bool
 key_is_alive(const Task *task, TimestampTz now)
 {
@@ -234,8 +251,12 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 	{
 		case OUTCOME_PENDING:
 			/* an answer, if not the last one: the count starts again */
-			next.delay_ms = task->poll_interval_ms;
 			next.tries = 0;
+			next.delay_ms = task->poll_interval_ms;
+
+			/* One that would only repeat itself will report the result. */
+			if (!task->can_be_asked)
+				next.delay_ms = (int64) task->key_lifetime_s * 1000;
 			break;
 		case OUTCOME_RETRY:
 			next.step = outcome->lookup ? "lookup" : "send";
@@ -337,7 +358,7 @@ select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 				  "SELECT u.number, t.id, t.attempt_id, t.tries,"
 				  " t.first_sent_at, p.backoff_base_ms, p.backoff_max_ms,"
 				  " p.lookup_delay_ms, p.poll_interval_ms, p.key_lifetime_s,"
-				  " t.key_spent, t.last_sent_at"
+				  " t.key_spent, t.last_sent_at, p.adapter"
 				  " FROM unnest($1, $2) AS u (id, number)"
 				  " JOIN payment.task AS t ON t.id = ANY (ARRAY[u.id])"
 				  " JOIN payment.psp AS p ON p.id = t.psp_id"
@@ -374,6 +395,8 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 		NextRun		   next;
 
 		read_task(task, row);
+		task->can_be_asked =
+			can_ask_about_pending(psp_adapter(row_text(row, 13)), outcome);
 		if (uuid_compare(&task->attempt_id, &outcome->attempt_id) != 0)
 			continue; /* another attempt is under way, or has been recorded */
 		next = next_run(outcome, &evidence[i], task, now);
@@ -412,6 +435,7 @@ add_attempt(Column *columns, const Outcome *outcome)
 	column_add_text(&columns[4], outcome->psp_reference);
 	column_add_text(&columns[5], outcome->error_code);
 	column_add_text(&columns[6], outcome->error_message);
+	column_add_text(&columns[7], outcome->decline_class);
 }
 
 /*
@@ -422,9 +446,9 @@ static uint64
 write_attempts(const Outcome *outcomes, int count, TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID,  INT4ARRAYOID,
-								  INT4ARRAYOID, TEXTARRAYOID,  TEXTARRAYOID,
-								  TEXTARRAYOID, TIMESTAMPTZOID };
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+								  INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								  TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID };
 	Column			  columns[lengthof(types) - 1];
 	Datum			  values[lengthof(types)];
 
@@ -441,17 +465,18 @@ write_attempts(const Outcome *outcomes, int count, TimestampTz now)
 	values[lengthof(columns)] = TimestampTzGetDatum(now);
 	return order_write(
 		plan_keep(&plan,
-				  "UPDATE payment.attempt AS a SET finished_at = $8,"
+				  "UPDATE payment.attempt AS a SET finished_at = $9,"
 				  " outcome = u.outcome, http_status = u.http_status,"
 				  " latency_ms = u.latency_ms,"
 				  " psp_reference = u.psp_reference,"
 				  " error_code = u.error_code,"
-				  " error_message = u.error_message"
+				  " error_message = u.error_message,"
+				  " decline_class = u.decline_class"
 				  " FROM (SELECT DISTINCT ON (v.id) v.*"
-				  " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+				  " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
 				  " WITH ORDINALITY AS v (id, outcome, http_status,"
 				  " latency_ms, psp_reference, error_code, error_message,"
-				  " number) ORDER BY v.id, v.number DESC) AS u"
+				  " decline_class, number) ORDER BY v.id, v.number DESC) AS u"
 				  " WHERE a.id = u.id AND (a.outcome IS NULL"
 				  " OR a.outcome = 'lease_expired'"
 				  " OR (a.outcome = 'unknown' AND u.outcome <> 'unknown'))",

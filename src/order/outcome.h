@@ -41,6 +41,7 @@ typedef struct Outcome
 	const char *error_message;
 	bool		has_retry_after;
 	int64		retry_after_ms;
+	const char *decline_class; /* NULL unless declined or failed */
 
 	/* read from the attempt */
 	bool		known;

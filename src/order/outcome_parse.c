@@ -44,12 +44,13 @@ enum
 	FIELD_ERROR_CODE,
 	FIELD_ERROR_MESSAGE,
 	FIELD_RETRY_AFTER_MS,
+	FIELD_DECLINE_CLASS,
 	FIELD_COUNT
 };
 
 static const Oid field_types[FIELD_COUNT] = {
-	UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID,
-	INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID,
+	UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID, INT8OID,
+	TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID,
 };
 
 static const char *const kind_names[] = {
@@ -57,6 +58,13 @@ static const char *const kind_names[] = {
 	[OUTCOME_DECLINED] = "declined",   [OUTCOME_FAILED] = "failed",
 	[OUTCOME_RETRY] = "retry",		   [OUTCOME_UNKNOWN] = "unknown",
 	[OUTCOME_NOT_FOUND] = "not_found", [OUTCOME_KEY_SPENT] = "key_spent",
+};
+
+static const char *const decline_classes[] = {
+	"soft",
+	"hard",
+	"authentication_required",
+	"not_applicable",
 };
 
 static void
@@ -148,6 +156,27 @@ parse_numbers(Outcome *outcome, const Datum *values, const bool *nulls,
 		refuse(number, "The time to retry after is negative.");
 }
 
+/* Whoever decides where it may be tried again relies on the word. */
+static void
+parse_decline_class(Outcome *outcome, const char *name, int number)
+{
+	if (name == NULL)
+		return;
+	if (outcome->kind != OUTCOME_DECLINED && outcome->kind != OUTCOME_FAILED)
+		refuse(number, "Only what was declined or failed has a decline "
+					   "class.");
+	for (int i = 0; i < (int) lengthof(decline_classes); i++)
+	{
+		if (strcmp(name, decline_classes[i]) == 0)
+		{
+			outcome->decline_class = decline_classes[i];
+			return;
+		}
+	}
+	refuse(number, "The decline class is none of soft, hard, "
+				   "authentication_required and not_applicable.");
+}
+
 static void
 parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
 			  int number)
@@ -158,6 +187,9 @@ parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
 	parse_kind(outcome, field_text(values, nulls, FIELD_OUTCOME), number);
 	parse_money(outcome, values, nulls, number);
 	parse_numbers(outcome, values, nulls, number);
+	parse_decline_class(outcome,
+						field_text(values, nulls, FIELD_DECLINE_CLASS),
+						number);
 
 	outcome->psp_reference = field_text(values, nulls, FIELD_PSP_REFERENCE);
 	if (outcome->psp_reference && *outcome->psp_reference == '\0')

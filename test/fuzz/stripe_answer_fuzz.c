@@ -386,7 +386,8 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	/* Whatever became the cursor must make a URL again. */
 	task = make_task(question);
 	task.cursor = outcome.cursor;
-	psp_stripe.build(&task, "http://127.0.0.1/", "sk_test", &request);
+	psp_stripe.build(&task, "http://127.0.0.1/", "sk_test", &request,
+					 &outcome);
 	for (char *c = request.url.data; *c; c++)
 		REQUIRE((unsigned char) *c > ' ' && (unsigned char) *c < 0x7F);
 	return 0;
@@ -478,8 +479,10 @@ check_request(void)
 {
 	PspTask	   task = make_task(PAY);
 	PspRequest request;
+	PspOutcome outcome;
 
-	psp_stripe.build(&task, "https://api.example.com//", "sk_test", &request);
+	psp_stripe.build(&task, "https://api.example.com//", "sk_test", &request,
+					 &outcome);
 	if (strcmp(request.url.data,
 			   "https://api.example.com/v1/payment_intents") != 0)
 		fail("request", request.url.data);
@@ -490,7 +493,7 @@ check_request(void)
 		fail("request", request.body.data);
 
 	task = make_task(LOOK_UP_PAY);
-	psp_stripe.build(&task, "http://x", "sk_test", &request);
+	psp_stripe.build(&task, "http://x", "sk_test", &request, &outcome);
 	if (strstr(request.url.data, "created%5Bgte%5D=999880&") == NULL ||
 		strstr(request.url.data, "created%5Blte%5D=2000120") == NULL)
 		fail("listing", request.url.data);

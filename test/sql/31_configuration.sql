@@ -113,6 +113,14 @@ SELECT c, pg_temp.error_of(c) FROM unnest(ARRAY[
     'SELECT payment.set_fee_schedule(0, 1, ''00000000-0000-0000-0000-000000000000'')']) AS c;
 DELETE FROM payment.fee_schedule WHERE seller_id IS NULL;
 
+-- how long keys live is what the adapter knows of its PSP, until somebody says otherwise
+SELECT count(payment.register_psp('config keys', 'stripe', 'http://h', 'k', '{"state": "paused"}'));
+SELECT key_lifetime_s, config FROM payment.psp WHERE name = 'config keys';
+SELECT count(payment.register_psp('config keys', 'stripe', 'http://h', 'k', '{"key_lifetime_s": 3600}'));
+SELECT count(payment.register_psp('config keys', 'stripe', 'http://h', 'k'));
+SELECT key_lifetime_s, config FROM payment.psp WHERE name = 'config keys';
+SELECT pg_temp.error_of('SELECT payment.register_psp(''config keys'', ''stripe'', ''http://h'', ''k'', ''{"config": {"a": "b"}}'')');
+
 -- who may
 SET ROLE payment_app;
 SELECT count(payment.register_seller('config seller 2', 'Registered by the application'));

@@ -21,33 +21,14 @@ psp_adapter(const char *name)
 }
 
 char *
-psp_header(const PspResponse *response, const char *name)
+psp_adapter_names(void)
 {
-	const char *line = response->headers;
-	const char *end = line + response->headers_length;
-	int			name_length = (int) strlen(name);
+	StringInfoData names;
 
-	while (line < end)
-	{
-		const char *line_end = memchr(line, '\n', end - line);
-
-		if (line_end == NULL)
-			line_end = end;
-		if (line_end - line > name_length && line[name_length] == ':' &&
-			pg_strncasecmp(line, name, name_length) == 0)
-		{
-			const char *value = line + name_length + 1;
-			const char *value_end = line_end;
-
-			while (value < value_end && (*value == ' ' || *value == '\t'))
-				value++;
-			while (value_end > value && (unsigned char) value_end[-1] <= ' ')
-				value_end--;
-			return pnstrdup(value, value_end - value);
-		}
-		line = line_end + 1;
-	}
-	return NULL;
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(adapters); i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", adapters[i]->name);
+	return names.data;
 }
 
 const char *
@@ -74,4 +55,48 @@ psp_outcome_name(PspOutcomeKind kind)
 			break;
 	}
 	return "unknown";
+}
+
+const char *
+psp_decline_class_name(PspDeclineClass class)
+{
+	switch (class)
+	{
+		case PSP_DECLINE_SOFT:
+			return "soft";
+		case PSP_DECLINE_HARD:
+			return "hard";
+		case PSP_DECLINE_AUTHENTICATION_REQUIRED:
+			return "authentication_required";
+		case PSP_DECLINE_NOT_APPLICABLE:
+			return "not_applicable";
+		case PSP_DECLINE_UNSAID:
+			break;
+	}
+	return NULL;
+}
+
+const char *
+psp_error_class_name(PspErrorClass class)
+{
+	switch (class)
+	{
+		case PSP_ERROR_CONNECTION:
+			return "connection";
+		case PSP_ERROR_LOST:
+			return "lost";
+		case PSP_ERROR_ANSWER:
+			return "answer";
+		case PSP_ERROR_SERVER:
+			return "server";
+		case PSP_ERROR_BUSY:
+			return "busy";
+		case PSP_ERROR_ACCESS:
+			return "access";
+		case PSP_ERROR_REQUEST:
+			return "request";
+		case PSP_ERROR_NONE:
+			break;
+	}
+	return "none";
 }

@@ -16,6 +16,8 @@
 #include "lib/stringinfo.h"
 
 #define PSP_MAX_HEADERS 8
+#define PSP_MAX_CONFIG 8
+#define PSP_CONFIG_VALUE_LENGTH_MAX 1024
 
 /* longest text that is taken over from an answer, in bytes */
 #define PSP_CODE_LENGTH_MAX 100
@@ -27,6 +29,8 @@ typedef enum PspOperation
 	PSP_OPERATION_PAY,
 	PSP_OPERATION_PAYOUT
 } PspOperation;
+
+#define PSP_OPERATIONS 2
 
 typedef enum PspStep
 {
@@ -49,14 +53,27 @@ typedef struct PspTask
 	const char	*destination;
 	const char	*description;
 	const char	*psp_reference; /* the PSP's name for it, when known */
+	const char	*payer;			/* the application's name of the payer */
+
+	/*
+	 * A send: an earlier request under this key may have been executed, so
+	 * that an error that only this one meets says nothing of the first.
+	 */
+	bool repeated;
+
+	/* values of the adapter's config_keys, in their order; NULL: not set */
+	const char *config[PSP_MAX_CONFIG];
 
 	/* a lookup: when it was made, by the PSP's clock; Unix time, 0: any */
 	int64 made_from_s;
 	int64 made_to_s;
 
-	/* where a listing goes on, and how many pages of it have been read */
+	/*
+	 * Where a conversation of several requests goes on (the adapter's own
+	 * words), and how many of them have been answered.
+	 */
 	const char *cursor;
-	int			page_count;
+	int			answer_count;
 } PspTask;
 
 typedef struct PspRequest
@@ -97,27 +114,108 @@ typedef enum PspOutcomeKind
 	PSP_RETRY,
 	PSP_NOT_FOUND,
 	PSP_KEY_SPENT,
-	PSP_MORE /* a listing: ask again with the cursor */
+	PSP_MORE /* another request is needed: build it with the cursor */
 } PspOutcomeKind;
+
+/* The words of payment.attempt_outcome.decline_class */
+typedef enum PspDeclineClass
+{
+	PSP_DECLINE_UNSAID,
+	PSP_DECLINE_SOFT, /* may succeed later, or at another PSP */
+	PSP_DECLINE_HARD, /* never with this payment method */
+	PSP_DECLINE_AUTHENTICATION_REQUIRED, /* not without the payer */
+	PSP_DECLINE_NOT_APPLICABLE /* nobody declined: the request is refused */
+} PspDeclineClass;
+
+/* What an outcome says of the PSP itself, for whoever watches its health */
+typedef enum PspErrorClass
+{
+	PSP_ERROR_NONE,		  /* it works, whatever it said of the payment */
+	PSP_ERROR_CONNECTION, /* no connection, or one not to be trusted */
+	PSP_ERROR_LOST,		  /* sent, and no answer came */
+	PSP_ERROR_ANSWER,	  /* an answer that its protocol does not have */
+	PSP_ERROR_SERVER,	  /* 5xx */
+	PSP_ERROR_BUSY,		  /* too many requests, or the key is in use */
+	PSP_ERROR_ACCESS,	  /* it refuses our key */
+	PSP_ERROR_REQUEST	  /* it refuses this one request */
+} PspErrorClass;
 
 typedef struct PspOutcome
 {
-	PspOutcomeKind kind;
-	const char	  *reference;
-	bool		   has_amount;
-	int64		   amount;
-	char		   currency[4]; /* "" when not said */
-	const char	  *error_code;
-	const char	  *error_message;
-	int64		   retry_after_ms; /* -1: as the backoff says */
-	const char	  *cursor;		   /* with PSP_MORE */
+	PspOutcomeKind	kind;
+	const char	   *reference;
+	bool			has_amount;
+	int64			amount;
+	char			currency[4]; /* "" when not said */
+	const char	   *error_code;
+	const char	   *error_message;
+	int64			retry_after_ms; /* -1: as the backoff says */
+	const char	   *cursor;			/* with PSP_MORE */
+	PspDeclineClass decline_class;	/* when declined or failed */
+	PspErrorClass	error_class;
 } PspOutcome;
+
+/* How to find out what became of a request, by operation */
+typedef struct PspInquiry
+{
+	/* a lookup may ask for what the PSP has named */
+	bool by_reference;
+
+	/*
+	 * A lookup may search the PSP's listing for what it has not.  If not, the
+	 * one way to ask is the same send again, for as long as its key lives.
+	 */
+	bool by_listing;
+} PspInquiry;
+
+/* What a PSP answers a request for an access token with */
+typedef struct PspToken
+{
+	const char *value; /* NULL: none; error_code and error_message say why */
+	int64		lifetime_s;
+	const char *error_code;
+	const char *error_message;
+	bool		is_refused; /* the secret is wrong: no use asking soon */
+} PspToken;
 
 typedef struct PspAdapter
 {
 	const char *name;
-	void (*build)(const PspTask *task, const char *base_url,
-				  const char *secret, PspRequest *request);
+
+	/* idempotency keys: the PSP takes them up to this long ... */
+	int key_length_max; /* bytes */
+
+	/* ... and keeps them: surely, and at most by agreement; 0: any */
+	int key_lifetime_s;
+	int key_lifetime_max_s;
+
+	PspInquiry inquiry[PSP_OPERATIONS];
+
+	/* names of its settings in payment.psp.config, ended by NULL */
+	const char *const *config_keys;
+
+	/*
+	 * What is wrong with the settings, values in the order of config_keys;
+	 * NULL: nothing.
+	 */
+	const char *(*check_config)(const char *const *values, bool payouts);
+
+	/*
+	 * How to ask for an access token and what the answer is; NULL when the
+	 * secret itself is presented.  Where there are tokens, build is called
+	 * with the token for the secret.
+	 */
+	void (*build_token)(const char *base_url, const char *secret,
+						PspRequest *request);
+	void (*read_token)(const PspResponse *response, PspToken *token);
+
+	/*
+	 * The next request for the task.  False when there can be none: the
+	 * outcome says why then, and nothing is sent.
+	 */
+	bool (*build)(const PspTask *task, const char *base_url,
+				  const char *secret, PspRequest *request,
+				  PspOutcome *outcome);
 	void (*read)(const PspTask *task, const PspResponse *response,
 				 PspOutcome *outcome);
 } PspAdapter;
@@ -125,10 +223,21 @@ typedef struct PspAdapter
 /* NULL when there is no adapter of that name */
 extern const PspAdapter *psp_adapter(const char *name);
 extern const PspAdapter	 psp_stripe;
+extern const PspAdapter	 psp_adyen;
+extern const PspAdapter	 psp_paypal;
 
-/* value of the header, or NULL; the result is palloc'd */
-extern char *psp_header(const PspResponse *response, const char *name);
+/*
+ * What the outcome of an answer with that status says of the PSP, unless the
+ * adapter has said so.
+ */
+extern void psp_classify(PspOutcome *outcome, int status);
+
+/* "adyen, paypal, stripe": for people */
+extern char *psp_adapter_names(void);
 
 extern const char *psp_outcome_name(PspOutcomeKind kind);
+/* NULL for PSP_DECLINE_UNSAID */
+extern const char *psp_decline_class_name(PspDeclineClass class);
+extern const char *psp_error_class_name(PspErrorClass class);
 
 #endif /* PAYMENT_PSP_H */

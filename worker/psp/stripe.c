@@ -15,18 +15,14 @@
  */
 #include "postgres.h"
 
+#include "psp/adapter.h"
 #include "psp/form.h"
-#include "psp/json.h"
-#include "psp/psp.h"
 
 #define STRIPE_VERSION "2024-06-20"
 
 /* A listing: objects a page, pages before giving up */
 #define LIST_LIMIT 100
 #define LIST_PAGES_MAX 100
-
-/* A refused key or account is for people to mend; do not hammer. */
-#define REFUSED_ACCESS_DELAY_MS 60000
 
 /* What differs between the two objects */
 typedef struct StripeObject
@@ -40,6 +36,33 @@ static const StripeObject payment_intent = { "/v1/payment_intents",
 											 "payment_intent",
 											 "payment_order" };
 static const StripeObject payout = { "/v1/payouts", "payout", "payout" };
+
+/*
+ * Decline codes that a later try, another PSP or the payer may overcome; any
+ * other is final for the payment method.
+ */
+static const char *const soft_declines[] = { "approve_with_id",
+											 "call_issuer",
+											 "card_not_supported",
+											 "card_velocity_exceeded",
+											 "currency_not_supported",
+											 "do_not_honor",
+											 "generic_decline",
+											 "insufficient_funds",
+											 "issuer_not_available",
+											 "not_permitted",
+											 "processing_error",
+											 "reenter_transaction",
+											 "service_not_allowed",
+											 "transaction_not_allowed",
+											 "try_again_later",
+											 "withdrawal_count_limit_exceeded",
+											 NULL };
+static const char *const authentication_declines[] = {
+	"authentication_not_handled", "authentication_required",
+	"mobile_device_authentication_required",
+	"payment_intent_authentication_failure", NULL
+};
 
 static const StripeObject *
 object_of(const PspTask *task)
@@ -105,38 +128,24 @@ build_list_query(const PspTask *task, StringInfo url)
 	form_add(url, start, "starting_after", task->cursor);
 }
 
-static void
-add_header(PspRequest *request, const char *text)
-{
-	Assert(request->header_count < PSP_MAX_HEADERS);
-	request->headers[request->header_count++] = text;
-}
-
-static void
+static bool
 stripe_build(const PspTask *task, const char *base_url, const char *secret,
-			 PspRequest *request)
+			 PspRequest *request, PspOutcome *outcome pg_attribute_unused())
 {
-	int base_length = (int) strlen(base_url);
+	adapter_begin(request, task->step == PSP_STEP_SEND ? "POST" : "GET",
+				  base_url, object_of(task)->path);
 
-	while (base_length > 0 && base_url[base_length - 1] == '/')
-		base_length--;
-	initStringInfo(&request->url);
-	initStringInfo(&request->body);
-	request->header_count = 0;
-	appendBinaryStringInfo(&request->url, base_url, base_length);
-	appendStringInfoString(&request->url, object_of(task)->path);
-
-	add_header(request, psprintf("Authorization: Bearer %s", secret));
-	add_header(request, "Stripe-Version: " STRIPE_VERSION);
+	adapter_header(request, psprintf("Authorization: Bearer %s", secret));
+	adapter_header(request, "Stripe-Version: " STRIPE_VERSION);
 	if (task->step == PSP_STEP_SEND)
 	{
-		request->method = "POST";
 		build_send_body(task, &request->body);
-		add_header(request, psprintf("Idempotency-Key: %s", task->psp_key));
-		add_header(request, "Content-Type: application/x-www-form-urlencoded");
-		return;
+		adapter_header(request,
+					   psprintf("Idempotency-Key: %s", task->psp_key));
+		adapter_header(request,
+					   "Content-Type: application/x-www-form-urlencoded");
+		return true;
 	}
-	request->method = "GET";
 	if (task->psp_reference)
 	{
 		appendStringInfoChar(&request->url, '/');
@@ -144,59 +153,7 @@ stripe_build(const PspTask *task, const char *base_url, const char *secret,
 	}
 	else
 		build_list_query(task, &request->url);
-}
-
-/* a string member, cut between characters to at most length_max bytes */
-static const char *
-member_text(const JsonDocument *json, const JsonNode *object, const char *name,
-			int length_max)
-{
-	char *text = json_string(json, json_member(json, object, name));
-	int	  length;
-
-	if (text == NULL || *text == '\0')
-		return NULL;
-	length = (int) strlen(text);
-	if (length > length_max)
-	{
-		length = length_max;
-		while (length > 0 && ((unsigned char) text[length] & 0xC0) == 0x80)
-			length--;
-		text[length] = '\0';
-	}
-	return text;
-}
-
-/* A reference is never cut: one that is too long is none. */
-static const char *
-member_reference(const JsonDocument *json, const JsonNode *object)
-{
-	const char *id = member_text(json, object, "id", PG_INT32_MAX);
-
-	if (id == NULL || strlen(id) > PSP_REFERENCE_LENGTH_MAX)
-		return NULL;
-	for (const char *c = id; *c; c++)
-		if ((unsigned char) *c <= ' ' || (unsigned char) *c >= 0x7F)
-			return NULL;
-	return id;
-}
-
-static bool
-member_equals(const JsonDocument *json, const JsonNode *object,
-			  const char *name, const char *value)
-{
-	char *text = json_string(json, json_member(json, object, name));
-
-	return text != NULL && value != NULL && strcmp(text, value) == 0;
-}
-
-static void
-set_error(PspOutcome *outcome, PspOutcomeKind kind, const char *code,
-		  const char *message)
-{
-	outcome->kind = kind;
-	outcome->error_code = code;
-	outcome->error_message = message;
+	return true;
 }
 
 /* Amount and currency of the object; false when it does not say them. */
@@ -204,35 +161,33 @@ static bool
 read_money(const JsonDocument *json, const JsonNode *object,
 		   const char *amount_name, PspOutcome *outcome)
 {
-	char *currency;
-
 	if (!json_int64(json, json_member(json, object, amount_name),
 					&outcome->amount) ||
-		outcome->amount < 0)
+		outcome->amount < 0 ||
+		!member_currency(json, object, "currency", outcome->currency))
 		return false;
-	currency = json_string(json, json_member(json, object, "currency"));
-	if (currency == NULL || strlen(currency) != 3)
-		return false;
-	for (int i = 0; i < 3; i++)
-		outcome->currency[i] =
-			(char) pg_ascii_toupper((unsigned char) currency[i]);
-	outcome->currency[3] = '\0';
 	outcome->has_amount = true;
 	return true;
 }
 
-static void
-set_unreadable(PspOutcome *outcome)
+static PspDeclineClass
+classify_decline(const char *code)
 {
-	set_error(outcome, PSP_UNKNOWN, "unreadable_answer",
-			  "the PSP's answer is not what its protocol says");
+	if (adapter_one_of(code, soft_declines))
+		return PSP_DECLINE_SOFT;
+	if (adapter_one_of(code, authentication_declines))
+		return PSP_DECLINE_AUTHENTICATION_REQUIRED;
+	return PSP_DECLINE_HARD;
 }
 
+/* What was refused, but by nobody who looked at the payment method. */
 static void
-set_unknown_status(PspOutcome *outcome, const char *status)
+set_decline_class(PspOutcome *outcome)
 {
-	set_error(outcome, PSP_UNKNOWN, "unknown_status",
-			  psprintf("the PSP reports the status \"%s\"", status));
+	if (outcome->kind == PSP_DECLINED)
+		outcome->decline_class = classify_decline(outcome->error_code);
+	else if (outcome->kind == PSP_FAILED)
+		outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
 }
 
 static void
@@ -244,7 +199,7 @@ read_payment_intent(const JsonDocument *json, const JsonNode *object,
 		outcome->kind = PSP_SUCCEEDED;
 		if (!read_money(json, object, "amount_received", outcome) &&
 			!read_money(json, object, "amount", outcome))
-			set_unreadable(outcome);
+			outcome_unreadable(outcome);
 	}
 	else if (strcmp(status, "processing") == 0 ||
 			 strcmp(status, "requires_capture") == 0 ||
@@ -261,19 +216,20 @@ read_payment_intent(const JsonDocument *json, const JsonNode *object,
 		/* without one, nobody has tried to charge it yet */
 		if (error == NULL || error->type != JSON_OBJECT)
 		{
-			set_unknown_status(outcome, status);
+			outcome_unknown_status(outcome, status);
 			return;
 		}
 		if (code == NULL)
 			code = member_text(json, error, "code", PSP_CODE_LENGTH_MAX);
-		set_error(outcome, PSP_DECLINED, code ? code : "declined",
-				  member_text(json, error, "message", PSP_MESSAGE_LENGTH_MAX));
+		outcome_error(outcome, PSP_DECLINED, code ? code : "declined",
+					  member_text(json, error, "message",
+								  PSP_MESSAGE_LENGTH_MAX));
 	}
 	else if (strcmp(status, "canceled") == 0)
-		set_error(outcome, PSP_FAILED, "canceled",
-				  "the payment was cancelled at the PSP");
+		outcome_error(outcome, PSP_FAILED, "canceled",
+					  "the payment was cancelled at the PSP");
 	else
-		set_unknown_status(outcome, status);
+		outcome_unknown_status(outcome, status);
 }
 
 static void
@@ -284,7 +240,7 @@ read_payout(const JsonDocument *json, const JsonNode *object,
 	{
 		outcome->kind = PSP_SUCCEEDED;
 		if (!read_money(json, object, "amount", outcome))
-			set_unreadable(outcome);
+			outcome_unreadable(outcome);
 	}
 	else if (strcmp(status, "pending") == 0 ||
 			 strcmp(status, "in_transit") == 0)
@@ -294,15 +250,15 @@ read_payout(const JsonDocument *json, const JsonNode *object,
 		const char *code =
 			member_text(json, object, "failure_code", PSP_CODE_LENGTH_MAX);
 
-		set_error(outcome, PSP_FAILED, code ? code : "failed",
-				  member_text(json, object, "failure_message",
-							  PSP_MESSAGE_LENGTH_MAX));
+		outcome_error(outcome, PSP_FAILED, code ? code : "failed",
+					  member_text(json, object, "failure_message",
+								  PSP_MESSAGE_LENGTH_MAX));
 	}
 	else if (strcmp(status, "canceled") == 0)
-		set_error(outcome, PSP_FAILED, "canceled",
-				  "the payout was cancelled at the PSP");
+		outcome_error(outcome, PSP_FAILED, "canceled",
+					  "the payout was cancelled at the PSP");
 	else
-		set_unknown_status(outcome, status);
+		outcome_unknown_status(outcome, status);
 }
 
 /* Each of our requests puts our id into the metadata of what it makes. */
@@ -335,13 +291,13 @@ read_object(const PspTask *task, const JsonDocument *json,
 	/* Somebody else's payment says nothing of ours. */
 	if (!names_object(task, json, object))
 	{
-		set_unreadable(outcome);
+		outcome_unreadable(outcome);
 		return;
 	}
-	outcome->reference = member_reference(json, object);
+	outcome->reference = member_reference(json, object, "id");
 	if (status == NULL || outcome->reference == NULL ||
 		!member_equals(json, object, "object", object_of(task)->type))
-		set_unreadable(outcome);
+		outcome_unreadable(outcome);
 	else if (task->operation == PSP_OPERATION_PAY)
 		read_payment_intent(json, object, status, outcome);
 	else
@@ -359,7 +315,7 @@ read_list(const PspTask *task, const JsonDocument *json, const JsonNode *root,
 	if (data == NULL || data->type != JSON_ARRAY || has_more == NULL ||
 		(has_more->type != JSON_TRUE && has_more->type != JSON_FALSE))
 	{
-		set_unreadable(outcome);
+		outcome_unreadable(outcome);
 		return;
 	}
 	for (const JsonNode *object = json_first(json, data); object;
@@ -373,18 +329,18 @@ read_list(const PspTask *task, const JsonDocument *json, const JsonNode *root,
 		last = object;
 	}
 	if (!json_is_true(has_more))
-		set_error(outcome, PSP_NOT_FOUND, "not_found",
-				  "the PSP lists no such object");
-	else if (task->page_count + 1 >= LIST_PAGES_MAX)
-		set_error(outcome, PSP_UNKNOWN, "listing_too_long",
-				  "the PSP lists more objects than are looked through");
+		outcome_error(outcome, PSP_NOT_FOUND, "not_found",
+					  "the PSP lists no such object");
+	else if (task->answer_count + 1 >= LIST_PAGES_MAX)
+		outcome_error(outcome, PSP_UNKNOWN, "listing_too_long",
+					  "the PSP lists more objects than are looked through");
 	else
 	{
-		outcome->cursor = member_reference(json, last);
+		outcome->cursor = member_reference(json, last, "id");
 		if (outcome->cursor)
 			outcome->kind = PSP_MORE;
 		else
-			set_unreadable(outcome);
+			outcome_unreadable(outcome);
 	}
 }
 
@@ -395,7 +351,7 @@ read_success(const PspTask *task, const PspResponse *response,
 	const JsonNode *root = json_root(json);
 
 	if (root->type != JSON_OBJECT)
-		set_unreadable(outcome);
+		outcome_unreadable(outcome);
 	else if (task->step == PSP_STEP_LOOKUP && task->psp_reference == NULL)
 		read_list(task, json, root, outcome);
 	else
@@ -406,9 +362,8 @@ read_success(const PspTask *task, const PspResponse *response,
 		outcome->reference &&
 		strcmp(outcome->reference, task->psp_reference) != 0)
 	{
-		memset(outcome, 0, sizeof(*outcome));
-		outcome->retry_after_ms = response->retry_after_ms;
-		set_unreadable(outcome);
+		outcome_reset(outcome, response);
+		outcome_unreadable(outcome);
 	}
 }
 
@@ -464,14 +419,6 @@ read_advice(const PspResponse *response)
 	return PSP_RETRY_UNSAID;
 }
 
-static bool
-header_is_true(const PspResponse *response, const char *name)
-{
-	char *value = psp_header(response, name);
-
-	return value != NULL && pg_strcasecmp(value, "true") == 0;
-}
-
 /* An error may hold the object, or only its id in other words. */
 static void
 read_failed_object(const PspTask *task, const JsonDocument *json,
@@ -486,7 +433,7 @@ read_failed_object(const PspTask *task, const JsonDocument *json,
 		!names_object(task, json, object))
 		outcome->kind = PSP_UNKNOWN;
 	else if (object)
-		outcome->reference = member_reference(json, object);
+		outcome->reference = member_reference(json, object, "id");
 }
 
 static void
@@ -499,7 +446,7 @@ read_error(const PspTask *task, const PspResponse *response,
 	const char *code = member_text(json, error, "code", PSP_CODE_LENGTH_MAX);
 	const char *reason =
 		member_text(json, error, "decline_code", PSP_CODE_LENGTH_MAX);
-	bool is_replayed = header_is_true(response, "Idempotent-Replayed");
+	bool is_replayed = psp_header_is_true(response, "Idempotent-Replayed");
 
 	/*
 	 * A lookup that failed leaves things as they are, even when it says that
@@ -539,15 +486,27 @@ stripe_read(const PspTask *task, const PspResponse *response,
 	JsonDocument json;
 	bool readable = json_parse(&json, response->body, response->body_length);
 
-	memset(outcome, 0, sizeof(*outcome));
-	outcome->retry_after_ms = response->retry_after_ms;
+	outcome_reset(outcome, response);
 	if (response->status < 200 || response->status > 299)
 		read_error(task, response, readable ? &json : NULL, outcome);
 	else if (readable)
 		read_success(task, response, &json, outcome);
 	else
-		set_unreadable(outcome);
+		outcome_unreadable(outcome);
+	set_decline_class(outcome);
 	json_free(&json);
 }
 
-const PspAdapter psp_stripe = { "stripe", stripe_build, stripe_read };
+static const char *const no_config[] = { NULL };
+
+/* It keeps keys for a day at least, and longer for newer accounts. */
+const PspAdapter psp_stripe = {
+	.name = "stripe",
+	.key_length_max = 255,
+	.key_lifetime_s = 82800,
+	.inquiry = { { .by_reference = true, .by_listing = true },
+				 { .by_reference = true, .by_listing = true } },
+	.config_keys = no_config,
+	.build = stripe_build,
+	.read = stripe_read,
+};

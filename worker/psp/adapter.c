@@ -1,0 +1,231 @@
+/*-------------------------------------------------------------------------
+ *
+ * adapter.c
+ *	  What adapters share: building requests, and reading answers with the
+ *	  same distrust.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "psp/adapter.h"
+
+/* ---- requests ---- */
+
+void
+adapter_begin(PspRequest *request, const char *method, const char *base_url,
+			  const char *path)
+{
+	int length = (int) strlen(base_url);
+
+	while (length > 0 && base_url[length - 1] == '/')
+		length--;
+	request->method = method;
+	request->header_count = 0;
+	initStringInfo(&request->url);
+	initStringInfo(&request->body);
+	appendBinaryStringInfo(&request->url, base_url, length);
+	appendStringInfoString(&request->url, path);
+}
+
+void
+adapter_header(PspRequest *request, const char *text)
+{
+	Assert(request->header_count < PSP_MAX_HEADERS);
+	request->headers[request->header_count++] = text;
+}
+
+void
+json_append_string(StringInfo out, const char *text)
+{
+	appendStringInfoCharMacro(out, '"');
+	for (const char *p = text; *p; p++)
+	{
+		unsigned char c = (unsigned char) *p;
+
+		if (c == '"' || c == '\\')
+			appendStringInfo(out, "\\%c", c);
+		else if (c < ' ' || c == 0x7F)
+			appendStringInfo(out, "\\u%04x", c);
+		else
+			appendStringInfoCharMacro(out, *p);
+	}
+	appendStringInfoCharMacro(out, '"');
+}
+
+void
+json_append_name(StringInfo out, const char *name)
+{
+	if (out->len > 0 && out->data[out->len - 1] != '{')
+		appendStringInfoCharMacro(out, ',');
+	json_append_string(out, name);
+	appendStringInfoCharMacro(out, ':');
+}
+
+void
+json_append_member(StringInfo out, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	json_append_name(out, name);
+	json_append_string(out, value);
+}
+
+/* ---- answers ---- */
+
+bool
+adapter_one_of(const char *text, const char *const *list)
+{
+	if (text == NULL)
+		return false;
+	for (; *list; list++)
+		if (strcmp(text, *list) == 0)
+			return true;
+	return false;
+}
+
+char *
+psp_header(const PspResponse *response, const char *name)
+{
+	const char *line = response->headers;
+	const char *end = line + response->headers_length;
+	int			name_length = (int) strlen(name);
+
+	while (line < end)
+	{
+		const char *line_end = memchr(line, '\n', end - line);
+
+		if (line_end == NULL)
+			line_end = end;
+		if (line_end - line > name_length && line[name_length] == ':' &&
+			pg_strncasecmp(line, name, name_length) == 0)
+		{
+			const char *value = line + name_length + 1;
+			const char *value_end = line_end;
+
+			while (value < value_end && (*value == ' ' || *value == '\t'))
+				value++;
+			while (value_end > value && (unsigned char) value_end[-1] <= ' ')
+				value_end--;
+			return pnstrdup(value, value_end - value);
+		}
+		line = line_end + 1;
+	}
+	return NULL;
+}
+
+bool
+psp_header_is_true(const PspResponse *response, const char *name)
+{
+	char *value = psp_header(response, name);
+
+	return value != NULL && pg_strcasecmp(value, "true") == 0;
+}
+
+const char *
+member_text(const JsonDocument *json, const JsonNode *object, const char *name,
+			int length_max)
+{
+	char *text = json_string(json, json_member(json, object, name));
+	int	  length;
+
+	if (text == NULL || *text == '\0')
+		return NULL;
+	length = (int) strlen(text);
+	if (length > length_max)
+	{
+		length = length_max;
+		while (length > 0 && ((unsigned char) text[length] & 0xC0) == 0x80)
+			length--;
+		text[length] = '\0';
+	}
+	return text;
+}
+
+const char *
+member_reference(const JsonDocument *json, const JsonNode *object,
+				 const char *name)
+{
+	const char *id = member_text(json, object, name, PG_INT32_MAX);
+
+	if (id == NULL || strlen(id) > PSP_REFERENCE_LENGTH_MAX)
+		return NULL;
+	for (const char *c = id; *c; c++)
+		if ((unsigned char) *c <= ' ' || (unsigned char) *c >= 0x7F)
+			return NULL;
+	return id;
+}
+
+bool
+member_equals(const JsonDocument *json, const JsonNode *object,
+			  const char *name, const char *value)
+{
+	char *text = json_string(json, json_member(json, object, name));
+
+	return text != NULL && value != NULL && strcmp(text, value) == 0;
+}
+
+bool
+member_currency(const JsonDocument *json, const JsonNode *object,
+				const char *name, char *currency)
+{
+	char *text = json_string(json, json_member(json, object, name));
+
+	if (text == NULL || strlen(text) != 3)
+		return false;
+	for (int i = 0; i < 3; i++)
+		currency[i] = (char) pg_ascii_toupper((unsigned char) text[i]);
+	currency[3] = '\0';
+	return true;
+}
+
+/* ---- outcomes ---- */
+
+void
+outcome_reset(PspOutcome *outcome, const PspResponse *response)
+{
+	memset(outcome, 0, sizeof(*outcome));
+	outcome->retry_after_ms = response->retry_after_ms;
+}
+
+void
+outcome_error(PspOutcome *outcome, PspOutcomeKind kind, const char *code,
+			  const char *message)
+{
+	outcome->kind = kind;
+	outcome->error_code = code;
+	outcome->error_message = message;
+}
+
+void
+outcome_unreadable(PspOutcome *outcome)
+{
+	outcome_error(outcome, PSP_UNKNOWN, "unreadable_answer",
+				  "the PSP's answer is not what its protocol says");
+	outcome->error_class = PSP_ERROR_ANSWER;
+}
+
+void
+outcome_unknown_status(PspOutcome *outcome, const char *status)
+{
+	outcome_error(outcome, PSP_UNKNOWN, "unknown_status",
+				  psprintf("the PSP reports the status \"%s\"", status));
+}
+
+void
+psp_classify(PspOutcome *outcome, int status)
+{
+	if (outcome->error_class != PSP_ERROR_NONE ||
+		outcome->kind == PSP_DECLINED)
+		return;
+	if (status >= 500)
+		outcome->error_class = PSP_ERROR_SERVER;
+	else if (status == 429 || status == 409)
+		outcome->error_class = PSP_ERROR_BUSY;
+	else if (status == 401 || status == 403)
+		outcome->error_class = PSP_ERROR_ACCESS;
+	else if (status >= 400)
+		outcome->error_class = PSP_ERROR_REQUEST;
+	else if (status < 200 || status > 299)
+		outcome->error_class = PSP_ERROR_ANSWER;
+}

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * adapter.h
+ *	  What adapters share: building requests, and reading answers with the
+ *	  same distrust.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_PSP_ADAPTER_H
+#define PAYMENT_PSP_ADAPTER_H
+
+#include "psp/json.h"
+#include "psp/psp.h"
+
+/* An access that is refused is for people to mend; do not hammer. */
+#define REFUSED_ACCESS_DELAY_MS 60000
+
+/* an empty request to base_url, its slashes at the end cut off, plus path */
+extern void adapter_begin(PspRequest *request, const char *method,
+						  const char *base_url, const char *path);
+extern void adapter_header(PspRequest *request, const char *text);
+
+/* whether the list, ended by NULL, has the text */
+extern bool adapter_one_of(const char *text, const char *const *list);
+
+/* value of the header, or NULL; the result is palloc'd */
+extern char *psp_header(const PspResponse *response, const char *name);
+extern bool	 psp_header_is_true(const PspResponse *response, const char *name);
+
+/* a string member, cut between characters to at most length_max bytes */
+extern const char *member_text(const JsonDocument *json,
+							   const JsonNode *object, const char *name,
+							   int length_max);
+/* ... that names something: printable, and never cut: too long is none */
+extern const char *member_reference(const JsonDocument *json,
+									const JsonNode *object, const char *name);
+extern bool member_equals(const JsonDocument *json, const JsonNode *object,
+						  const char *name, const char *value);
+
+/* Three letters, put into upper case; false when the member is no such. */
+extern bool member_currency(const JsonDocument *json, const JsonNode *object,
+							const char *name, char *currency);
+
+extern void outcome_reset(PspOutcome *outcome, const PspResponse *response);
+extern void outcome_error(PspOutcome *outcome, PspOutcomeKind kind,
+						  const char *code, const char *message);
+extern void outcome_unreadable(PspOutcome *outcome);
+extern void outcome_unknown_status(PspOutcome *outcome, const char *status);
+
+/* Append text as a JSON string, quotes included. */
+extern void json_append_string(StringInfo out, const char *text);
+
+/*
+ * Append "name":"value", after a comma unless the object has just begun;
+ * nothing for a value that is NULL.
+ */
+extern void json_append_member(StringInfo out, const char *name,
+							   const char *value);
+/* Append "name": alone, for a value that follows. */
+extern void json_append_name(StringInfo out, const char *name);
+
+#endif /* PAYMENT_PSP_ADAPTER_H */
