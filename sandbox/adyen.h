@@ -42,9 +42,17 @@ extern bool adyen_prepare_refund(Request *request);
 extern bool adyen_prepare_reversal(Request *request);
 extern void adyen_modify(Request *request);
 
+extern bool adyen_transfer_prepare(Request *request);
+extern void adyen_transfer_create(Request *request);
+extern bool adyen_transfer_prepare_list(Request *request);
+extern void adyen_transfer_list(Request *request);
+extern bool adyen_transfer_prepare_get(Request *request);
+extern void adyen_transfer_get(Request *request);
+
 /* Called when their time has come. */
 extern void adyen_payment_finish(Intent *intent);
 extern void adyen_modification_finish(Modification *modification);
+extern void adyen_transfer_moved(const Payout *payout);
 
 /* Replaces the answer by an error; always false. */
 extern bool adyen_error(Request *request, int status, const char *code,

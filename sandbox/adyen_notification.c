@@ -6,9 +6,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "currency.h"
+#include "iso_time.h"
 #include "json.h"
 #include "notification.h"
 #include "options.h"
@@ -37,18 +37,6 @@ sign(const AdyenEvent *event, char *signature)
 }
 
 static void
-put_time(Buf *b, const char *key, int64_t time_ms)
-{
-	char	  text[40];
-	time_t	  seconds = time_ms / 1000;
-	struct tm parts;
-
-	gmtime_r(&seconds, &parts);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S+00:00", &parts);
-	json_str(b, key, text);
-}
-
-static void
 put_additional(Buf *b, const AdyenEvent *event)
 {
 	char signature[SIGNATURE_SIZE];
@@ -68,7 +56,7 @@ put_item(Buf *b, const AdyenEvent *event)
 	put_additional(b, event);
 	adyen_amount_json(b, event->currency, event->amount);
 	json_str(b, "eventCode", event->code);
-	put_time(b, "eventDate", book.now_ms);
+	iso_time_json(b, "eventDate", book.now_ms);
 	json_str(b, "merchantAccountCode", options.adyen_merchant);
 	json_str(b, "merchantReference", or_empty(event->merchant_reference));
 	if (event->can_modify)

@@ -218,3 +218,18 @@ form_canonical(const Form *form, Buf *out)
 	}
 	free(sorted);
 }
+
+void
+form_encode(Buf *out, const char *text)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+								"abcdefghijklmnopqrstuvwxyz0123456789-._~";
+
+	for (; *text != '\0'; text++)
+	{
+		if (strchr(plain, *text) != NULL)
+			buf_putc(out, *text);
+		else
+			buf_printf(out, "%%%02X", (unsigned char) *text);
+	}
+}

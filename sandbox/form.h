@@ -44,6 +44,9 @@ extern FormParam  *form_take_sub(Form *form, const char *base, int *at,
 								 char *sub, size_t sub_size);
 extern const char *form_untaken(const Form *form);
 
+/* Percent-encodes text. */
+extern void form_encode(Buf *out, const char *text);
+
 /* The same parameters in another order give the same text. */
 extern void form_canonical(const Form *form, Buf *out);
 

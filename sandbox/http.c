@@ -32,6 +32,8 @@
 #define FILES_EXTRA 64
 
 static struct MHD_Daemon *server;
+static char				 *tls_cert;
+static char				 *tls_key;
 
 /* Called with the request line: the request begins. */
 static void *
@@ -93,6 +95,7 @@ begin(Request *request, struct MHD_Connection *connection, const char *method)
 	request->dialect = dialect_of(request->path);
 	request->authorization = header(connection, "Authorization");
 	request->api_key = header(connection, "X-API-Key");
+	request->host = header(connection, "Host");
 	request->content_type = header(connection, "Content-Type");
 	request->idempotency_key =
 		header(connection, request->dialect->key_header);
@@ -307,16 +310,54 @@ raise_file_limit(void)
 				(unsigned long long) limit.rlim_cur, options.connections_max);
 }
 
+/* The whole of a small file; http_stop frees it. */
+static char *
+read_file(const char *path)
+{
+	Buf	   text = { 0 };
+	char   part[4096];
+	size_t len;
+	FILE  *file = fopen(path, "re");
+
+	if (file == NULL)
+		die("could not open \"%s\": %s", path, strerror(errno));
+	while ((len = fread(part, 1, sizeof(part), file)) > 0)
+		buf_put(&text, part, len);
+	fclose(file);
+	if (text.len == 0)
+		die("\"%s\" is empty", path);
+	return text.data;
+}
+
+/* The options that make it TLS, or none. */
+static unsigned
+prepare_tls(struct MHD_OptionItem tls[3])
+{
+	if (options.tls_cert == NULL)
+	{
+		tls[0] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+		return 0;
+	}
+	tls_cert = read_file(options.tls_cert);
+	tls_key = read_file(options.tls_key);
+	tls[0] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, tls_cert };
+	tls[1] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, tls_key };
+	tls[2] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+	return MHD_USE_TLS;
+}
+
 int
 http_start(void)
 {
-	int		 port = 0;
-	int		 fd = listen_socket(&port);
-	unsigned flags = MHD_USE_THREAD_PER_CONNECTION |
+	int					  port = 0;
+	int					  fd = listen_socket(&port);
+	struct MHD_OptionItem tls[3];
+	unsigned			  flags = MHD_USE_THREAD_PER_CONNECTION |
 					 MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
 					 MHD_USE_ITC;
 
 	raise_file_limit();
+	flags |= prepare_tls(tls);
 	if (options.verbose)
 		flags |= MHD_USE_ERROR_LOG;
 	server = MHD_start_daemon(flags, 0, NULL, NULL, on_request, NULL,
@@ -330,7 +371,10 @@ http_start(void)
 							  MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 							  (size_t) CONNECTION_MEMORY,
 							  MHD_OPTION_THREAD_STACK_SIZE,
-							  (size_t) THREAD_STACK_SIZE, MHD_OPTION_END);
+							  (size_t) THREAD_STACK_SIZE, MHD_OPTION_ARRAY,
+							  tls, MHD_OPTION_END);
+	if (server == NULL && options.tls_cert != NULL)
+		die("could not start the HTTPS server: do certificate and key fit?");
 	if (server == NULL)
 		die("could not start the HTTP server");
 	return port;
@@ -341,4 +385,6 @@ http_stop(void)
 {
 	wait_stop_all();
 	MHD_stop_daemon(server);
+	free(tls_cert);
+	free(tls_key);
 }

@@ -26,7 +26,8 @@ Options options = { .bind = "127.0.0.1",
 					.payout_return_delay_ms = 1000,
 					.processing_delay_ms = 2000,
 					.modification_delay_ms = 1000,
-					.adyen_merchant = "SandboxMerchant" };
+					.adyen_merchant = "SandboxMerchant",
+					.adyen_balance_account = "BA_sandbox" };
 
 enum
 {
@@ -45,7 +46,10 @@ enum
 	OPT_MODIFICATION_DELAY,
 	OPT_TTL,
 	OPT_ADYEN_MERCHANT,
+	OPT_ADYEN_ACCOUNT,
 	OPT_ADYEN_CAPTURE,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
 	OPT_HMAC_KEY,
 	OPT_WEBHOOK_URL,
 	OPT_CONNECTIONS,
@@ -71,6 +75,9 @@ static const struct option long_options[] = {
 	  OPT_MODIFICATION_DELAY },
 	{ "idempotency-ttl-s", required_argument, NULL, OPT_TTL },
 	{ "adyen-merchant", required_argument, NULL, OPT_ADYEN_MERCHANT },
+	{ "adyen-balance-account", required_argument, NULL, OPT_ADYEN_ACCOUNT },
+	{ "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+	{ "tls-key", required_argument, NULL, OPT_TLS_KEY },
 	{ "adyen-capture", required_argument, NULL, OPT_ADYEN_CAPTURE },
 	{ "hmac-key-file", required_argument, NULL, OPT_HMAC_KEY },
 	{ "webhook-url", required_argument, NULL, OPT_WEBHOOK_URL },
@@ -91,6 +98,8 @@ static const char help[] =
 	"  --secret-key-file FILE      the bearer key to expect "
 	"(sk_test_sandbox)\n"
 	"  --book FILE                 keep the book in FILE across restarts\n"
+	"  --tls-cert FILE             speak TLS with these certificates (PEM)\n"
+	"  --tls-key FILE              and this private key (PEM)\n"
 	"  --pid-file FILE             write the process id\n"
 	"  --port-file FILE            write the port once it listens\n"
 	"  --max-connections N         connections at once (1024)\n"
@@ -108,6 +117,7 @@ static const char help[] =
 	"  --idempotency-ttl-s N       how long keys are kept (as each PSP has "
 	"it)\n"
 	"  --adyen-merchant NAME       the merchant account (SandboxMerchant)\n"
+	"  --adyen-balance-account ID  what transfers are paid from (BA_sandbox)\n"
 	"  --adyen-capture WHEN        immediate or manual (immediate)\n"
 	"  --hmac-key-file FILE        hex key that signs Adyen's notifications\n"
 	"  --webhook-url URL           where notifications are sent (nowhere)\n"
@@ -277,6 +287,15 @@ apply(int option, const char *name)
 		case OPT_ADYEN_MERCHANT:
 			options.adyen_merchant = optarg;
 			break;
+		case OPT_ADYEN_ACCOUNT:
+			options.adyen_balance_account = optarg;
+			break;
+		case OPT_TLS_CERT:
+			options.tls_cert = optarg;
+			break;
+		case OPT_TLS_KEY:
+			options.tls_key = optarg;
+			break;
 		case OPT_ADYEN_CAPTURE:
 			set_adyen_capture(optarg);
 			break;
@@ -314,6 +333,8 @@ options_parse(int argc, char **argv)
 		}
 		apply(option, long_options[index].name);
 	}
+	if ((options.tls_cert == NULL) != (options.tls_key == NULL))
+		die("--tls-cert and --tls-key belong together");
 	if (optind < argc)
 		die("unexpected argument \"%s\"", argv[optind]);
 }

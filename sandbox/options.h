@@ -20,6 +20,8 @@ typedef struct Options
 	int			  idle_timeout_s;
 	char		  secret_key[SECRET_KEY_MAX + 1];
 	const char	 *book_file;
+	const char	 *tls_cert; /* NULL: no TLS */
+	const char	 *tls_key;
 	const char	 *pid_file;
 	const char	 *port_file;
 	uint64_t	  seed;
@@ -29,6 +31,7 @@ typedef struct Options
 	int64_t		  modification_delay_ms;
 	int64_t		  idempotency_ttl_s; /* 0: as each PSP has it */
 	const char	 *adyen_merchant;
+	const char	 *adyen_balance_account;
 	bool		  adyen_manual_capture;
 	const char	 *webhook_url; /* NULL: notifications stay in the outbox */
 	unsigned char hmac_key[HMAC_KEY_MAX];

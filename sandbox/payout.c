@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "adyen.h"
 #include "currency.h"
 #include "journal.h"
 #include "json.h"
@@ -116,28 +117,33 @@ set_due(Payout *payout, int64_t due_ms)
 }
 
 void
-payout_create(Request *request)
+payout_start(Request *request, Payout *payout, int64_t amount, int currency)
 {
-	const PayoutParams *params = request->prepared;
-	Payout			   *payout = book_new_payout(PSP_STRIPE);
-
 	request->executed = true;
-	payout->amount = params->amount + (request->wrong_amount ? 1 : 0);
-	payout->currency = request->wrong_currency
-						   ? currency_other(params->currency)
-						   : params->currency;
-	payout->instant = params->method == 1;
-	payout->destination = xstrdup(params->destination);
-	payout->description = xstrdup(params->description);
+	payout->amount = amount + (request->wrong_amount ? 1 : 0);
+	payout->currency =
+		request->wrong_currency ? currency_other(currency) : currency;
 	payout->idempotency_key = xstrdup(request->idempotency_key);
 	payout->arrival_ms = payout->created_ms + options.payout_delay_ms;
-	request_metadata(request, &payout->metadata);
 	payout->balance_tx =
 		book_new_balance_tx(TX_PAYOUT, payout->number, payout->currency,
 							-payout->amount, 0)
 			->number;
 	set_due(payout, payout->created_ms + options.payout_delay_ms / 2);
 	journal_payout(payout);
+}
+
+void
+payout_create(Request *request)
+{
+	const PayoutParams *params = request->prepared;
+	Payout			   *payout = book_new_payout(PSP_STRIPE);
+
+	payout->instant = params->method == 1;
+	payout->destination = xstrdup(params->destination);
+	payout->description = xstrdup(params->description);
+	request_metadata(request, &payout->metadata);
+	payout_start(request, payout, params->amount, params->currency);
 	answer_payout(request, payout);
 }
 
@@ -174,8 +180,13 @@ payout_move_on(Payout *payout)
 					payout->arrival_ms + options.payout_return_delay_ms);
 	}
 	else
+	{
+		payout->returned = payout->status == PAYOUT_PAID;
 		take_back(payout, TX_PAYOUT_FAILURE, PAYOUT_FAILED);
+	}
 	journal_payout(payout);
+	if (payout->psp == PSP_ADYEN)
+		adyen_transfer_moved(payout);
 }
 
 Payout *

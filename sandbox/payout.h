@@ -17,6 +17,10 @@ extern void payout_list(Request *request);
 extern bool payout_prepare_cancel(Request *request);
 extern void payout_cancel(Request *request);
 
+/* Puts a new payout on its way; the caller has filled in the rest of it. */
+extern void payout_start(Request *request, Payout *payout, int64_t amount,
+						 int currency);
+
 /* Called when a payout's next status is due. */
 extern void payout_move_on(Payout *payout);
 

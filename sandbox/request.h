@@ -65,6 +65,7 @@ typedef struct Request
 	const struct Dialect *dialect;
 	const char			 *authorization;
 	const char			 *api_key;
+	const char			 *host;
 	const char			 *content_type;
 	const char			 *idempotency_key;
 	bool				  from_loopback;
