@@ -687,6 +687,27 @@ CREATE TABLE payment.attempt_default PARTITION OF payment.attempt (
 
 CREATE INDEX attempt_default_object_idx ON payment.attempt_default (object_id, id);
 
+-- What people say became of orders and payouts whose outcome is unknown.
+CREATE TABLE payment.resolution (
+    id uuid NOT NULL PRIMARY KEY,
+    object_id uuid NOT NULL,
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout')),
+    outcome text NOT NULL CHECK (outcome IN ('succeeded', 'failed')),
+    psp_reference text,
+    status text NOT NULL CHECK (status IN ('proposed', 'applied', 'rejected', 'withdrawn')),
+    proposed_by text NOT NULL,
+    proposed_role text NOT NULL,
+    proposed_reason text NOT NULL,
+    proposed_at timestamptz NOT NULL,
+    decided_by text,
+    decided_role text,
+    decided_reason text,
+    decided_at timestamptz
+);
+
+CREATE UNIQUE INDEX resolution_proposed_idx ON payment.resolution (object_id) WHERE status = 'proposed';
+CREATE INDEX resolution_object_idx ON payment.resolution (object_id);
+
 -- What the worker gets to send.
 CREATE TYPE payment.claimed_task AS (
     attempt_id uuid,
@@ -833,6 +854,25 @@ COMMENT ON COLUMN payment.psp_reference.psp_id IS 'Whose name it is.';
 COMMENT ON COLUMN payment.psp_reference.reference IS 'The name.';
 COMMENT ON COLUMN payment.psp_reference.object_id IS 'The payment order or payout.';
 
+COMMENT ON TABLE payment.resolution IS
+    'What people said became of orders and payouts whose outcome was unknown, written by payment.resolve_unknown() and '
+    'payment.reject_unknown_resolution().';
+COMMENT ON COLUMN payment.resolution.id IS 'Id of the proposal, with its time.';
+COMMENT ON COLUMN payment.resolution.object_id IS 'The payment order or payout.';
+COMMENT ON COLUMN payment.resolution.operation IS 'pay or payout.';
+COMMENT ON COLUMN payment.resolution.outcome IS 'succeeded: the money moved; failed: it did not and never will.';
+COMMENT ON COLUMN payment.resolution.psp_reference IS 'The PSP''s name of what succeeded.';
+COMMENT ON COLUMN payment.resolution.status IS
+    'proposed; applied: a second person agreed; rejected by a second person; withdrawn by the first.';
+COMMENT ON COLUMN payment.resolution.proposed_by IS 'The person who proposed it, as the application calls them.';
+COMMENT ON COLUMN payment.resolution.proposed_role IS 'The role that was logged in.';
+COMMENT ON COLUMN payment.resolution.proposed_reason IS 'What that person found out.';
+COMMENT ON COLUMN payment.resolution.proposed_at IS 'When.';
+COMMENT ON COLUMN payment.resolution.decided_by IS 'The person who ended the proposal.';
+COMMENT ON COLUMN payment.resolution.decided_role IS 'The role that was logged in.';
+COMMENT ON COLUMN payment.resolution.decided_reason IS 'Why.';
+COMMENT ON COLUMN payment.resolution.decided_at IS 'When.';
+
 COMMENT ON TABLE payment.status_history IS 'Every status an object ever had, written by triggers.';
 COMMENT ON COLUMN payment.status_history.id IS 'Id of the change, with its time.';
 COMMENT ON COLUMN payment.status_history.object IS 'What kind of object: see payment.transitions().';
@@ -920,6 +960,7 @@ BEGIN
             ('idempotency', 'append_only'),
             ('detached_partition', 'append_only'),
             ('detached_balance', 'append_only'),
+            ('resolution', NULL),
             ('attempt', NULL),
             ('attempt_default', NULL)) AS g (tablename, argument)
     LOOP
@@ -1242,15 +1283,46 @@ COMMENT ON FUNCTION payment.retry_dead_letter(uuid) IS
     'idempotency keys is looked up, not sent. Returns false when the task is not dead: already put back, or resolved '
     'since. Errors: PY001 null.';
 
+CREATE FUNCTION payment.resolve_unknown(object uuid, outcome text, person text, reason text,
+    psp_reference text DEFAULT NULL) RETURNS text
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_resolve_unknown';
+
+COMMENT ON FUNCTION payment.resolve_unknown(uuid, text, text, text, text) IS
+    'Two people decide what became of a payment order or payout whose outcome no lookup could tell (status unknown, in '
+    'payment.dead_letter). outcome: succeeded (needs psp_reference) or failed (certainly not executed, and never will be). '
+    'The first call proposes and returns proposed; the same call by another person (as a name: case and blanks do not '
+    'count) applies it, in one commit with ledger and wallet, and returns applied. Whoever proposed may repeat, or propose '
+    'something else instead. May be repeated. Errors: PY001 a bad argument, PY005 a card number, PY006 too long, PY012 '
+    'unknown object, PY303 its outcome is not unknown or is still being looked up, PY304 another resolution is proposed, or '
+    'the reference is another object''s.';
+
+CREATE FUNCTION payment.reject_unknown_resolution(object uuid, person text, reason text) RETURNS boolean
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_reject_unknown_resolution';
+
+COMMENT ON FUNCTION payment.reject_unknown_resolution(uuid, text, text) IS
+    'Ends what is proposed for an object by payment.resolve_unknown(): rejected, or withdrawn when by the same person. '
+    'Returns false when nothing is proposed. Errors: PY001 a bad argument, PY005 a card number, PY006 too long, PY012 '
+    'unknown object.';
+
 CREATE VIEW payment.dead_letter AS
     SELECT t.id AS task_id, t.psp_id, p.name AS psp, t.operation, t.step, t.object_id, t.tries, t.first_sent_at,
-        t.dead_at, t.last_error
+        t.dead_at, t.last_error,
+        (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('attempt_id', a.id,
+                'step', a.step, 'attempt_no', a.attempt_no, 'psp_key', a.psp_key, 'claimed_at', a.claimed_at,
+                'finished_at', a.finished_at, 'outcome', a.outcome, 'http_status', a.http_status,
+                'latency_ms', a.latency_ms, 'psp_reference', a.psp_reference, 'error_code', a.error_code,
+                'error_message', a.error_message)) ORDER BY a.id)
+            FROM payment.attempt AS a WHERE a.object_id = t.object_id AND a.operation = t.operation) AS history
     FROM payment.task AS t JOIN payment.psp AS p ON p.id = t.psp_id
     WHERE t.dead_at IS NOT NULL;
 
 COMMENT ON VIEW payment.dead_letter IS
     'Tasks that need people: tried too often, or contradicted. The order or payout keeps the status that is known. '
-    'payment.retry_dead_letter(task_id) puts one back.';
+    'payment.retry_dead_letter(task_id) puts one back; what is unknown, payment.resolve_unknown() decides.';
 COMMENT ON COLUMN payment.dead_letter.task_id IS 'The task, argument of payment.retry_dead_letter()';
 COMMENT ON COLUMN payment.dead_letter.psp_id IS 'The PSP it is for';
 COMMENT ON COLUMN payment.dead_letter.psp IS 'Name of the PSP';
@@ -1261,6 +1333,8 @@ COMMENT ON COLUMN payment.dead_letter.tries IS 'Tries since the PSP last gave a 
 COMMENT ON COLUMN payment.dead_letter.first_sent_at IS 'When the first request may have gone out; null: never sent';
 COMMENT ON COLUMN payment.dead_letter.dead_at IS 'When it was given up';
 COMMENT ON COLUMN payment.dead_letter.last_error IS 'Why, and what the PSP said last';
+COMMENT ON COLUMN payment.dead_letter.history IS
+    'Every attempt, oldest first, as a JSON array of objects with what payment.attempt has of it; null: none was made';
 
 CREATE VIEW payment.queue_depth AS
     SELECT t.psp_id, p.name AS psp, t.operation, t.step,
@@ -1393,10 +1467,14 @@ COMMENT ON COLUMN payment.attempt_outcome.decline_class IS
     'null: not said, to be taken as hard';
 
 REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
-    payment.expire_leases(), payment.next_task_due(uuid), payment.retry_dead_letter(uuid) FROM PUBLIC;
+    payment.expire_leases(), payment.next_task_due(uuid), payment.retry_dead_letter(uuid),
+    payment.resolve_unknown(uuid, text, text, text, text), payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
     payment.expire_leases(), payment.next_task_due(uuid) TO payment_worker;
 GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid) TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.resolve_unknown(uuid, text, text, text, text),
+    payment.reject_unknown_resolution(uuid, text, text) TO payment_finance;
+GRANT SELECT ON payment.resolution TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.stuck
     TO payment_worker, payment_admin, payment_finance, payment_auditor;
 
@@ -1521,7 +1599,7 @@ COMMENT ON COLUMN payment.unsettled_order.missing IS 'A missing_external excepti
 CREATE TABLE payment.exception_record (
     id uuid NOT NULL PRIMARY KEY,
     type text NOT NULL CHECK (type IN ('missing_external', 'missing_internal', 'amount', 'fee', 'currency', 'status',
-        'duplicate', 'timing', 'late_success', 'orphan_refund')),
+        'duplicate', 'timing', 'late_success', 'orphan_refund', 'unknown_outcome')),
     class text NOT NULL DEFAULT 'unclassified' CHECK (class IN ('auto_adjustable', 'manual_adjustable', 'unclassified')),
     status text NOT NULL DEFAULT 'open',
     psp_id uuid NOT NULL,
@@ -1545,13 +1623,14 @@ COMMENT ON COLUMN payment.exception_record.id IS 'UUIDv7.';
 COMMENT ON COLUMN payment.exception_record.type IS
     'missing_external (captured, but not settled), missing_internal (settled, but no order of ours), amount, currency, '
     'fee (settled otherwise than captured or agreed), status (settled, but not captured here), duplicate (a second line '
-    'for what is settled), orphan_refund (a refund we did not ask for), late_success, timing. A line opens only the most '
+    'for what is settled), orphan_refund (a refund we did not ask for), late_success, timing, unknown_outcome (no lookup '
+    'told what became of an order or payout: payment.resolve_unknown()). A line opens only the most '
     'serious that applies: duplicate before missing_internal, status, currency, amount and fee.';
 COMMENT ON COLUMN payment.exception_record.class IS 'How it may be resolved: auto_adjustable, manual_adjustable, unclassified.';
 COMMENT ON COLUMN payment.exception_record.status IS
     'open, in_review, proposed, approved, resolved, written_off, auto_resolved or reopened; payment.transitions() shows the ways.';
 COMMENT ON COLUMN payment.exception_record.psp_id IS 'The PSP it concerns.';
-COMMENT ON COLUMN payment.exception_record.order_id IS 'The order it concerns, if any.';
+COMMENT ON COLUMN payment.exception_record.order_id IS 'The order or payout it concerns, if any.';
 COMMENT ON COLUMN payment.exception_record.line_id IS 'The settlement line it concerns, if any.';
 COMMENT ON COLUMN payment.exception_record.file_id IS 'The file of that line.';
 COMMENT ON COLUMN payment.exception_record.currency IS 'Currency of actual_amount.';
@@ -1872,6 +1951,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.reversal', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.detached_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.detached_balance', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.resolution', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');

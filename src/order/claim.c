@@ -28,6 +28,7 @@
 #include "order/plan.h"
 #include "order/transition.h"
 #include "psp/psp.h"
+#include "reconcile/exception.h"
 #include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(payment_claim_tasks);
@@ -595,6 +596,25 @@ bury_tasks(const ClaimBatch *batch)
 			  values, NULL);
 }
 
+/* Where the money is, nobody knows: people have to find out. */
+static void
+report_unknown(const ClaimBatch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		const Claim	   *claim = &batch->claims[i];
+		ExceptionReport report = { .type = "unknown_outcome",
+								   .psp_id = &batch->psp_id,
+								   .order_id = &claim->object_id,
+								   .currency = claim->currency,
+								   .detail = claim->reason };
+
+		if (claim->fate == FATE_BURY && claim->status &&
+			(claim->in_doubt || strcmp(claim->status, "unknown") == 0))
+			exception_open_unknown(&report);
+	}
+}
+
 /*
  * A send and the lookups that ask after it share one key: it names what was
  * to be executed once.
@@ -753,6 +773,7 @@ claim_batch(ClaimBatch *batch, int32 max_tasks)
 	close_lapsed_attempts(batch);
 	remove_tasks(batch);
 	bury_tasks(batch);
+	report_unknown(batch);
 	open_attempts(batch);
 }
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -438,6 +439,25 @@ answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
 	}
 }
 
+/* most batches have none of them */
+static void
+close_unknown_exceptions(const SubjectSet *set)
+{
+	Column ids;
+
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		const Subject *subject = &set->subjects[i];
+
+		if (strcmp(subject->path.first, "unknown") == 0 &&
+			strcmp(subject->path.now, "unknown") != 0)
+			column_add_uuid(&ids, &subject->id);
+	}
+	if (ids.count > 0)
+		exception_close_unknown(column_array(&ids));
+}
+
 void
 order_apply_evidence(Evidence *evidence, int count)
 {
@@ -464,6 +484,7 @@ order_apply_evidence(Evidence *evidence, int count)
 	subjects_write(&w.set);
 	subjects_bury_tasks(w.buried, w.buried_reasons, w.buried_count);
 	subjects_end_tasks(w.ended, w.ended_count);
+	close_unknown_exceptions(&w.set);
 	for (int i = 0; i < w.report_count; i++)
 		exception_open(&w.reports[i]);
 	/* last: from here on the busiest rows of all are locked */

@@ -49,7 +49,7 @@ typedef struct Evidence
 	pg_uuid_t		 object_id;
 	pg_uuid_t		 psp_id;
 	EvidenceKind	 kind;
-	TransitionCause	 cause; /* one of CAUSE_EVIDENCE */
+	TransitionCause	 cause; /* one of CAUSE_EVIDENCE, or CAUSE_DECISION */
 
 	/*
 	 * Which try it is about, 0 when it does not say.  That an earlier try

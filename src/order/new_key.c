@@ -18,6 +18,7 @@
 #include "order/new_key.h"
 #include "order/plan.h"
 #include "order/transition.h"
+#include "reconcile/exception.h"
 
 static const Oid id_array_type[] = { UUIDARRAYOID };
 
@@ -31,6 +32,7 @@ take(SPIPlanPtr *plan, const char *sql, const Column *ids)
 	value = column_array(ids);
 	order_write(plan_keep(plan, sql, 1, id_array_type), &value, NULL,
 				CAUSE_LOOKUP);
+	exception_close_unknown(value);
 }
 
 void

@@ -25,6 +25,7 @@
 #include "order/outcome.h"
 #include "order/plan.h"
 #include "psp/psp.h"
+#include "reconcile/exception.h"
 
 PG_FUNCTION_INFO_V1(payment_record_outcomes);
 
@@ -367,6 +368,20 @@ select_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count)
 		values, NULL);
 }
 
+/* only people can find out now what became of it */
+static void
+report_unknown(const Outcome *outcome, const Evidence *evidence,
+			   const char *reason)
+{
+	ExceptionReport report = { .type = "unknown_outcome",
+							   .psp_id = &outcome->psp_id,
+							   .order_id = &outcome->object_id,
+							   .detail = reason };
+
+	if (reason && evidence->status && strcmp(evidence->status, "unknown") == 0)
+		exception_open_unknown(&report);
+}
+
 static void
 reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 				 TimestampTz now)
@@ -409,6 +424,7 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 		column_add_text(&columns[5], last_error(outcome, &next));
 		column_add_bool(&columns[6], next.key_spent);
 		column_add_bool(&columns[7], next.new_key || next.unsent);
+		report_unknown(outcome, &evidence[i], next.dead_reason);
 		if (next.new_key)
 			column_add_uuid(strcmp(outcome->operation, OPERATION_PAYOUT) == 0
 								? &new_key_payouts

@@ -453,7 +453,8 @@ void
 subjects_write(SubjectSet *set)
 {
 	const TransitionCause causes[] = { CAUSE_RESPONSE, CAUSE_LOOKUP,
-									   CAUSE_WEBHOOK, CAUSE_SETTLEMENT };
+									   CAUSE_WEBHOOK, CAUSE_SETTLEMENT,
+									   CAUSE_DECISION };
 	int					  rounds;
 
 	for (int i = 0; i < set->count; i++)

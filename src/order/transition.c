@@ -200,7 +200,7 @@ static const Transition transitions[] = {
 	{ OBJECT_PAYOUT, "unknown", "submitting", CAUSE_LOOKUP },
 	{ OBJECT_PAYOUT, "unknown", "in_transit", OUT_OF_UNKNOWN },
 	{ OBJECT_PAYOUT, "unknown", "failed", OUT_OF_UNKNOWN },
-	{ OBJECT_PAYOUT, "in_transit", "paid", CAUSE_EVIDENCE },
+	{ OBJECT_PAYOUT, "in_transit", "paid", OUT_OF_UNKNOWN },
 	{ OBJECT_PAYOUT, "in_transit", "failed", CAUSE_EVIDENCE },
 	{ OBJECT_PAYOUT, "in_transit", "returned", CAUSE_EVIDENCE },
 	{ OBJECT_PAYOUT, "paid", "returned", CAUSE_EVIDENCE | CAUSE_DECISION },

@@ -11,50 +11,34 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
+#include "order/plan.h"
 #include "order/transition.h"
 #include "reconcile/exception.h"
 #include "uuid7.h"
 
 #define EXCEPTION_COLUMNS 9
 
-static SPIPlanPtr
-exception_plan(void)
+#define INSERT_EXCEPTION                                                \
+	"INSERT INTO payment.exception_record (id, type, psp_id, order_id," \
+	" line_id, currency, expected_amount, actual_amount, detail,"       \
+	" status, opened_at)"                                               \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open',"              \
+	" pg_catalog.now())"                                                \
+	" ON CONFLICT (type, order_id, line_id) DO "
+
+static void
+insert_exception(SPIPlanPtr *plan, const char *sql,
+				 const ExceptionReport *report, TransitionCause cause)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid				  types[EXCEPTION_COLUMNS] = { UUIDOID, TEXTOID, UUIDOID,
-												   UUIDOID, UUIDOID, TEXTOID,
-												   INT8OID, INT8OID, TEXTOID };
-
-	if (plan == NULL)
-	{
-		SPIPlanPtr fresh;
-
-		fresh = SPI_prepare(
-			"INSERT INTO payment.exception_record (id, type, psp_id, order_id,"
-			" line_id, currency, expected_amount, actual_amount, detail,"
-			" status, opened_at)"
-			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open',"
-			" pg_catalog.now())"
-			" ON CONFLICT (type, order_id, line_id) DO NOTHING",
-			EXCEPTION_COLUMNS, types);
-		if (fresh == NULL || SPI_keepplan(fresh) != 0)
-			elog(ERROR, "could not prepare the insertion of an exception: %s",
-				 SPI_result_code_string(SPI_result));
-		plan = fresh;
-	}
-	return plan;
-}
-
-void
-exception_open(const ExceptionReport *report)
-{
-	pg_uuid_t id;
-	Datum	  values[EXCEPTION_COLUMNS] = { 0 };
-	char	  nulls[EXCEPTION_COLUMNS];
+	static const Oid types[EXCEPTION_COLUMNS] = { UUIDOID, TEXTOID, UUIDOID,
+												  UUIDOID, UUIDOID, TEXTOID,
+												  INT8OID, INT8OID, TEXTOID };
+	pg_uuid_t		 id;
+	Datum			 values[EXCEPTION_COLUMNS] = { 0 };
+	char			 nulls[EXCEPTION_COLUMNS];
 
 	memset(nulls, ' ', sizeof(nulls));
 	uuid7_generate(&id);
@@ -82,8 +66,46 @@ exception_open(const ExceptionReport *report)
 		nulls[6] = nulls[7] = 'n';
 	values[8] = CStringGetTextDatum(report->detail);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	order_write(exception_plan(), values, nulls, CAUSE_POLICY);
-	SPI_finish();
+	spi_begin();
+	plan_keep(plan, sql, EXCEPTION_COLUMNS, types);
+	order_write(*plan, values, nulls, cause);
+	spi_end();
+}
+
+void
+exception_open(const ExceptionReport *report)
+{
+	static SPIPlanPtr plan = NULL;
+
+	insert_exception(&plan, INSERT_EXCEPTION "NOTHING", report, CAUSE_POLICY);
+}
+
+/* what the PSP could not tell is evidence too, if of nothing */
+void
+exception_open_unknown(const ExceptionReport *report)
+{
+	static SPIPlanPtr plan = NULL;
+
+	insert_exception(&plan,
+					 INSERT_EXCEPTION
+					 "UPDATE SET status = 'reopened', closed_at = NULL"
+					 " WHERE exception_record.closed_at IS NOT NULL",
+					 report, CAUSE_LOOKUP);
+}
+
+void
+exception_close_unknown(Datum object_ids)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDARRAYOID };
+
+	spi_begin();
+	plan_keep(&plan,
+			  "UPDATE payment.exception_record"
+			  " SET status = 'auto_resolved', closed_at = pg_catalog.now()"
+			  " WHERE type = 'unknown_outcome' AND order_id = ANY ($1)"
+			  " AND status IN ('open', 'reopened')",
+			  1, types);
+	order_write(plan, &object_ids, NULL, CAUSE_POLICY);
+	spi_end();
 }

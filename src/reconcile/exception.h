@@ -29,4 +29,13 @@ typedef struct ExceptionReport
  */
 extern void exception_open(const ExceptionReport *report);
 
+/*
+ * The outcome of an order or payout stays unknown after every lookup: open an
+ * exception for people, or open it again.
+ */
+extern void exception_open_unknown(const ExceptionReport *report);
+
+/* ... and now it is known: close those that nobody has begun to work on */
+extern void exception_close_unknown(Datum object_ids);
+
 #endif /* PAYMENT_EXCEPTION_H */

@@ -12,7 +12,7 @@ SELECT has_table('payment', name::name, 'table ' || name)
 FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
     'fee_schedule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
     'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task',
-    'attempt', 'attempt_default', 'settlement_file', 'settlement_line', 'settlement_line_default',
+    'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run']) AS name;
 SELECT has_view('payment', name::name, 'view ' || name)
 FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',

@@ -20,6 +20,11 @@ SELECT payment.import_settlement('guards', 'stripe_csv', 'guards.csv', convert_t
     || 'txn_guards,eur,10.00,0.30,9.70,charge,pi_' || :'first' || E'\n', 'UTF8')) AS file \gset
 SELECT (payment.reconcile('guards')).run_id AS run \gset
 SELECT payment.reverse_journal(id, 1) AS reversal FROM payment.journal WHERE kind = 'release' AND subject = :'first' \gset
+SELECT (payment.checkout('guards lost', 'payer', '[{"seller": "guards", "amount": 1000, "currency": "EUR"}]', 'guards', 'pm')).order_ids[1] AS lost \gset
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+    AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
+UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
+SELECT payment.resolve_unknown(:'lost', 'failed', 'somebody', 'a reason') \gset
 SELECT payment.create_hold(id, 1) AS hold FROM payment.account WHERE owner = :'seller' AND code = 'seller_available' \gset
 
 -- tables, and the SQLSTATE with which each refuses

@@ -23,6 +23,10 @@ FROM payment.claim_tasks(:'psp', 10, 60000) \gset
 SELECT payment.release(:'captured') AS released \gset
 SELECT payment.payout(:'seller', 10, 'EUR', 'account', 'hostile payout', 'hostile') AS payout \gset
 SELECT attempt_id AS attempt FROM payment.claim_tasks(:'psp', 1, 60000) \gset
+SELECT (payment.checkout('hostile lost', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm')).order_ids[1] AS lost \gset
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+    AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
+UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm') \g /dev/null
 SELECT payment.open_account('hostile', 'asset', 'EUR') AS account \gset
 SELECT payment.open_account('hostile_too', 'asset', 'EUR') AS other_account \gset
@@ -52,6 +56,8 @@ INSERT INTO right_value VALUES
     (NULL, 'outcomes', format('ARRAY[ROW(%L, ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]', :'attempt')),
     (NULL, 'format', '''stripe_csv'''), (NULL, 'file_name', '''hostile.csv'''),
     (NULL, 'content', $$convert_to(E'balance_transaction_id,currency,gross,fee,net,reporting_category\ntxn_1,eur,1.00,0.10,0.90,charge\n', 'UTF8')$$),
+    (NULL, 'object', quote_literal(:'lost')), (NULL, 'outcome', quote_literal('failed')), (NULL, 'person', quote_literal('somebody')),
+    (NULL, 'reason', quote_literal('a reason')), (NULL, 'psp_reference', 'NULL'),
     (NULL, 'kinds', 'ARRAY[''sale'']'), (NULL, 'journals', 'ARRAY[1, 1]'), (NULL, 'subjects', 'NULL::uuid[]'),
     (NULL, 'effective_ats', 'NULL::timestamptz[]'), (NULL, 'descriptions', 'ARRAY[''text'']'), (NULL, 'return_balances', 'true'),
     (NULL, 'hold', quote_literal(:'hold')), (NULL, 'expires_at', 'now() + interval ''1 day'''), (NULL, 'close', 'true'),
