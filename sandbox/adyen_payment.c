@@ -103,9 +103,7 @@ prepare_method(Request *request, PaymentParams *params)
 							 "provided.");
 	if (type != NULL && strcmp(type, "scheme") != 0)
 		return adyen_invalid(request, "905_1",
-							 "Could not find an acquirer account for the "
-							 "provided txvariant (%.*s), currency, and "
-							 "action (AUTH).",
+							 "No acquirer account for the payment method %.*s",
 							 ECHO_MAX, type);
 	params->stored =
 		json_text(request->json, "paymentMethod.storedPaymentMethodId");

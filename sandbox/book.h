@@ -137,7 +137,8 @@ typedef struct Payout
 	uint8_t	 psp;
 	uint8_t	 status;
 	bool	 instant;
-	bool	 returned; /* failed after it was paid */
+	bool	 returned;	/* failed after it was paid */
+	bool	 unclaimed; /* nobody there to take it */
 	int32_t	 currency;
 	int64_t	 amount;
 	int64_t	 created_ms;

@@ -215,6 +215,7 @@ codec_payout(Codec *c, Payout *payout)
 	codec_u8(c, &payout->status);
 	codec_bool(c, &payout->instant);
 	codec_bool(c, &payout->returned);
+	codec_bool(c, &payout->unclaimed);
 	codec_currency(c, &payout->currency);
 	codec_i64(c, &payout->amount);
 	codec_i64(c, &payout->created_ms);

@@ -45,6 +45,9 @@ typedef struct Dialect
 	/* Is a key refused when it comes with another request than at first? */
 	bool compares_requests;
 
+	/* May a request that was answered with an error come again as new? */
+	bool forgets_errors;
+
 	/*
 	 * Is a 500 what the key will answer from now on? Else the request is
 	 * executed when it comes again, or its true answer given.
@@ -60,6 +63,7 @@ typedef struct Dialect
 
 extern const Dialect stripe_dialect;
 extern const Dialect adyen_dialect;
+extern const Dialect paypal_dialect;
 
 /* By path; Stripe's when it is nobody's. */
 extern const Dialect *dialect_of(const char *path);

@@ -96,6 +96,7 @@ begin(Request *request, struct MHD_Connection *connection, const char *method)
 	request->authorization = header(connection, "Authorization");
 	request->api_key = header(connection, "X-API-Key");
 	request->host = header(connection, "Host");
+	request->prefer = header(connection, "Prefer");
 	request->content_type = header(connection, "Content-Type");
 	request->idempotency_key =
 		header(connection, request->dialect->key_header);

@@ -36,8 +36,8 @@ free_key(IdempotencyKey *key)
 	free(key);
 }
 
-static int64_t
-life_s(KeyLife life)
+int64_t
+idempotency_life_s(KeyLife life)
 {
 	static const int64_t hours[KEY_LIFE_COUNT] = { 24, 7 * 24, 6, 45 * 24,
 												   30 * 24 };
@@ -49,7 +49,7 @@ life_s(KeyLife life)
 static void
 forget_old(KeyLife life)
 {
-	int64_t limit_ms = book.now_ms - life_s(life) * 1000;
+	int64_t limit_ms = book.now_ms - idempotency_life_s(life) * 1000;
 
 	while (oldest[life] != NULL && oldest[life]->created_ms <= limit_ms)
 	{

@@ -49,6 +49,9 @@ typedef enum IdempotencyState
 	IDEMPOTENCY_MISMATCH
 } IdempotencyState;
 
+/* How long keys of this kind are kept. */
+extern int64_t idempotency_life_s(KeyLife life);
+
 extern Fingerprint fingerprint_of(const Buf *request);
 
 /* Looks the key up; *found is set unless it is new. Forgets old keys. */

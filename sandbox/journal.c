@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "codec.h"
+#include "paypal.h"
 #include "timer.h"
 
 #define MAGIC "payment-sandbox book 2\n"
@@ -207,11 +208,13 @@ connect_objects(void)
 	{
 		if (book_intent(i)->due_ms != 0)
 			timer_add_intent(book_intent(i));
+		paypal_order_restore(book_intent(i));
 	}
 	for (uint32_t i = 0; i < book.payouts.count; i++)
 	{
 		if (book_payout(i)->due_ms != 0)
 			timer_add_payout(book_payout(i));
+		paypal_payout_restore(book_payout(i));
 	}
 	for (uint32_t i = 0; i < book.modifications.count; i++)
 	{

@@ -27,7 +27,9 @@ Options options = { .bind = "127.0.0.1",
 					.processing_delay_ms = 2000,
 					.modification_delay_ms = 1000,
 					.adyen_merchant = "SandboxMerchant",
-					.adyen_balance_account = "BA_sandbox" };
+					.adyen_balance_account = "BA_sandbox",
+					.paypal_client = "sandbox",
+					.token_lifetime_s = 32400 };
 
 enum
 {
@@ -50,6 +52,8 @@ enum
 	OPT_ADYEN_CAPTURE,
 	OPT_TLS_CERT,
 	OPT_TLS_KEY,
+	OPT_PAYPAL_CLIENT,
+	OPT_TOKEN_LIFETIME,
 	OPT_HMAC_KEY,
 	OPT_WEBHOOK_URL,
 	OPT_CONNECTIONS,
@@ -79,6 +83,8 @@ static const struct option long_options[] = {
 	{ "tls-cert", required_argument, NULL, OPT_TLS_CERT },
 	{ "tls-key", required_argument, NULL, OPT_TLS_KEY },
 	{ "adyen-capture", required_argument, NULL, OPT_ADYEN_CAPTURE },
+	{ "paypal-client-id", required_argument, NULL, OPT_PAYPAL_CLIENT },
+	{ "token-lifetime-s", required_argument, NULL, OPT_TOKEN_LIFETIME },
 	{ "hmac-key-file", required_argument, NULL, OPT_HMAC_KEY },
 	{ "webhook-url", required_argument, NULL, OPT_WEBHOOK_URL },
 	{ "max-connections", required_argument, NULL, OPT_CONNECTIONS },
@@ -119,6 +125,8 @@ static const char help[] =
 	"  --adyen-merchant NAME       the merchant account (SandboxMerchant)\n"
 	"  --adyen-balance-account ID  what transfers are paid from (BA_sandbox)\n"
 	"  --adyen-capture WHEN        immediate or manual (immediate)\n"
+	"  --paypal-client-id ID       the secret key is its secret (sandbox)\n"
+	"  --token-lifetime-s N        of PayPal's access tokens (32400)\n"
 	"  --hmac-key-file FILE        hex key that signs Adyen's notifications\n"
 	"  --webhook-url URL           where notifications are sent (nowhere)\n"
 	"  --fault NAME=VALUE          switch a fault on; repeatable\n"
@@ -298,6 +306,13 @@ apply(int option, const char *name)
 			break;
 		case OPT_ADYEN_CAPTURE:
 			set_adyen_capture(optarg);
+			break;
+		case OPT_PAYPAL_CLIENT:
+			options.paypal_client = optarg;
+			break;
+		case OPT_TOKEN_LIFETIME:
+			options.token_lifetime_s =
+				parse_number(name, optarg, 1, TTL_S_MAX);
 			break;
 		case OPT_HMAC_KEY:
 			read_hmac_key(optarg);

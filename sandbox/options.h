@@ -33,6 +33,8 @@ typedef struct Options
 	const char	 *adyen_merchant;
 	const char	 *adyen_balance_account;
 	bool		  adyen_manual_capture;
+	const char	 *paypal_client;
+	int64_t		  token_lifetime_s;
 	const char	 *webhook_url; /* NULL: notifications stay in the outbox */
 	unsigned char hmac_key[HMAC_KEY_MAX];
 	size_t		  hmac_key_len; /* 0: notifications are not signed */

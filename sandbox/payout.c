@@ -164,14 +164,21 @@ payout_move_on(Payout *payout)
 {
 	DestinationOutcome outcome;
 
-	test_destination_find(payout->destination, &outcome);
+	/* Whom nobody knows may yet come and claim it. */
+	if (!test_destination_find(payout->destination, &outcome))
+		outcome = DESTINATION_UNCLAIMED;
 	if (payout->status == PAYOUT_PENDING)
 	{
 		payout->status = PAYOUT_IN_TRANSIT;
 		set_due(payout, payout->arrival_ms);
 	}
+	else if (outcome == DESTINATION_UNCLAIMED && !payout->unclaimed)
+	{
+		payout->unclaimed = true;
+		set_due(payout, payout->arrival_ms + options.payout_return_delay_ms);
+	}
 	else if (payout->status == PAYOUT_IN_TRANSIT &&
-			 outcome != DESTINATION_FAILS)
+			 outcome != DESTINATION_FAILS && outcome != DESTINATION_UNCLAIMED)
 	{
 		payout->status = PAYOUT_PAID;
 		payout->due_ms = 0;

@@ -66,6 +66,7 @@ typedef struct Request
 	const char			 *authorization;
 	const char			 *api_key;
 	const char			 *host;
+	const char			 *prefer;
 	const char			 *content_type;
 	const char			 *idempotency_key;
 	bool				  from_loopback;

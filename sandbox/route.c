@@ -21,6 +21,7 @@
 #include "options.h"
 #include "payment_intent.h"
 #include "payout.h"
+#include "paypal.h"
 #include "request_log.h"
 #include "settlement.h"
 #include "wait.h"
@@ -64,6 +65,25 @@ static const Route routes[] = {
 	  adyen_transfer_list },
 	{ "GET", "/btl/v4/transfers/{id}", false, adyen_transfer_prepare_get,
 	  adyen_transfer_get },
+	{ "POST", "/v1/oauth2/token", false, paypal_token_prepare,
+	  paypal_token_create },
+	{ "POST", "/v2/checkout/orders", true, paypal_order_prepare,
+	  paypal_order_create },
+	{ "GET", "/v2/checkout/orders/{id}", false, paypal_order_prepare_get,
+	  paypal_order_get },
+	{ "POST", "/v2/checkout/orders/{id}/capture", true,
+	  paypal_order_prepare_capture, paypal_order_capture },
+	{ "GET", "/v2/payments/captures/{id}", false, paypal_capture_prepare_get,
+	  paypal_capture_get },
+	{ "POST", "/v2/payments/captures/{id}/refund", true, paypal_refund_prepare,
+	  paypal_refund_create },
+	{ "GET", "/v2/payments/refunds/{id}", false, paypal_refund_prepare_get,
+	  paypal_refund_get },
+	{ "POST", "/v1/payments/payouts", true, paypal_payout_prepare,
+	  paypal_payout_create },
+	{ "GET", "/v1/payments/payouts/{id}", false, paypal_payout_prepare_get,
+	  paypal_payout_get },
+	{ "POST", "/_sandbox/tokens", false, NULL, control_tokens },
 	{ "GET", "/_sandbox/healthz", false, NULL, control_healthz },
 	{ "GET", "/_sandbox/book", false, NULL, control_book },
 	{ "GET", "/_sandbox/requests", false, NULL, control_requests },
@@ -136,6 +156,10 @@ dialect_of(const char *path)
 {
 	if (strncmp(path, "/v71/", 5) == 0 || strncmp(path, "/btl/", 5) == 0)
 		return &adyen_dialect;
+	if (strncmp(path, "/v2/", 4) == 0 ||
+		strncmp(path, "/v1/oauth2/", 11) == 0 ||
+		strncmp(path, "/v1/payments/", 13) == 0)
+		return &paypal_dialect;
 	return &stripe_dialect;
 }
 
@@ -494,7 +518,9 @@ run_new(Request *request, const char *scoped_key, Fingerprint print,
 	if (fails_after && keeps_500)
 		answer_500(request);
 	/* 404: there was nothing to execute it on. */
-	if (key != NULL && (answer->status == 404 || (!executed && !keeps_500)))
+	if (key != NULL &&
+		(answer->status == 404 || (!executed && !keeps_500) ||
+		 (answer->status >= 400 && request->dialect->forgets_errors)))
 		idempotency_abandon(key);
 	else if (key != NULL)
 		idempotency_finish(key, answer->status,

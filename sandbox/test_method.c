@@ -80,7 +80,8 @@ test_destination_find(const char *name, DestinationOutcome *outcome)
 	*outcome = DESTINATION_PAYS;
 	if (strncmp(name, prefix, strlen(prefix)) != 0)
 		return false;
-	if (strcmp(name, "ba_sandbox_fail") == 0)
+	if (strcmp(name, "ba_sandbox_fail") == 0 ||
+		strcmp(name, "ba_sandbox_denied") == 0)
 		*outcome = DESTINATION_FAILS;
 	else if (strncmp(name, return_prefix, strlen(return_prefix)) == 0)
 		*outcome = DESTINATION_RETURNS;

@@ -31,7 +31,8 @@ typedef enum DestinationOutcome
 {
 	DESTINATION_PAYS,
 	DESTINATION_FAILS,
-	DESTINATION_RETURNS
+	DESTINATION_RETURNS,
+	DESTINATION_UNCLAIMED /* not in the table: nobody knows it */
 } DestinationOutcome;
 
 /* NULL when nobody knows it. */

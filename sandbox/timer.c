@@ -8,6 +8,7 @@
 #include "buf.h"
 #include "payment_intent.h"
 #include "payout.h"
+#include "paypal.h"
 
 typedef struct Timer
 {
@@ -83,6 +84,9 @@ finish_processing(Intent *intent)
 	{
 		case PSP_ADYEN:
 			adyen_payment_finish(intent);
+			break;
+		case PSP_PAYPAL:
+			paypal_capture_finish(intent);
 			break;
 		default:
 			payment_intent_finish_processing(intent);
