@@ -121,6 +121,28 @@ SELECT count(payment.register_psp('config keys', 'stripe', 'http://h', 'k'));
 SELECT key_lifetime_s, config FROM payment.psp WHERE name = 'config keys';
 SELECT pg_temp.error_of('SELECT payment.register_psp(''config keys'', ''stripe'', ''http://h'', ''k'', ''{"config": {"a": "b"}}'')');
 
+SELECT c.adapter, c.settings, pg_temp.error_of(format('SELECT count(payment.register_psp(''config of '' || %1$L, %1$L, ''http://h'', ''k'', %2$L))',
+    c.adapter, jsonb_strip_nulls(c.settings || '{"state": "paused"}')))
+FROM (VALUES ('adyen', '{}'::jsonb),
+    ('adyen', '{"config": {"merchant_account": "m", "return_url": "https://r"}}'),
+    ('adyen', '{"config": {"merchant_account": "m"}, "payouts": false}'),
+    ('adyen', '{"config": {"merchant_account": "m", "return_url": "https://r"}, "payouts": false}'),
+    ('adyen', '{"payouts": true}'),
+    ('adyen', '{"config": {"balance_account": "b"}, "payouts": true}'),
+    ('adyen', '{"config": {"balance_account": 1}}'),
+    ('adyen', '{"config": {"balance_account": ""}}'),
+    ('adyen', '{"config": {"balance_account": "a\nb"}}'),
+    ('adyen', '{"config": {"balance_account": "4242 4242 4242 4242"}}'),
+    ('adyen', '{"config": {"balanceAccount": "b"}}'),
+    ('adyen', '{"key_lifetime_s": 604800}'),
+    ('adyen', '{"key_lifetime_s": 604801}'),
+    ('paypal', '{}'),
+    ('paypal', '{"config": {"payment_source": "crypto"}}'),
+    ('paypal', '{"config": {"recipient_type": "email"}}'),
+    ('paypal', '{"config": {"payment_source": "card", "recipient_type": "PAYPAL_ID"}}'),
+    ('paypal', '{"key_lifetime_s": 259201}')) AS c (adapter, settings);
+SELECT name, payouts, key_lifetime_s, config FROM payment.psp WHERE name LIKE 'config of %' ORDER BY 1;
+
 -- who may
 SET ROLE payment_app;
 SELECT count(payment.register_seller('config seller 2', 'Registered by the application'));

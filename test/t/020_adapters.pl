@@ -1,5 +1,5 @@
-# What PSPs' answers mean: the table of cases, truncations and mutations of
-# test/fuzz, built with sanitizers.  Needs no server.
+# What PSPs' answers mean: for each adapter the table of cases, truncations and
+# mutations of test/fuzz, built with sanitizers.  Needs no server.
 
 use strict;
 use warnings;
@@ -12,16 +12,27 @@ use Test::More;
 my $fuzz = File::Basename::dirname(Cwd::realpath(__FILE__)) . '/../fuzz';
 my $bin  = File::Temp::tempdir(CLEANUP => 1);
 my $make = $ENV{MAKE} // 'make';
-my $log  = qx(timeout 300 $make -s -C '$fuzz' bin='$bin' '$bin/stripe_answer_fuzz' 2>&1);
-plan skip_all => "cannot build the fuzzer here: $log" if !-x "$bin/stripe_answer_fuzz";
 
-local $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
-my @output = split /\n/, qx(timeout 300 '$bin/stripe_answer_fuzz' -n 50000 2>&1);
-is($?, 0, 'no damaged answer is taken for money');
-foreach my $line (grep { /^(not )?ok - / } @output)
+foreach my $adapter (qw(adyen paypal stripe))
 {
-    my ($not, $name) = $line =~ /^(not )?ok - (.*)/;
-    ok(!$not, "answer: $name");
+    my $program = "$bin/${adapter}_answer_fuzz";
+    my $log     = qx(timeout 300 $make -s -C '$fuzz' bin='$bin' '$program' 2>&1);
+    plan skip_all => "cannot build the fuzzer here: $log" if !-x $program;
+    check($adapter, $program);
 }
-diag join "\n", grep { !/^ok - / } @output if $?;
 done_testing();
+
+sub check
+{
+    my ($adapter, $program) = @_;
+    local $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
+    my @output = split /\n/, qx(timeout 300 '$program' -n 50000 2>&1);
+    is($?, 0, "$adapter: no damaged answer is taken for money");
+    foreach my $line (grep { /^(not )?ok - / } @output)
+    {
+        my ($not, $name) = $line =~ /^(not )?ok - (.*)/;
+        ok(!$not, "$adapter: $name");
+    }
+    diag join "\n", grep { !/^ok - / } @output if $?;
+    return;
+}

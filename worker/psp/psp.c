@@ -9,7 +9,8 @@
 
 #include "psp/psp.h"
 
-static const PspAdapter *const adapters[] = { &psp_stripe };
+static const PspAdapter *const adapters[] = { &psp_adyen, &psp_paypal,
+											  &psp_stripe };
 
 const PspAdapter *
 psp_adapter(const char *name)

@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * paypal.h
+ *	  What the parts of the PayPal adapter share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_PSP_PAYPAL_H
+#define PAYMENT_PSP_PAYPAL_H
+
+#include "psp/adapter.h"
+
+/* values of the configuration, in the order of paypal_config_keys */
+enum
+{
+	PAYPAL_CONFIG_PAYMENT_SOURCE,
+	PAYPAL_CONFIG_RECIPIENT_TYPE
+};
+
+/* where a conversation goes on: one of these, and PayPal's id */
+#define PAYPAL_CAPTURE "capture:"
+#define PAYPAL_SHOW "show:"
+
+/* the id after the word, NULL when the cursor says something else */
+extern const char *paypal_cursor_id(const PspTask *task, const char *word);
+
+/*
+ * Amounts are decimal there.  False when the currency has no such amount at
+ * PayPal, or when the text is no amount; nothing is ever rounded.
+ */
+extern bool paypal_format_amount(int64 amount, const char *currency,
+								 char *text, int size);
+extern bool paypal_parse_amount(const char *text, const char *currency,
+								int64 *amount);
+
+/* An amount with the names that its currency and value go by */
+extern bool paypal_read_money(const JsonDocument *json, const JsonNode *amount,
+							  const char *currency_name, PspOutcome *outcome);
+
+/* An id of PayPal's, fit for a path, as a string of its own */
+extern const char *paypal_id(const JsonDocument *json, const JsonNode *object,
+							 const char *name);
+
+extern bool paypal_build_order(const PspTask *task, const char *base_url,
+							   const char *token, PspRequest *request,
+							   PspOutcome *outcome);
+extern void paypal_read_order(const PspTask *task, const JsonDocument *json,
+							  PspOutcome *outcome);
+extern bool paypal_build_payout(const PspTask *task, const char *base_url,
+								const char *token, PspRequest *request,
+								PspOutcome *outcome);
+extern void paypal_read_payout(const PspTask *task, const JsonDocument *json,
+							   PspOutcome *outcome);
+
+/* the batch that a refused one repeats, NULL when the error names none */
+extern const char *paypal_original_batch(const JsonDocument *json);
+
+#endif /* PAYMENT_PSP_PAYPAL_H */
