@@ -106,7 +106,7 @@ clean-model:
 
 # Private servers, sandbox and tests: see script/.
 .PHONY: deps test test-regress test-isolation test-pgtap test-tap \
-	check-style format demo play play-stop bench bench-ledger help
+	check-style format demo play play-stop bench bench-ledger bench-dispatch help
 export TESTS PG_MAJOR
 
 deps:
@@ -135,10 +135,14 @@ play-stop:
 	@$(here)demo/demo --stop
 
 # FULL=1: with 50 M entries present; PARTS="single batch" picks some.
-bench: bench-ledger
+bench: bench-ledger bench-dispatch
 
 bench-ledger: deps
 	@PAYMENT_BENCH_FULL=$(FULL) $(here)bench/bench ledger $(PARTS)
+
+# FULL=1: with 1,000,000 tasks queued; PARTS="rate wire" picks some.
+bench-dispatch: deps
+	@PAYMENT_BENCH_FULL=$(FULL) $(here)bench/bench dispatch $(PARTS)
 
 help:
 	@echo 'make                       build the extension'
@@ -149,7 +153,7 @@ help:
 	@echo 'make play, play-stop       the same, left running to look around'
 	@echo 'make test                  all tests on private servers'
 	@echo 'make test-regress, test-isolation, test-pgtap, test-tap [TESTS="a b"]'
-	@echo 'make bench, bench-ledger    measure it [FULL=1] [PARTS="single batch"]'
+	@echo 'make bench, bench-ledger, bench-dispatch  measure it [FULL=1] [PARTS="single batch"]'
 	@echo 'make check-style           format, warnings, static analysis'
 	@echo 'make format                put all C files into the format'
 	@echo 'make sandbox               the PSP to test against'
