@@ -190,7 +190,7 @@ is_stopping(void)
 static void *
 send_all(void *unused)
 {
-	int64_t wait_ms;
+	int64_t wait_ms = -1;
 
 	(void) unused;
 	do

@@ -17,7 +17,9 @@ subtest 'command line' => sub {
     is($status, 0, '--help');
     foreach my $flag (
         qw(port bind secret-key-file book pid-file port-file fault seed fee payout-delay-ms
-        payout-return-delay-ms processing-delay-ms idempotency-ttl-s max-connections idle-timeout-s verbose)
+        payout-return-delay-ms processing-delay-ms modification-delay-ms idempotency-ttl-s max-connections
+        idle-timeout-s adyen-merchant adyen-balance-account adyen-capture paypal-client-id token-lifetime-s
+        hmac-key-file webhook-url tls-cert tls-key verbose)
       )
     {
         like($text, qr/--\Q$flag\E\b/, "--help tells of --$flag");
@@ -29,6 +31,9 @@ subtest 'command line' => sub {
         [ '--fault',           'lost_answer=101' ],
         [ '--fee',             'USD=1' ],
         [ '--fee',             'XXX=1,1' ],
+        [ '--adyen-capture',   'later' ],
+        [ '--hmac-key-file',   '/nonexistent/key' ],
+        [ '--webhook-url',     'https://127.0.0.1/' ],
         [ '--bind',            'nowhere' ],
         [ '--book',            '/nonexistent/book' ],
         [ '--secret-key-file', '/nonexistent/key' ],
