@@ -42,9 +42,10 @@
 #define IDLE_CONNECTION_S 20L
 
 /*
- * What OpenSSL says of a certificate whose time is not now (X509_V_ERR_...).
- * Its header is not needed for two numbers that never change.
+ * What OpenSSL says of a certificate (X509_V_ERR_...).  Its header is not
+ * needed for three numbers that never change.
  */
+#define CERTIFICATE_UNSPECIFIED 1
 #define CERTIFICATE_NOT_YET_VALID 9
 #define CERTIFICATE_HAS_EXPIRED 10
 
@@ -477,10 +478,13 @@ find_problem(CURL *easy, CURLcode code, HttpTransport transport)
 		case CURLE_SSL_CACERT_BADFILE:
 			return HTTP_PROBLEM_TLS_CA_FILE;
 		case CURLE_PEER_FAILED_VERIFICATION:
-			/* Of a chain in order it is the host's name that is not. */
+			/*
+			 * Of a chain in order it is the host's name that is not; libcurl
+			 * has noted no verdict of OpenSSL's then.
+			 */
 			(void) curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT,
 									 &verdict);
-			if (verdict == 0)
+			if (verdict <= CERTIFICATE_UNSPECIFIED)
 				return HTTP_PROBLEM_TLS_HOST_NAME;
 			if (verdict == CERTIFICATE_HAS_EXPIRED ||
 				verdict == CERTIFICATE_NOT_YET_VALID)
