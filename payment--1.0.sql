@@ -536,6 +536,20 @@ CREATE TABLE payment.fee_schedule (
     UNIQUE NULLS NOT DISTINCT (seller_id, currency)
 );
 
+-- Which PSP executes a payment whose caller named none.
+CREATE TABLE payment.routing_rule (
+    name text NOT NULL PRIMARY KEY,
+    "position" integer NOT NULL CHECK ("position" BETWEEN 1 AND 1000000),
+    currency text,
+    min_amount bigint CHECK (min_amount > 0),
+    max_amount bigint CHECK (max_amount > 0),
+    seller_id uuid,
+    payment_method text,
+    psp_id uuid NOT NULL,
+    weight integer NOT NULL CHECK (weight BETWEEN 1 AND 1000),
+    state text NOT NULL CHECK (state IN ('active', 'paused'))
+);
+
 -- Kept for good: the key of every mutating call, and what it answered.
 CREATE TABLE payment.idempotency (
     key text NOT NULL PRIMARY KEY,
@@ -555,7 +569,10 @@ CREATE TABLE payment.payment_record (
     succeeded_count integer NOT NULL DEFAULT 0,
     failed_count integer NOT NULL DEFAULT 0,
     metadata jsonb NOT NULL DEFAULT '{}',
-    updated_at timestamptz NOT NULL
+    updated_at timestamptz NOT NULL,
+    -- {"stripe eu": "pm_…", "adyen": "…"}: a token is worth something at one PSP only
+    payment_methods jsonb,
+    route uuid[]
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.payment_record_default PARTITION OF payment.payment_record (
@@ -581,7 +598,9 @@ CREATE TABLE payment.order_record (
     reference text,
     description text,
     metadata jsonb NOT NULL DEFAULT '{}',
-    updated_at timestamptz NOT NULL
+    updated_at timestamptz NOT NULL,
+    payment_method text,
+    routed boolean NOT NULL DEFAULT false
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
@@ -792,16 +811,31 @@ COMMENT ON COLUMN payment.fee_schedule.currency IS 'Only in this currency; null:
 COMMENT ON COLUMN payment.fee_schedule.fixed IS 'Minor units of each order.';
 COMMENT ON COLUMN payment.fee_schedule.basis_points IS 'Hundredths of a percent of the amount.';
 
+COMMENT ON TABLE payment.routing_rule IS
+    'Which PSP executes a payment whose caller named none, written by payment.set_routing_rule(). Of the active rules that '
+    'match, the lowest position counts, among equals chance by weight. A rule that leaves a column null does not ask for it.';
+COMMENT ON COLUMN payment.routing_rule.name IS 'What the administrator calls it.';
+COMMENT ON COLUMN payment.routing_rule."position" IS 'Rules are asked in ascending order; those of one position share the payments.';
+COMMENT ON COLUMN payment.routing_rule.currency IS 'Only payments all of whose orders are in this currency.';
+COMMENT ON COLUMN payment.routing_rule.min_amount IS 'Only payments of at least that total, in minor units of currency.';
+COMMENT ON COLUMN payment.routing_rule.max_amount IS 'Only payments of at most that total, in minor units of currency.';
+COMMENT ON COLUMN payment.routing_rule.seller_id IS 'Only payments all of whose orders are this seller''s.';
+COMMENT ON COLUMN payment.routing_rule.payment_method IS
+    'Only payment methods, as the PSP names them, that look like this: * stands for any characters, also none.';
+COMMENT ON COLUMN payment.routing_rule.psp_id IS 'The PSP it sends payments to. One that is paused is left out.';
+COMMENT ON COLUMN payment.routing_rule.weight IS 'Its share, 1 to 1000, among rules of the same position that match.';
+COMMENT ON COLUMN payment.routing_rule.state IS 'active, or paused: not asked.';
+
 COMMENT ON TABLE payment.idempotency IS 'The keys of all calls that made something, kept for good.';
 COMMENT ON COLUMN payment.idempotency.key IS 'The caller''s key.';
-COMMENT ON COLUMN payment.idempotency.operation IS 'What it was used for: pay_in or pay_out.';
+COMMENT ON COLUMN payment.idempotency.operation IS 'What it was used for: pay_in, pay_out, retry_order, …';
 COMMENT ON COLUMN payment.idempotency.fingerprint IS 'SHA-256 of the arguments.';
 COMMENT ON COLUMN payment.idempotency.result IS 'The ids it gave: payment and orders in input order, or payout.';
 
 COMMENT ON TABLE payment.payment_record IS 'Payments, as payment.payment shows them.';
 COMMENT ON COLUMN payment.payment_record.id IS 'Id of the payment, with its time.';
 COMMENT ON COLUMN payment.payment_record.payer IS 'Who pays, as the application calls them.';
-COMMENT ON COLUMN payment.payment_record.psp_id IS 'The PSP that executes it.';
+COMMENT ON COLUMN payment.payment_record.psp_id IS 'The PSP where its orders begin.';
 COMMENT ON COLUMN payment.payment_record.payment_method IS 'The PSP''s name of card or account.';
 COMMENT ON COLUMN payment.payment_record.status IS 'See payment.transitions(), object payment.';
 COMMENT ON COLUMN payment.payment_record.order_count IS 'Payment orders it has.';
@@ -809,13 +843,16 @@ COMMENT ON COLUMN payment.payment_record.succeeded_count IS 'Those that are capt
 COMMENT ON COLUMN payment.payment_record.failed_count IS 'Those that came to nothing.';
 COMMENT ON COLUMN payment.payment_record.metadata IS 'What the application added.';
 COMMENT ON COLUMN payment.payment_record.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.payment_record.payment_methods IS 'What each PSP calls the payment method, by the PSP''s name, as the caller passed it.';
+COMMENT ON COLUMN payment.payment_record.route IS
+    'PSPs in the order in which an order goes on to the next one, as the rules had it at checkout; null: it stays where it is.';
 COMMENT ON TABLE payment.payment_record_default IS 'Payments for which no partition was made.';
 
 COMMENT ON TABLE payment.order_record IS 'Payment orders, as payment.payment_order shows them.';
 COMMENT ON COLUMN payment.order_record.id IS 'Id of the order, with its time.';
 COMMENT ON COLUMN payment.order_record.payment_id IS 'The payment it belongs to.';
 COMMENT ON COLUMN payment.order_record.seller_id IS 'Whose order it is.';
-COMMENT ON COLUMN payment.order_record.psp_id IS 'The PSP that executes it.';
+COMMENT ON COLUMN payment.order_record.psp_id IS 'The PSP that executes it, of several that were tried the last one.';
 COMMENT ON COLUMN payment.order_record.amount IS 'What the payer pays, in minor units.';
 COMMENT ON COLUMN payment.order_record.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN payment.order_record.platform_fee IS 'The platform''s part of the amount, in minor units.';
@@ -831,6 +868,8 @@ COMMENT ON COLUMN payment.order_record.reference IS 'The application''s name of 
 COMMENT ON COLUMN payment.order_record.description IS 'What it is for.';
 COMMENT ON COLUMN payment.order_record.metadata IS 'What the application added.';
 COMMENT ON COLUMN payment.order_record.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.order_record.payment_method IS 'What psp_id calls the payment method; null: as the payment has it.';
+COMMENT ON COLUMN payment.order_record.routed IS 'It may go on to another PSP of the payment''s route: the caller named none.';
 COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
 
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
@@ -1021,6 +1060,28 @@ COMMENT ON FUNCTION payment.set_fee_schedule(bigint, integer, uuid, text) IS
     '(100 are 1 %), never more than the order''s amount. The most specific schedule wins: seller and currency, seller, '
     'currency, neither; without any the fee is 0. Errors: PY001, PY002, PY003, PY011.';
 
+CREATE FUNCTION payment.set_routing_rule(name text, psp text, "position" integer, currency text DEFAULT NULL,
+    min_amount bigint DEFAULT NULL, max_amount bigint DEFAULT NULL, seller uuid DEFAULT NULL,
+    payment_method text DEFAULT NULL, weight integer DEFAULT 100, state text DEFAULT 'active') RETURNS void
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_set_routing_rule';
+
+COMMENT ON FUNCTION payment.set_routing_rule(text, text, integer, text, bigint, bigint, uuid, text, integer, text) IS
+    'Make a routing rule, or replace the one of that name: payments that match, and whose caller names no PSP, go to psp. '
+    'position: 1 to 1000000, the lowest that matches counts. currency, min_amount and max_amount (the payment''s total in '
+    'minor units, inclusive; only with a currency), seller (all of its orders are that seller''s), payment_method (* stands '
+    'for any characters): what it asks for, null: nothing. weight: 1 to 1000, its share among rules of one position. state: '
+    'active or paused. At most payment.max_routing_rules. Errors: PY001, PY002, PY003, PY005, PY006, PY010, PY011.';
+
+CREATE FUNCTION payment.remove_routing_rule(name text) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_remove_routing_rule';
+
+COMMENT ON FUNCTION payment.remove_routing_rule(text) IS
+    'Remove a routing rule; false when there is none of that name. Payments that have been routed keep their way. Errors: PY001.';
+
 -- The application's calls.
 
 CREATE TYPE payment.checkout_result AS (
@@ -1033,16 +1094,19 @@ COMMENT ON COLUMN payment.checkout_result.payment_id IS 'Id of the payment.';
 COMMENT ON COLUMN payment.checkout_result.order_ids IS 'Ids of its payment orders, in the order they were passed.';
 
 CREATE FUNCTION payment.checkout(idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL,
-    payment_method text DEFAULT NULL, metadata jsonb DEFAULT '{}') RETURNS payment.checkout_result
+    payment_method text DEFAULT NULL, metadata jsonb DEFAULT '{}', payment_methods jsonb DEFAULT NULL)
+    RETURNS payment.checkout_result
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_checkout';
 
-COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb) IS
+COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb) IS
     'Pay one or more sellers: makes a payment with one payment order each, which the worker sends once the transaction '
     'commits. orders: an array of {"seller": reference or id, "amount": minor units as a number (1234) or major units '
     'as a string ("12.34"), "currency": "USD", "reference": text, "description": text, "metadata": object}, the last '
-    'three as you like. psp: its name, needed when there are several. payment_method: the PSP''s name of it. The same '
+    'three as you like. psp: its name; without it payment.routing_rule chooses, and where no rule matches the only one that '
+    'could do it. payment_method: the PSP''s name of it; or payment_methods: what each PSP calls it, as {"psp name": "token"}, '
+    'then only these PSPs are chosen from, and an order that was certainly not executed at one goes on to the next. The same '
     'idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, PY011, '
     'PY100, PY303 (the seller is suspended).';
 
@@ -1054,7 +1118,7 @@ CREATE FUNCTION payment.submit(events jsonb) RETURNS TABLE ("position" integer, 
 
 COMMENT ON FUNCTION payment.submit(jsonb) IS
     'Take many payment events (an array, or one object), all or none. Pay-in: {"idempotency_key": …, "payment_type": '
-    '"pay_in", "payer": text or {"reference": …, details}, "psp": …, "payment_method": …, "orders": as in checkout(), '
+    '"pay_in", "payer": text or {"reference": …, details}, "psp": …, "payment_method": …, "payment_methods": …, "orders": as in checkout(), '
     '"metadata": …}. Pay-out: {"idempotency_key": …, "payment_type": "pay_out", "seller": …, "amount": …, "currency": …, '
     '"destination": …, "psp": …}. A seller given as {"reference": …, "name": …, "metadata": …} is registered when unknown. '
     'Returns one row per event in input order: the payment''s or payout''s id and the ids of a payment''s orders. Errors '
@@ -1114,7 +1178,7 @@ JOIN payment.psp v ON v.id = p.psp_id;
 COMMENT ON VIEW payment.payment IS 'Payments: what a payer pays at once.';
 COMMENT ON COLUMN payment.payment.id IS 'Id of the payment.';
 COMMENT ON COLUMN payment.payment.payer IS 'Who pays, as the application calls them.';
-COMMENT ON COLUMN payment.payment.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.payment.psp IS 'Name of the PSP where its orders begin.';
 COMMENT ON COLUMN payment.payment.payment_method IS 'The PSP''s name of card or account; never a card number.';
 COMMENT ON COLUMN payment.payment.status IS 'See payment.transitions(), object payment.';
 COMMENT ON COLUMN payment.payment.order_count IS 'Payment orders it has.';
@@ -1138,7 +1202,7 @@ COMMENT ON COLUMN payment.payment_order.id IS 'Id of the order.';
 COMMENT ON COLUMN payment.payment_order.payment_id IS 'The payment it belongs to.';
 COMMENT ON COLUMN payment.payment_order.seller_id IS 'Id of the seller.';
 COMMENT ON COLUMN payment.payment_order.seller IS 'The seller''s reference.';
-COMMENT ON COLUMN payment.payment_order.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.payment_order.psp IS 'Name of the PSP, of several that were tried the last one.';
 COMMENT ON COLUMN payment.payment_order.amount IS 'What the payer pays, in minor units.';
 COMMENT ON COLUMN payment.payment_order.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN payment.payment_order.platform_fee IS 'The platform''s part of the amount, in minor units.';
@@ -1216,7 +1280,7 @@ GRANT EXECUTE ON FUNCTION payment.classic_status(text) TO payment_app, payment_f
     payment_worker;
 GRANT SELECT ON payment.payment, payment.payment_order, payment.payout, payment.wallet
     TO payment_app, payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule
+GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.routing_rule
     TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_record, payment.psp_reference,
     payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
@@ -1224,10 +1288,12 @@ GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_rec
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
 GRANT EXECUTE ON FUNCTION payment.register_psp(text, text, text, text, jsonb),
-    payment.set_fee_schedule(bigint, integer, uuid, text) TO payment_admin;
+    payment.set_fee_schedule(bigint, integer, uuid, text),
+    payment.set_routing_rule(text, text, integer, text, bigint, bigint, uuid, text, integer, text),
+    payment.remove_routing_rule(text) TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.seller_id(text)
     TO payment_app, payment_admin;
-GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb), payment.submit(jsonb),
+GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb), payment.submit(jsonb),
     payment.payout(uuid, bigint, text, text, text, text) TO payment_app;
 
 -- Dispatching: claim, record, and the queue for people to look at.
@@ -1612,13 +1678,13 @@ CREATE TABLE payment.exception_record (
     detail text NOT NULL,
     opened_at timestamptz NOT NULL,
     closed_at timestamptz,
-    UNIQUE NULLS NOT DISTINCT (type, order_id, line_id)
+    UNIQUE NULLS NOT DISTINCT (type, order_id, line_id, psp_id)
 );
 
 CREATE INDEX exception_record_unclosed_idx ON payment.exception_record (psp_id, type) WHERE closed_at IS NULL;
 
 COMMENT ON TABLE payment.exception_record IS
-    'Differences for people to work off. One row for each type, order and line, however often it is found.';
+    'Differences for people to work off. One row for each type, order, line and PSP, however often it is found.';
 COMMENT ON COLUMN payment.exception_record.id IS 'UUIDv7.';
 COMMENT ON COLUMN payment.exception_record.type IS
     'missing_external (captured, but not settled), missing_internal (settled, but no order of ours), amount, currency, '
@@ -1955,6 +2021,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.resolution', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.routing_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.idempotency', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payment_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.order_record_default', '');

@@ -45,6 +45,8 @@ char *payment_secrets_dir = NULL;
 char *payment_ca_file = NULL;
 int	  payment_max_orders_per_payment = 100;
 int	  payment_max_events_per_submit = 10000;
+int	  payment_max_routing_rules = 1000;
+int	  payment_max_attempts_per_order = 20;
 int	  payment_max_metadata_bytes = 16 * 1024;
 int	  payment_max_text_bytes = 1024;
 int	  payment_max_settlement_bytes = MaxAllocSize;
@@ -92,6 +94,13 @@ static const IntegerSetting integer_settings[] = {
 	{ "payment.max_events_per_submit",
 	  "Most payment events that one call of submit may carry.", NULL,
 	  &payment_max_events_per_submit, 1, 1000000, PGC_SUSET, 0 },
+	{ "payment.max_routing_rules", "Most routing rules that there may be.",
+	  "Each payment whose caller names no PSP reads them all.",
+	  &payment_max_routing_rules, 1, 100000, PGC_SUSET, 0 },
+	{ "payment.max_attempts_per_order",
+	  "Most attempts, each under a key of its own, at paying one order.",
+	  "At the limit it goes to no other PSP, nor can it be retried.",
+	  &payment_max_attempts_per_order, 1, 1000, PGC_SUSET, 0 },
 	{ "payment.max_metadata_bytes",
 	  "Largest metadata document of one object, as text.", NULL,
 	  &payment_max_metadata_bytes, 0, 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE },

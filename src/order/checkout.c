@@ -25,14 +25,31 @@
 
 PG_FUNCTION_INFO_V1(payment_checkout);
 
+/* The route as an array literal: an array of arrays would have one length. */
+static char *
+route_text(const Event *event)
+{
+	StringInfoData text;
+
+	if (event->route_count == 0)
+		return NULL;
+	initStringInfo(&text);
+	for (int i = 0; i < event->route_count; i++)
+		appendStringInfo(&text, "%c%s", i == 0 ? '{' : ',',
+						 uuid_text(&event->route[i]));
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
 static void
 insert_payments(Event **events, int count)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid  types[] = { UUIDARRAYOID,	 TEXTARRAYOID, UUIDARRAYOID,
-								  TEXTARRAYOID,	 INT4ARRAYOID, JSONBARRAYOID,
-								  TIMESTAMPTZOID };
+	static const Oid  types[] = { UUIDARRAYOID,	  TEXTARRAYOID,	 UUIDARRAYOID,
+								  TEXTARRAYOID,	  INT4ARRAYOID,	 JSONBARRAYOID,
+								  TIMESTAMPTZOID, JSONBARRAYOID, TEXTARRAYOID };
 	Column			  ids, payers, psps, methods, order_counts, metadata;
+	Column			  tokens, routes;
 	Datum			  values[lengthof(types)];
 
 	column_init(&ids, UUIDOID);
@@ -41,6 +58,8 @@ insert_payments(Event **events, int count)
 	column_init(&methods, TEXTOID);
 	column_init(&order_counts, INT4OID);
 	column_init(&metadata, JSONBOID);
+	column_init(&tokens, JSONBOID);
+	column_init(&routes, TEXTOID);
 	for (int i = 0; i < count; i++)
 	{
 		column_add_uuid(&ids, &events[i]->id);
@@ -49,6 +68,9 @@ insert_payments(Event **events, int count)
 		column_add_text(&methods, events[i]->payment_method);
 		column_add_int32(&order_counts, events[i]->order_count);
 		column_add(&metadata, JsonbPGetDatum(events[i]->metadata), false);
+		column_add(&tokens, JsonbPGetDatum(events[i]->payment_methods),
+				   events[i]->payment_methods == NULL);
+		column_add_text(&routes, route_text(events[i]));
 	}
 	values[0] = column_array(&ids);
 	values[1] = column_array(&payers);
@@ -57,19 +79,24 @@ insert_payments(Event **events, int count)
 	values[4] = column_array(&order_counts);
 	values[5] = column_array(&metadata);
 	values[6] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[7] = column_array(&tokens);
+	values[8] = column_array(&routes);
 	plan_keep(&plan,
 			  "INSERT INTO payment.payment_record (id, payer, psp_id, "
-			  "payment_method, status, order_count, metadata, updated_at) "
-			  "SELECT i, p, s, m, 'created', c, d, $7 FROM ROWS FROM "
+			  "payment_method, status, order_count, metadata, updated_at, "
+			  "payment_methods, route) "
+			  "SELECT i, p, s, m, 'created', c, d, $7, t, r::uuid[] "
+			  "FROM ROWS FROM "
 			  "(pg_catalog.unnest($1), pg_catalog.unnest($2), "
 			  "pg_catalog.unnest($3), pg_catalog.unnest($4), "
-			  "pg_catalog.unnest($5), pg_catalog.unnest($6)) "
-			  "AS u (i, p, s, m, c, d)",
+			  "pg_catalog.unnest($5), pg_catalog.unnest($6), "
+			  "pg_catalog.unnest($8), pg_catalog.unnest($9)) "
+			  "AS u (i, p, s, m, c, d, t, r)",
 			  lengthof(types), types);
 	order_write(plan, values, NULL, CAUSE_API);
 }
 
-#define ORDER_COLUMNS 10
+#define ORDER_COLUMNS 11
 
 static void
 add_order(Column *columns, const Event *event, const EventOrder *order)
@@ -84,20 +111,21 @@ add_order(Column *columns, const Event *event, const EventOrder *order)
 	column_add_text(&columns[7], order->reference);
 	column_add_text(&columns[8], order->description);
 	column_add(&columns[9], JsonbPGetDatum(order->metadata), false);
+	column_add_bool(&columns[10], event->route_count > 1);
 }
 
 static void
 insert_orders(Event **events, int count)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid column_types[ORDER_COLUMNS] = { UUIDOID, UUIDOID, UUIDOID,
-													 UUIDOID, INT8OID, TEXTOID,
-													 INT8OID, TEXTOID, TEXTOID,
-													 JSONBOID };
+	static const Oid  column_types[ORDER_COLUMNS] = {
+		 UUIDOID, UUIDOID, UUIDOID, UUIDOID,  INT8OID, TEXTOID,
+		 INT8OID, TEXTOID, TEXTOID, JSONBOID, BOOLOID
+	};
 	static const Oid types[ORDER_COLUMNS + 1] = {
-		UUIDARRAYOID, UUIDARRAYOID,	 UUIDARRAYOID,	UUIDARRAYOID,
-		INT8ARRAYOID, TEXTARRAYOID,	 INT8ARRAYOID,	TEXTARRAYOID,
-		TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZOID
+		UUIDARRAYOID, UUIDARRAYOID,	 UUIDARRAYOID, UUIDARRAYOID,
+		INT8ARRAYOID, TEXTARRAYOID,	 INT8ARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, JSONBARRAYOID, BOOLARRAYOID, TIMESTAMPTZOID
 	};
 	Column columns[ORDER_COLUMNS];
 	Datum  values[ORDER_COLUMNS + 1];
@@ -115,14 +143,15 @@ insert_orders(Event **events, int count)
 	plan_keep(&plan,
 			  "INSERT INTO payment.order_record (id, payment_id, seller_id, "
 			  "psp_id, amount, currency, platform_fee, status, reference, "
-			  "description, metadata, updated_at) "
-			  "SELECT i, p, s, v, a, c, f, 'created', r, d, m, $11 "
+			  "description, metadata, routed, updated_at) "
+			  "SELECT i, p, s, v, a, c, f, 'created', r, d, m, t, $12 "
 			  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
 			  "pg_catalog.unnest($3), pg_catalog.unnest($4), "
 			  "pg_catalog.unnest($5), pg_catalog.unnest($6), "
 			  "pg_catalog.unnest($7), pg_catalog.unnest($8), "
-			  "pg_catalog.unnest($9), pg_catalog.unnest($10)) "
-			  "AS u (i, p, s, v, a, c, f, r, d, m)",
+			  "pg_catalog.unnest($9), pg_catalog.unnest($10), "
+			  "pg_catalog.unnest($11)) "
+			  "AS u (i, p, s, v, a, c, f, r, d, m, t)",
 			  lengthof(types), types);
 	order_write(plan, values, NULL, CAUSE_API);
 }
@@ -160,7 +189,7 @@ check_array(Jsonb *orders)
 
 /*
  * payment.checkout(idempotency_key, payer, orders, psp, payment_method,
- * metadata) -> payment.checkout_result
+ * metadata, payment_methods) -> payment.checkout_result
  */
 Datum
 payment_checkout(PG_FUNCTION_ARGS)
@@ -180,6 +209,8 @@ payment_checkout(PG_FUNCTION_ARGS)
 	event.psp = text_argument(fcinfo, 3, "psp");
 	event.payment_method = text_argument(fcinfo, 4, "payment_method");
 	event.metadata = object_argument(fcinfo, 5, "metadata");
+	if (!PG_ARGISNULL(6))
+		event.payment_methods = object_argument(fcinfo, 6, "payment_methods");
 	check_array(orders);
 	event_prepare_pay_in(&event, &orders->root, VARSIZE(orders) - VARHDRSZ);
 	event_accept(&event, 1);

@@ -444,23 +444,6 @@ check_fee(int64 fixed, int32 basis_points, const char *currency)
 						errhint("Set a schedule for each currency.")));
 }
 
-static void
-check_seller_exists(const pg_uuid_t *seller)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid  types[] = { UUIDOID };
-	Datum			  values[] = { UUIDPGetDatum(seller) };
-
-	plan_keep(&plan, "SELECT FROM payment.seller WHERE id = $1 FOR KEY SHARE",
-			  lengthof(types), types);
-	if (spi_read(plan, values, NULL) != 1)
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNKNOWN_SELLER),
-						errmsg("\"seller\" is no registered seller"),
-						errdetail("There is none with that id."),
-						errhint("payment.seller_id() finds the id of a "
-								"reference.")));
-}
-
 /*
  * payment.set_fee_schedule(fixed, basis_points, seller, currency) -> uuid
  */
@@ -493,7 +476,7 @@ payment_set_fee_schedule(PG_FUNCTION_ARGS)
 
 	nest_level = batch_begin();
 	if (!PG_ARGISNULL(2))
-		check_seller_exists(PG_GETARG_UUID_P(2));
+		seller_check_exists(PG_GETARG_UUID_P(2));
 	plan_keep(&plan,
 			  "INSERT INTO payment.fee_schedule AS f (id, seller_id, "
 			  "currency, fixed, basis_points) VALUES ($1, $2, $3, $4, $5) "

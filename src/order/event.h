@@ -60,14 +60,17 @@ typedef struct Event
 	EventType	type;
 	const char *key;
 	uint8		fingerprint[FINGERPRINT_SIZE];
-	const char *psp; /* or NULL: the only one */
+	const char *psp; /* or NULL: by the rules, or the only one */
 	pg_uuid_t	psp_id;
 	pg_uuid_t	id; /* of the payment or payout */
 	bool		is_replay;
 
 	/* pay-in */
 	const char *payer;
-	const char *payment_method;
+	const char *payment_method;	 /* the one PSP's name of it */
+	Jsonb	   *payment_methods; /* or NULL; of each PSP, by its name */
+	pg_uuid_t  *route;			 /* PSPs to try, the first one first */
+	int			route_count;	 /* 0: it stays where it begins */
 	Jsonb	   *metadata;
 
 	/* pay-out */
@@ -104,11 +107,10 @@ extern void	  event_set_currency(EventOrder *order, const char *currency,
 extern Jsonb *event_empty_metadata(void);
 extern bool	  event_text_to_uuid(const char *text, pg_uuid_t *id);
 
-/* psp.c: who executes each */
-extern void psp_resolve(Event **events, int count);
-
 /* seller.c: whose orders they are, and what the platform takes of each */
 extern void seller_resolve(Event **events, int count);
+/* PY011 when there is none with that id */
+extern void seller_check_exists(const pg_uuid_t *seller);
 
 /* the ids of a payment's orders as an array, empty for a payout */
 extern Datum event_order_ids(const Event *event);

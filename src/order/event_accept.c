@@ -20,6 +20,7 @@
 #include "order/event.h"
 #include "order/idempotency.h"
 #include "order/plan.h"
+#include "order/route.h"
 #include "payment.h"
 #include "uuid7.h"
 
@@ -106,6 +107,7 @@ event_accept(Event *events, int count)
 	Event **fresh = palloc(sizeof(Event *) * Max(count, 1));
 	int		pay_ins;
 	int		pay_outs;
+	PspList psps;
 	int		nest_level;
 
 	if (count == 0)
@@ -118,8 +120,10 @@ event_accept(Event *events, int count)
 	pay_outs = select_events(events, count, EVENT_PAY_OUT, fresh + pay_ins);
 	if (pay_ins + pay_outs > 0)
 	{
-		psp_resolve(fresh, pay_ins + pay_outs);
+		psp_read_all(&psps);
+		psp_resolve(&psps, fresh, pay_ins + pay_outs);
 		seller_resolve(fresh, pay_ins + pay_outs);
+		route_resolve(&psps, fresh, pay_ins);
 		if (pay_ins > 0)
 			payment_create(fresh, pay_ins);
 		if (pay_outs > 0)

@@ -313,6 +313,59 @@ check_key(const Event *event)
 	check_idempotency_key(event->key, strlen(event->key));
 }
 
+/* {"psp name": "token", ...} */
+static void
+check_tokens(const Event *event)
+{
+	const EventPlace  *place = &event->place;
+	JsonbIterator	  *iterator;
+	JsonbIteratorToken token;
+	JsonbValue		   value;
+	const char		  *field = NULL;
+
+	iterator = JsonbIteratorInit(&event->payment_methods->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char *name = jsonb_string(&value);
+
+			event_check_text(place, "payment_methods", name);
+			field = psprintf("payment_methods.%s", name);
+		}
+		else if (token == WJB_VALUE)
+		{
+			if (value.type != jbvString)
+				refuse_kind(place, field, &value, "a string");
+			event_check_text(place, field, jsonb_string(&value));
+		}
+	}
+}
+
+static void
+check_methods(const Event *event)
+{
+	const EventPlace *place = &event->place;
+
+	if (event->payment_methods == NULL)
+	{
+		event_check_text(place, "payment_method", event->payment_method);
+		return;
+	}
+	if (event->payment_method)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"%s\" and \"%s\" exclude each other",
+						event_path(place, "payment_method"),
+						event_path(place, "payment_methods")),
+				 errdetail("A payment method's name is worth something at one "
+						   "PSP only."),
+				 errhint("Pass one name, or one for each PSP.")));
+	if (JB_ROOT_COUNT(event->payment_methods) == 0)
+		refuse_empty(place, "payment_methods");
+	check_tokens(event);
+}
+
 void
 event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 {
@@ -323,7 +376,7 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	check_key(event);
 	event_check_text(place, "payer", event->payer);
 	event_check_optional(place, "psp", event->psp);
-	event_check_text(place, "payment_method", event->payment_method);
+	check_methods(event);
 	if (event->metadata == NULL)
 		event->metadata = event_empty_metadata();
 	read_orders(event, orders);
@@ -332,6 +385,9 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	fingerprint_text(&fingerprint, event->payer);
 	fingerprint_text(&fingerprint, event->psp);
 	fingerprint_text(&fingerprint, event->payment_method);
+	if (event->payment_methods)
+		fingerprint_json(&fingerprint, &event->payment_methods->root,
+						 VARSIZE(event->payment_methods) - VARHDRSZ);
 	fingerprint_json(&fingerprint, &event->metadata->root,
 					 VARSIZE(event->metadata) - VARHDRSZ);
 	fingerprint_json(&fingerprint, orders, orders_size);
@@ -429,7 +485,7 @@ parse_pay_in(Event *event, JsonbContainer *object)
 		{ .key = "idempotency_key" }, { .key = "payment_type" },
 		{ .key = "payer" },			  { .key = "psp" },
 		{ .key = "payment_method" },  { .key = "orders" },
-		{ .key = "metadata" }
+		{ .key = "metadata" },		  { .key = "payment_methods" }
 	};
 	JsonbContainer *orders;
 
@@ -440,6 +496,7 @@ parse_pay_in(Event *event, JsonbContainer *object)
 	read_payer(event, &fields[2]);
 	event->psp = read_text(&fields[3], &event->place);
 	event->payment_method = read_text(&fields[4], &event->place);
+	event->payment_methods = read_metadata(&fields[7], &event->place);
 	if (!fields[5].present)
 		refuse_missing(&event->place, "orders");
 	orders = jsonb_array_of(&fields[5].value);

@@ -40,6 +40,7 @@ typedef enum ColumnRule
 {
 	RULE_IMMUTABLE, /* nobody changes it */
 	RULE_OURS,		/* only the extension changes it */
+	RULE_PSP,		/* ... of an order that is about to be sent */
 	RULE_STATUS,	/* follows the table of transitions */
 	RULE_UPDATED_AT /* set here */
 } ColumnRule;
@@ -61,18 +62,23 @@ static const GuardedColumn payment_columns[] = {
 	{ "succeeded_count", 7, RULE_OURS },
 	{ "failed_count", 8, RULE_OURS },
 	{ "updated_at", 10, RULE_UPDATED_AT },
+	{ "payment_methods", 11, RULE_IMMUTABLE },
+	{ "route", 12, RULE_IMMUTABLE },
 };
+
+#define ORDER_STATUS_ATTNUM 9
 
 static const GuardedColumn order_columns[] = {
 	{ "id", 1, RULE_IMMUTABLE },		   { "payment_id", 2, RULE_IMMUTABLE },
-	{ "seller_id", 3, RULE_IMMUTABLE },	   { "psp_id", 4, RULE_IMMUTABLE },
+	{ "seller_id", 3, RULE_IMMUTABLE },	   { "psp_id", 4, RULE_PSP },
 	{ "amount", 5, RULE_IMMUTABLE },	   { "currency", 6, RULE_IMMUTABLE },
 	{ "platform_fee", 7, RULE_IMMUTABLE }, { "captured_amount", 8, RULE_OURS },
 	{ "status", 9, RULE_STATUS },		   { "attempt_no", 10, RULE_OURS },
 	{ "captured_at", 11, RULE_OURS },	   { "released_at", 12, RULE_OURS },
 	{ "psp_reference", 13, RULE_OURS },	   { "failure_code", 14, RULE_OURS },
 	{ "failure_message", 15, RULE_OURS },  { "reference", 16, RULE_IMMUTABLE },
-	{ "updated_at", 19, RULE_UPDATED_AT },
+	{ "updated_at", 19, RULE_UPDATED_AT }, { "payment_method", 20, RULE_OURS },
+	{ "routed", 21, RULE_OURS },
 };
 
 static const GuardedColumn payout_columns[] = {
@@ -232,6 +238,23 @@ check_transition(TransitionObject object, TupleDesc desc, int attnum,
 					errhint("payment.transitions() lists the legal ones.")));
 }
 
+/*
+ * Where the money may be, or is, an order stays: what it was paid with, and
+ * who owes it to us, cannot change behind it.
+ */
+static void
+check_new_psp(TupleDesc desc, HeapTuple old_row, HeapTuple new_row)
+{
+	int	  attnum = column_number(desc, "status", ORDER_STATUS_ATTNUM);
+	char *from = SPI_getvalue(old_row, desc, attnum);
+	char *to = SPI_getvalue(new_row, desc, attnum);
+
+	if (from == NULL || to == NULL || strcmp(from, "executing") != 0 ||
+		strcmp(to, "executing") != 0)
+		elog(ERROR, "an order that is %s cannot change its PSP",
+			 from ? from : "null");
+}
+
 static void
 refuse_column(const TriggerData *trigdata, const GuardedColumn *column)
 {
@@ -306,6 +329,8 @@ payment_guard_update(PG_FUNCTION_ARGS)
 			check_transition(object, desc, attnum, old_row, new_row);
 		else if (column->rule == RULE_IMMUTABLE || !order_write_active())
 			refuse_column(trigdata, column);
+		else if (column->rule == RULE_PSP)
+			check_new_psp(desc, old_row, new_row);
 	}
 	if (updated_at == 0)
 		return PointerGetDatum(new_row);

@@ -299,6 +299,23 @@ seller_resolve(Event **events, int count)
 	}
 }
 
+void
+seller_check_exists(const pg_uuid_t *seller)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(seller) };
+
+	plan_keep(&plan, "SELECT FROM payment.seller WHERE id = $1 FOR KEY SHARE",
+			  lengthof(types), types);
+	if (spi_read(plan, values, NULL) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNKNOWN_SELLER),
+						errmsg("\"seller\" is no registered seller"),
+						errdetail("There is none with that id."),
+						errhint("payment.seller_id() finds the id of a "
+								"reference.")));
+}
+
 /*
  * payment.register_seller(reference, name, metadata) -> uuid
  */

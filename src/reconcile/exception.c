@@ -3,7 +3,7 @@
  * exception.c
  *	  Open exceptions: differences that people work off.
  *
- * An exception is named by its type, order and line, so that the same
+ * An exception is named by its type, order, line and PSP, so that the same
  * difference found again (a repeated answer, a second run) is the same row.
  *
  *-------------------------------------------------------------------------
@@ -27,7 +27,7 @@
 	" status, opened_at)"                                               \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open',"              \
 	" pg_catalog.now())"                                                \
-	" ON CONFLICT (type, order_id, line_id) DO "
+	" ON CONFLICT (type, order_id, line_id, psp_id) DO "
 
 static void
 insert_exception(SPIPlanPtr *plan, const char *sql,

@@ -113,7 +113,7 @@ const char judge_lines_sql[] =
 	"        END,\n"
 	"        'open', now()\n"
 	"    FROM written WHERE verdict IS NOT NULL\n"
-	"    ON CONFLICT (type, order_id, line_id) DO NOTHING\n"
+	"    ON CONFLICT (type, order_id, line_id, psp_id) DO NOTHING\n"
 	"    RETURNING 1\n"
 	"), closed AS (\n"
 	"    UPDATE payment.exception_record e\n"
@@ -147,7 +147,7 @@ const char find_missing_sql[] =
 	"        o.captured_amount, 0, 'captured, but in no settlement file yet', 'open',\n"
 	"        now()\n"
 	"    FROM late JOIN payment.order_record o ON o.id = late.order_id\n"
-	"    ON CONFLICT (type, order_id, line_id) DO NOTHING\n"
+	"    ON CONFLICT (type, order_id, line_id, psp_id) DO NOTHING\n"
 	"    RETURNING 1\n"
 	")\n"
 	"SELECT count(*) FROM opened";

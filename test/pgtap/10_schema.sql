@@ -10,7 +10,7 @@ SELECT is(extrelocatable, false, 'is not relocatable') FROM pg_extension WHERE e
 
 SELECT has_table('payment', name::name, 'table ' || name)
 FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
-    'fee_schedule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
+    'fee_schedule', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
     'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task',
     'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run']) AS name;
@@ -29,7 +29,8 @@ FROM pg_roles WHERE rolname LIKE 'payment\_%';
 SELECT is(pg_get_function_arguments(p.oid) || ' -> ' || pg_get_function_result(p.oid), c.signature, 'function ' || c.name)
 FROM (VALUES
     ('checkout', 'idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL::text, '
-        'payment_method text DEFAULT NULL::text, metadata jsonb DEFAULT ''{}''::jsonb -> payment.checkout_result'),
+        'payment_method text DEFAULT NULL::text, metadata jsonb DEFAULT ''{}''::jsonb, '
+        'payment_methods jsonb DEFAULT NULL::jsonb -> payment.checkout_result'),
     ('submit', 'events jsonb -> TABLE("position" integer, idempotency_key text, payment_type text, object_id uuid, order_ids uuid[])'),
     ('payout', 'seller uuid, amount bigint, currency text, destination text, idempotency_key text, psp text DEFAULT NULL::text -> uuid'),
     ('release', 'payment_order uuid -> boolean'),
@@ -37,6 +38,10 @@ FROM (VALUES
     ('register_psp', 'name text, adapter text, base_url text, secret_name text, settings jsonb DEFAULT ''{}''::jsonb -> uuid'),
     ('register_seller', 'reference text, name text, metadata jsonb DEFAULT ''{}''::jsonb -> uuid'),
     ('set_fee_schedule', 'fixed bigint, basis_points integer, seller uuid DEFAULT NULL::uuid, currency text DEFAULT NULL::text -> uuid'),
+    ('set_routing_rule', 'name text, psp text, "position" integer, currency text DEFAULT NULL::text, min_amount bigint DEFAULT NULL::bigint, '
+        'max_amount bigint DEFAULT NULL::bigint, seller uuid DEFAULT NULL::uuid, payment_method text DEFAULT NULL::text, '
+        'weight integer DEFAULT 100, state text DEFAULT ''active''::text -> void'),
+    ('remove_routing_rule', 'name text -> boolean'),
     ('import_settlement', 'psp text, format text, file_name text, content bytea -> uuid'),
     ('reconcile', 'psp text, through timestamp with time zone DEFAULT now() -> payment.reconciliation_result'),
     ('open_account', 'code text, kind text, currency text, owner uuid DEFAULT NULL::uuid, '

@@ -24,7 +24,7 @@ SELECT payment.release(:'captured') AS released \gset
 SELECT payment.payout(:'seller', 10, 'EUR', 'account', 'hostile payout', 'hostile') AS payout \gset
 SELECT attempt_id AS attempt FROM payment.claim_tasks(:'psp', 1, 60000) \gset
 SELECT (payment.checkout('hostile lost', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm')).order_ids[1] AS lost \gset
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
 UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm') \g /dev/null
@@ -68,6 +68,8 @@ INSERT INTO right_value VALUES
     (NULL, 'at', 'now()'), (NULL, 'from_time', 'now() - interval ''1 day'''), (NULL, 'until_time', 'now()'),
     (NULL, 'after_journal', 'NULL::uuid'), (NULL, 'after_leg', 'NULL::integer'), (NULL, 'page_size', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
+    (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'position', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
+    ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
     (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);

@@ -88,6 +88,8 @@ CREATE FUNCTION pg_temp.touch(tablename text) RETURNS TABLE (column_name text, a
             WHEN 'uuid'::regtype THEN 'payment.new_id()'
             WHEN 'text'::regtype THEN '''changed'''
             WHEN 'timestamptz'::regtype THEN 'now() - interval ''1 day'''
+            WHEN 'uuid[]'::regtype THEN '''{}'''
+            WHEN 'boolean'::regtype THEN 'true'
             WHEN 'jsonb'::regtype THEN '''{"changed": true}'''
             ELSE '77' END)), 5)
     FROM pg_attribute AS a
