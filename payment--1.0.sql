@@ -510,6 +510,12 @@ CREATE TABLE payment.psp (
     lookup_delay_ms integer NOT NULL DEFAULT 1000 CHECK (lookup_delay_ms BETWEEN 0 AND 3600000),
     poll_interval_ms integer NOT NULL DEFAULT 30000 CHECK (poll_interval_ms BETWEEN 1 AND 86400000),
     key_lifetime_s integer NOT NULL DEFAULT 82800 CHECK (key_lifetime_s BETWEEN 1 AND 7776000),
+    retry_after_max_ms integer NOT NULL DEFAULT 300000 CHECK (retry_after_max_ms BETWEEN 0 AND 86400000),
+    breaker_failures integer NOT NULL DEFAULT 10 CHECK (breaker_failures BETWEEN 0 AND 10000),
+    breaker_failure_percent integer NOT NULL DEFAULT 50 CHECK (breaker_failure_percent BETWEEN 1 AND 100),
+    breaker_pause_ms integer NOT NULL DEFAULT 5000 CHECK (breaker_pause_ms BETWEEN 1 AND 3600000),
+    breaker_pause_max_ms integer NOT NULL DEFAULT 60000 CHECK (breaker_pause_max_ms BETWEEN 1 AND 86400000),
+    breaker_probes integer NOT NULL DEFAULT 3 CHECK (breaker_probes BETWEEN 1 AND 100),
     fee_tolerance bigint NOT NULL DEFAULT 1 CHECK (fee_tolerance >= 0),
     -- {"USD": {"fixed": 30, "basis_points": 290}, ...}: what the PSP should charge
     fees jsonb NOT NULL DEFAULT '{}',
@@ -676,7 +682,32 @@ CREATE TABLE payment.task (
     UNIQUE (object_id, operation)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
-CREATE INDEX task_due_idx ON payment.task (psp_id, run_at) WHERE dead_at IS NULL;
+-- Four lanes for each PSP, payments and payouts, new and tried before, so that
+-- a claim finds the oldest of each however many there are of another.
+CREATE INDEX task_due_idx ON payment.task (psp_id, (operation = 'payout'), (step = 'lookup' OR tries > 0), run_at)
+    WHERE dead_at IS NULL;
+
+-- Whether a PSP is worth asking.  Written by the worker when that changes.
+CREATE TABLE payment.circuit_breaker (
+    psp_id uuid NOT NULL PRIMARY KEY,
+    state text NOT NULL CHECK (state IN ('closed', 'open', 'half_open')),
+    since timestamptz NOT NULL,
+    probe_at timestamptz,
+    pause_ms integer NOT NULL,
+    reason text,
+    version bigint NOT NULL
+);
+
+COMMENT ON TABLE payment.circuit_breaker IS
+    'State of each PSP''s circuit breaker; no row: closed, and never was anything else.';
+COMMENT ON COLUMN payment.circuit_breaker.psp_id IS 'The PSP';
+COMMENT ON COLUMN payment.circuit_breaker.state IS
+    'closed: everything is sent; open: nothing is; half_open: a few requests are, to see how they end';
+COMMENT ON COLUMN payment.circuit_breaker.since IS 'Since when';
+COMMENT ON COLUMN payment.circuit_breaker.probe_at IS 'When an open one lets a few requests through; null: it is not open';
+COMMENT ON COLUMN payment.circuit_breaker.pause_ms IS 'Milliseconds from opening until then; 0 when closed';
+COMMENT ON COLUMN payment.circuit_breaker.reason IS 'Why it opened; null when closed';
+COMMENT ON COLUMN payment.circuit_breaker.version IS 'One more with each change';
 
 -- One row per try: what was sent under which key, and what came of it.
 CREATE TABLE payment.attempt (
@@ -746,7 +777,8 @@ CREATE TYPE payment.claimed_task AS (
     psp_reference text,
     first_sent_at timestamptz,
     last_sent_at timestamptz,
-    payer text
+    payer text,
+    tries integer
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -789,6 +821,16 @@ COMMENT ON COLUMN payment.psp.lookup_delay_ms IS 'Milliseconds before it is aske
 COMMENT ON COLUMN payment.psp.poll_interval_ms IS 'Milliseconds before it is asked again about what it calls pending.';
 COMMENT ON COLUMN payment.psp.key_lifetime_s IS
     'Seconds for which it keeps idempotency keys; by default what its adapter knows of the PSP.';
+COMMENT ON COLUMN payment.psp.retry_after_max_ms IS
+    'Most milliseconds for which a Retry-After in a 429 or 503 stops everything that is sent to it; 0: such an answer only '
+    'delays its own task.';
+COMMENT ON COLUMN payment.psp.breaker_failures IS
+    'Failed requests in a row (no answer, 5xx, TLS, access refused) after which nothing is sent to it for a while; 0: never.';
+COMMENT ON COLUMN payment.psp.breaker_failure_percent IS
+    'Percent of the last 100 requests (at least 20) that may fail before the same happens.';
+COMMENT ON COLUMN payment.psp.breaker_pause_ms IS 'Milliseconds for which nothing is sent then; doubled each time the probes after it fail.';
+COMMENT ON COLUMN payment.psp.breaker_pause_max_ms IS 'Most milliseconds of such a pause.';
+COMMENT ON COLUMN payment.psp.breaker_probes IS 'Requests let through after the pause; when so many succeed, all are again.';
 COMMENT ON COLUMN payment.psp.fee_tolerance IS 'Minor units by which its fee may differ from what is expected.';
 COMMENT ON COLUMN payment.psp.fees IS 'What it should charge, by currency: fixed (minor units) and basis_points.';
 COMMENT ON COLUMN payment.psp.config IS
@@ -1298,15 +1340,17 @@ GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb,
 
 -- Dispatching: claim, record, and the queue for people to look at.
 
-CREATE FUNCTION payment.claim_tasks(psp uuid, max_tasks integer, lease_ms integer)
+CREATE FUNCTION payment.claim_tasks(psp uuid, max_tasks integer, lease_ms integer, lane_limits integer[] DEFAULT NULL)
     RETURNS SETOF payment.claimed_task
     LANGUAGE c
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_claim_tasks';
 
-COMMENT ON FUNCTION payment.claim_tasks(uuid, integer, integer) IS
-    'Hands out at most max_tasks (1 to 10000) due tasks of a PSP, oldest first, and writes an attempt for each; tasks '
-    'that another transaction holds are skipped. Commit before sending anything. Record what came of each within '
+COMMENT ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]) IS
+    'Hands out at most max_tasks (1 to 10000) due tasks of a PSP and writes an attempt for each; tasks that another '
+    'transaction holds are skipped. There are four lanes: new payments, new payouts, payments and payouts tried before; '
+    'each gets an equal share, what one does not need goes to the others, and in each the oldest come first. lane_limits: '
+    'at most so many of each, in that order, and as the fifth so many more of any; null: no limits but max_tasks. Commit before sending anything. Record what came of each within '
     'lease_ms (1 to 86400000); after that the task falls due again, and what may have been sent is looked up first. '
     'Tasks tried too often become dead letters. Nothing while the PSP is paused. Errors: PY001 bad argument, PY010 '
     'unknown PSP.';
@@ -1331,13 +1375,34 @@ COMMENT ON FUNCTION payment.expire_leases() IS
     'Makes every claimed task fall due now, as if its lease had run out, and returns their number. Only for a dispatcher '
     'that starts and is the only one.';
 
-CREATE FUNCTION payment.next_task_due(psp uuid DEFAULT NULL) RETURNS timestamptz
+CREATE FUNCTION payment.next_task_due(psp uuid DEFAULT NULL, lane_limits integer[] DEFAULT NULL) RETURNS timestamptz
     LANGUAGE c
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_next_task_due';
 
-COMMENT ON FUNCTION payment.next_task_due(uuid) IS
-    'When the next task of the PSP (null: of any) falls due, or did; null when none waits. Paused PSPs do not count.';
+COMMENT ON FUNCTION payment.next_task_due(uuid, integer[]) IS
+    'When the next task of the PSP (null: of any) falls due, or did; null when none waits. Paused PSPs do not count, nor '
+    'do lanes that lane_limits (as of payment.claim_tasks()) leaves nothing. Errors: PY001 bad argument.';
+
+CREATE FUNCTION payment.save_breaker(psp uuid, state text, since timestamptz, probe_at timestamptz, pause_ms integer,
+    reason text, version bigint) RETURNS bigint
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+    AS 'MODULE_PATHNAME', 'payment_save_breaker';
+
+COMMENT ON FUNCTION payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint) IS
+    'Stores the state of a PSP''s circuit breaker, as in payment.circuit_breaker, when version is still that of the stored '
+    'one (0: none is stored), and returns the new version; null when somebody else has changed it, or when there is no such '
+    'PSP. For the dispatcher. Errors: PY001 bad argument.';
+
+CREATE FUNCTION payment.reset_breaker(psp text) RETURNS boolean
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_reset_breaker';
+
+COMMENT ON FUNCTION payment.reset_breaker(text) IS
+    'Closes the circuit breaker of the PSP of that name, forgets its failures and the pause that it asked for, and has its '
+    'tasks sent again at once. Returns whether it was anything but closed. Errors: PY001 bad argument, PY010 unknown PSP.';
 
 CREATE FUNCTION payment.retry_dead_letter(task uuid) RETURNS boolean
     LANGUAGE c
@@ -1424,25 +1489,41 @@ COMMENT ON COLUMN payment.queue_depth.in_flight IS 'Tasks that are claimed';
 COMMENT ON COLUMN payment.queue_depth.dead IS 'Dead letters';
 COMMENT ON COLUMN payment.queue_depth.oldest_due_age IS 'How long the oldest due task has been due; null: none is due';
 
+-- A task runs when it falls due.  What may delay it by the PSP's own settings
+-- is a request before it that takes as long as it may; the rest is the worker's.
 CREATE VIEW payment.stuck AS
-    SELECT t.id AS task_id, t.psp_id, p.name AS psp, p.state AS psp_state, t.operation, t.step, t.object_id, t.tries,
-        t.run_at AS due_since, t.attempt_id IS NOT NULL AS lease_expired, t.last_error
-    FROM payment.task AS t JOIN payment.psp AS p ON p.id = t.psp_id
-    WHERE t.dead_at IS NULL AND t.run_at < pg_catalog.now() - interval '5 minutes';
+    SELECT t.id AS task_id, t.psp_id, p.name AS psp, p.state AS psp_state, coalesce(b.state, 'closed') AS breaker_state,
+        t.operation, t.step, t.object_id, t.tries, t.run_at AS due_since, t.attempt_id IS NOT NULL AS lease_expired,
+        CASE WHEN p.state = 'paused' THEN 'psp_paused'
+             WHEN coalesce(b.state, 'closed') <> 'closed' THEN 'breaker_open'
+             WHEN t.attempt_id IS NOT NULL THEN 'lease_expired'
+             ELSE 'overdue' END AS reason,
+        t.last_error
+    FROM payment.psp AS p
+        LEFT JOIN payment.circuit_breaker AS b ON b.psp_id = p.id
+        CROSS JOIN (VALUES (false, false), (false, true), (true, false), (true, true)) AS lane (payout, repeated)
+        JOIN payment.task AS t ON t.psp_id = p.id AND (t.operation = 'payout') = lane.payout
+            AND (t.step = 'lookup' OR t.tries > 0) = lane.repeated
+    WHERE t.dead_at IS NULL
+        AND t.run_at < pg_catalog.now() - interval '10 seconds' - p.timeout_ms * interval '1 millisecond';
 
 COMMENT ON VIEW payment.stuck IS
-    'Tasks that have been due for more than five minutes: the worker does not run, its PSP is paused or cannot be '
-    'reached, or there is more work than the PSP''s limits let through.';
+    'Tasks that are late by their own schedule: due for longer than one request of the PSP may take (timeout_ms) and ten '
+    'seconds more.';
 COMMENT ON COLUMN payment.stuck.task_id IS 'The task';
 COMMENT ON COLUMN payment.stuck.psp_id IS 'The PSP it is for';
 COMMENT ON COLUMN payment.stuck.psp IS 'Name of the PSP';
 COMMENT ON COLUMN payment.stuck.psp_state IS 'active, or paused: then nothing is sent';
+COMMENT ON COLUMN payment.stuck.breaker_state IS 'State of its circuit breaker: closed, open or half_open';
 COMMENT ON COLUMN payment.stuck.operation IS 'pay or payout';
 COMMENT ON COLUMN payment.stuck.step IS 'send or lookup';
 COMMENT ON COLUMN payment.stuck.object_id IS 'The order (pay) or payout';
 COMMENT ON COLUMN payment.stuck.tries IS 'Tries since the PSP last gave a definite answer';
 COMMENT ON COLUMN payment.stuck.due_since IS 'When it fell due';
 COMMENT ON COLUMN payment.stuck.lease_expired IS 'It is claimed, and the claim was never recorded';
+COMMENT ON COLUMN payment.stuck.reason IS
+    'psp_paused; breaker_open: the PSP does not work; lease_expired: the worker lost it, and does not run; overdue: the '
+    'worker does not run, or there is more work than the PSP''s limits let through';
 COMMENT ON COLUMN payment.stuck.last_error IS 'What the PSP said last';
 
 COMMENT ON TABLE payment.task IS
@@ -1511,6 +1592,8 @@ COMMENT ON COLUMN payment.claimed_task.last_sent_at IS
     'When the last one may have: the PSP made the object in between, or has none';
 COMMENT ON COLUMN payment.claimed_task.payer IS 'The application''s name of the payer; null for a payout';
 
+COMMENT ON COLUMN payment.claimed_task.tries IS 'How often it was claimed since the PSP last gave a definite answer, this time included';
+
 COMMENT ON TYPE payment.attempt_outcome IS
     'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '
     'not final), declined (definitely not executed, may be tried again under a new key), failed (definitely not executed '
@@ -1532,16 +1615,19 @@ COMMENT ON COLUMN payment.attempt_outcome.decline_class IS
     'authentication_required: only with the payer present; not_applicable: nobody declined it, the request was refused; '
     'null: not said, to be taken as hard';
 
-REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
-    payment.expire_leases(), payment.next_task_due(uuid), payment.retry_dead_letter(uuid),
-    payment.resolve_unknown(uuid, text, text, text, text), payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer), payment.record_outcomes(payment.attempt_outcome[]),
-    payment.expire_leases(), payment.next_task_due(uuid) TO payment_worker;
-GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid) TO payment_admin;
+REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
+    payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),
+    payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint), payment.reset_breaker(text),
+    payment.retry_dead_letter(uuid), payment.resolve_unknown(uuid, text, text, text, text),
+    payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
+    payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),
+    payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint) TO payment_worker;
+GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid), payment.reset_breaker(text) TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) TO payment_finance;
 GRANT SELECT ON payment.resolution TO payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.stuck
+GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.stuck, payment.circuit_breaker
     TO payment_worker, payment_admin, payment_finance, payment_auditor;
 
 -- ---------------------------------------------------------------------------
@@ -1971,7 +2057,8 @@ CREATE FUNCTION payment.worker_slots(OUT database_id oid, OUT pid integer,
     OUT started_at timestamptz, OUT heartbeat_at timestamptz,
     OUT in_flight integer, OUT sent bigint, OUT recorded bigint,
     OUT succeeded bigint, OUT declined bigint, OUT unknown bigint,
-    OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz)
+    OUT retried bigint, OUT requests_per_second numeric, OUT breakers_open integer,
+    OUT last_error text, OUT last_error_at timestamptz)
     RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'payment_worker_slots';
@@ -1982,7 +2069,7 @@ GRANT EXECUTE ON FUNCTION payment.worker_slots() TO payment_finance, payment_adm
 CREATE VIEW payment.worker_status AS
     SELECT d.datname AS database, s.pid, s.started_at, s.heartbeat_at,
         s.in_flight, s.sent, s.recorded, s.succeeded, s.declined, s.unknown,
-        s.retried, s.last_error, s.last_error_at
+        s.retried, s.requests_per_second, s.breakers_open, s.last_error, s.last_error_at
     FROM payment.worker_slots() AS s
     LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.database_id;
 GRANT SELECT ON payment.worker_status TO payment_finance, payment_admin, payment_auditor;
@@ -1999,8 +2086,74 @@ COMMENT ON COLUMN payment.worker_status.succeeded IS 'of these: money moved';
 COMMENT ON COLUMN payment.worker_status.declined IS 'of these: declined or failed for good';
 COMMENT ON COLUMN payment.worker_status.unknown IS 'of these: to be looked up';
 COMMENT ON COLUMN payment.worker_status.retried IS 'of these: not executed, to be sent again';
+COMMENT ON COLUMN payment.worker_status.requests_per_second IS 'requests sent in a second, of the last ten seconds or so';
+COMMENT ON COLUMN payment.worker_status.breakers_open IS 'PSPs whose circuit breaker is not closed';
 COMMENT ON COLUMN payment.worker_status.last_error IS 'last error of the dispatcher itself, shown within its own database only';
 COMMENT ON COLUMN payment.worker_status.last_error_at IS 'when that was';
+
+CREATE FUNCTION payment.worker_psps(OUT psp_id uuid, OUT in_flight integer, OUT tokens integer,
+    OUT requests_per_second numeric, OUT sent bigint, OUT failures_in_row integer, OUT paused_until timestamptz,
+    OUT last_success_at timestamptz, OUT last_failure_at timestamptz, OUT last_failure text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_worker_psps';
+COMMENT ON FUNCTION payment.worker_psps() IS
+    'What this database''s dispatcher counted for its PSPs, as payment.psp_status shows it.';
+
+CREATE FUNCTION payment.worker_latencies(OUT psp_id uuid, OUT outcome text, OUT upper_bound_ms integer,
+    OUT requests bigint, OUT sum_ms bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_worker_latencies';
+COMMENT ON FUNCTION payment.worker_latencies() IS
+    'How long this database''s PSPs took to answer, as payment.psp_latency shows it.';
+
+GRANT EXECUTE ON FUNCTION payment.worker_psps(), payment.worker_latencies()
+    TO payment_finance, payment_admin, payment_auditor;
+
+CREATE VIEW payment.psp_status AS
+    SELECT p.id AS psp_id, p.name AS psp, p.state, coalesce(b.state, 'closed') AS breaker_state, b.since AS breaker_since,
+        b.probe_at AS breaker_probe_at, b.reason AS breaker_reason, coalesce(w.in_flight, 0) AS in_flight, w.tokens,
+        coalesce(w.requests_per_second, 0) AS requests_per_second,
+        CASE WHEN w.paused_until > pg_catalog.clock_timestamp() THEN w.paused_until END AS paused_until,
+        coalesce(w.sent, 0) AS sent, coalesce(w.failures_in_row, 0) AS failures_in_row, w.last_success_at,
+        w.last_failure_at, w.last_failure
+    FROM payment.psp AS p
+        LEFT JOIN payment.circuit_breaker AS b ON b.psp_id OPERATOR(pg_catalog.=) p.id
+        LEFT JOIN payment.worker_psps() AS w ON w.psp_id OPERATOR(pg_catalog.=) p.id;
+COMMENT ON VIEW payment.psp_status IS
+    'How each PSP of this database does. Counters are of this server, and begin anew when it is started.';
+COMMENT ON COLUMN payment.psp_status.psp_id IS 'the PSP';
+COMMENT ON COLUMN payment.psp_status.psp IS 'its name';
+COMMENT ON COLUMN payment.psp_status.state IS 'active, or paused by an operator: then nothing is sent';
+COMMENT ON COLUMN payment.psp_status.breaker_state IS
+    'closed: everything is sent; open: nothing is; half_open: a few requests are, to see how they end';
+COMMENT ON COLUMN payment.psp_status.breaker_since IS 'since when; null: it never was anything but closed';
+COMMENT ON COLUMN payment.psp_status.breaker_probe_at IS 'when an open one lets a few requests through';
+COMMENT ON COLUMN payment.psp_status.breaker_reason IS 'why it opened';
+COMMENT ON COLUMN payment.psp_status.in_flight IS 'tasks that are claimed and not recorded yet';
+COMMENT ON COLUMN payment.psp_status.tokens IS 'requests that its requests_per_second would let through at once; null: not known';
+COMMENT ON COLUMN payment.psp_status.requests_per_second IS 'requests sent in a second, of the last ten seconds or so';
+COMMENT ON COLUMN payment.psp_status.paused_until IS 'until when it asked to be left alone; null: it does not';
+COMMENT ON COLUMN payment.psp_status.sent IS 'attempts sent, lookups included';
+COMMENT ON COLUMN payment.psp_status.failures_in_row IS 'requests that failed since it last answered properly';
+COMMENT ON COLUMN payment.psp_status.last_success_at IS 'when it last answered properly, be it with a decline';
+COMMENT ON COLUMN payment.psp_status.last_failure_at IS 'when a request last failed: no answer, 5xx, TLS, access refused';
+COMMENT ON COLUMN payment.psp_status.last_failure IS 'how, with HTTP status, attempt number and object';
+
+CREATE VIEW payment.psp_latency AS
+    SELECT l.psp_id, p.name AS psp, l.outcome, l.upper_bound_ms, l.requests, l.sum_ms
+    FROM payment.worker_latencies() AS l JOIN payment.psp AS p ON p.id OPERATOR(pg_catalog.=) l.psp_id;
+COMMENT ON VIEW payment.psp_latency IS
+    'Histograms of how long PSPs took to answer, for each outcome that there was: cumulative, as Prometheus wants them. '
+    'Counted since the server was started.';
+COMMENT ON COLUMN payment.psp_latency.psp_id IS 'the PSP';
+COMMENT ON COLUMN payment.psp_latency.psp IS 'its name';
+COMMENT ON COLUMN payment.psp_latency.outcome IS 'as in payment.attempt_outcome';
+COMMENT ON COLUMN payment.psp_latency.upper_bound_ms IS 'milliseconds; null: no bound, all requests';
+COMMENT ON COLUMN payment.psp_latency.requests IS 'attempts that took at most so long, all their requests together';
+COMMENT ON COLUMN payment.psp_latency.sum_ms IS 'milliseconds that all attempts with this outcome took, the same in each row';
+GRANT SELECT ON payment.psp_status, payment.psp_latency TO payment_finance, payment_admin, payment_auditor;
 
 -- The launcher learns of this database as soon as it has the extension.
 SELECT payment.wake_worker();
@@ -2029,6 +2182,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.payout_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.status_history_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.task', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.circuit_breaker', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.attempt_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_file', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_line_default', '');

@@ -24,6 +24,7 @@
 #include "payment.h"
 #include "postmaster/bgworker.h"
 #include "shared.h"
+#include "statistics.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -217,6 +218,7 @@ request_shared_memory(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(statistics_size());
 	hint_request_memory();
 }
 
@@ -231,6 +233,8 @@ reset_slot_counters(DispatcherSlot *slot)
 	pg_atomic_init_u64(&slot->declined, 0);
 	pg_atomic_init_u64(&slot->unknown, 0);
 	pg_atomic_init_u64(&slot->retried, 0);
+	pg_atomic_init_u32(&slot->milli_rate, 0);
+	pg_atomic_init_u32(&slot->breakers_open, 0);
 }
 
 static void
@@ -254,6 +258,7 @@ attach_shared_memory(void)
 			reset_slot_counters(&worker_shared->slots[i]);
 		}
 	}
+	statistics_attach();
 	hint_attach_memory();
 	LWLockRelease(AddinShmemInitLock);
 }

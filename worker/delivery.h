@@ -8,10 +8,13 @@
 #ifndef PAYMENT_WORKER_DELIVERY_H
 #define PAYMENT_WORKER_DELIVERY_H
 
+#include "breaker.h"
 #include "datatype/timestamp.h"
 #include "http.h"
 #include "lib/ilist.h"
+#include "order/lane.h"
 #include "psp/psp.h"
+#include "statistics.h"
 #include "token.h"
 #include "utils/uuid.h"
 
@@ -30,14 +33,25 @@ typedef struct Psp
 	int				  requests_per_second;
 	int				  connect_timeout_ms;
 	int				  timeout_ms;
+	int				  retry_after_max_ms;
+	BreakerSettings	  breaker_settings;
 	bool			  active; /* seen in the last load */
 
-	int			in_flight; /* claimed, outcome not recorded yet */
-	int			recording; /* of these, with the transaction under way */
-	double		tokens;	   /* requests that may be sent now */
+	int			in_flight[LANE_COUNT]; /* claimed, outcome not recorded yet */
+	int			recording[LANE_COUNT]; /* of these, with this transaction */
+	double		tokens;				   /* requests that may be sent now */
 	TimestampTz refilled_at;
-	TimestampTz due_at; /* when to claim next */
+	TimestampTz paused_until; /* as it asked for; 0: never */
+	TimestampTz due_at;		  /* when to claim next */
+	bool		had_no_place; /* for a lane, when that was found out */
 	TimestampTz complained_at;
+
+	Breaker		   breaker;
+	bool		   probes_repeated; /* the lanes that probed last */
+	PspStatistics *statistics;		/* NULL: no place was free */
+	RateMeter	   meter;
+	TimestampTz	   reported_at; /* when a failure was last logged */
+	int			   unreported;	/* failures since */
 
 	/* its clock minus ours, from the last answer that told */
 	bool  clock_known;
@@ -62,6 +76,10 @@ typedef struct Delivery
 	const PspAdapter *adapter;
 	pg_uuid_t		  attempt_id;
 	PspTask			  task;
+	int				  tries;  /* claims since the last definite answer */
+	int				  lane;	  /* of the queue that it came from */
+	uint32			  spell;  /* of the circuit breaker */
+	bool			  judged; /* the breaker knows how it ended */
 	TimestampTz		  first_sent_at; /* 0: never */
 	TimestampTz		  last_sent_at;
 	TimestampTz		  started_at; /* when it was claimed */

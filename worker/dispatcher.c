@@ -25,10 +25,12 @@
 #include "http.h"
 #include "miscadmin.h"
 #include "payment.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "queue.h"
 #include "session.h"
+#include "throttle.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -48,12 +50,16 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 /* when a due task could not be claimed: somebody else has it locked */
 #define LOCKED_TASK_DELAY_MS 10
 
-static uint32 wait_event = 0;
+/* how often to try again to store a breaker's state */
+#define SAVE_DELAY_MS 1000
+
+/* what it waits for: answers, or something to do */
+static uint32 answers_wait_event = 0;
+static uint32 idle_wait_event = 0;
 
 static dlist_head	 psps = DLIST_STATIC_INIT(psps);
 static dlist_head	 finished = DLIST_STATIC_INIT(finished);
 static int			 finished_count = 0;
-static int			 recording_count = 0;
 static MemoryContext psp_context = NULL;
 static MemoryContext delivery_context = NULL;
 
@@ -64,6 +70,8 @@ static TimestampTz polled_at = 0;	/* when all queues were looked at */
 static TimestampTz work_at = 0;		/* next look around, due or not */
 static TimestampTz quiet_until = 0; /* no database work before, after errors */
 static int		   error_delay_ms = 0;
+static TimestampTz save_at = 0; /* next try to store breakers' states */
+static RateMeter   meter;
 
 static void
 back_off(void)
@@ -110,13 +118,14 @@ heed(Presence presence)
 static void
 free_delivery(Delivery *delivery)
 {
-	delivery->psp->in_flight--;
+	throttle_end(delivery);
 	MemoryContextDelete(delivery->context);
 }
 
 static void
 add_finished(Delivery *delivery)
 {
+	throttle_judge(delivery, GetCurrentTimestamp());
 	dlist_push_tail(&finished, &delivery->node);
 	finished_count++;
 }
@@ -252,52 +261,6 @@ record_one_by_one(Delivery **batch, int count)
 
 /* ---- claiming ---- */
 
-/* tokens for a tenth of a second at most, so that no second has far too many */
-static void
-refill_tokens(Psp *psp, TimestampTz now)
-{
-	double burst = Max(psp->requests_per_second / 10.0, 1.0);
-	double elapsed_s = (double) (now - psp->refilled_at) / USECS_PER_SEC;
-
-	if (psp->refilled_at == 0 || elapsed_s < 0)
-		elapsed_s = 0;
-	psp->refilled_at = now;
-	psp->tokens =
-		Min(burst, psp->tokens + elapsed_s * psp->requests_per_second);
-}
-
-static int
-all_in_flight(void)
-{
-	dlist_iter iter;
-	int		   count = 0;
-
-	dlist_foreach(iter, &psps) count +=
-		dlist_container(Psp, node, iter.cur)->in_flight;
-	return count;
-}
-
-/* What is being recorded gives up its place with the same commit. */
-static int
-free_places(const Psp *psp)
-{
-	if (!psp->active || psp->adapter == NULL)
-		return 0;
-	return Min(psp->max_in_flight - psp->in_flight + psp->recording,
-			   payment_max_in_flight - all_in_flight() + recording_count);
-}
-
-/* How many tasks of this PSP may be claimed now? */
-static int
-room_for(Psp *psp, TimestampTz now)
-{
-	int room;
-
-	refill_tokens(psp, now);
-	room = Min(payment_batch_size, (int) psp->tokens);
-	return Max(Min(room, free_places(psp)), 0);
-}
-
 static void
 complain_about_adapter(Psp *psp, TimestampTz now)
 {
@@ -315,16 +278,27 @@ static void
 claim_for(Psp *psp, dlist_head *claimed)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			room = room_for(psp, now);
+	LaneLimits	limits;
+	int			room;
 	int			count;
 
-	if (room == 0 || psp->due_at > now)
+	if (psp->due_at > now)
 		return;
-	count =
-		queue_claim(psp, room, payment_lease_ms, claimed, delivery_context);
+	room = throttle_room(psp, &psps, now, &limits);
+	if (room == 0)
+		return;
+	count = queue_claim(psp, room, &limits, payment_lease_ms, claimed,
+						delivery_context);
+	if (count == 0 && throttle_other_probes(psp, room, &limits))
+		count = queue_claim(psp, room, &limits, payment_lease_ms, claimed,
+							delivery_context);
 	if (count == room)
 		return; /* there may be more */
-	psp->due_at = Max(queue_next_due(psp),
+	throttle_limits(psp, &psps, &limits);
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		if (limits.of_lane[lane] + limits.of_any == 0)
+			psp->had_no_place = true;
+	psp->due_at = Max(queue_next_due(psp, &limits),
 					  TimestampTzPlusMilliseconds(now, LOCKED_TASK_DELAY_MS));
 }
 
@@ -360,6 +334,14 @@ give_up_claims(dlist_head *claimed)
 }
 
 static void
+count_sent(Psp *psp)
+{
+	pg_atomic_fetch_add_u64(&session_slot->sent, 1);
+	if (psp->statistics)
+		pg_atomic_fetch_add_u64(&psp->statistics->sent, 1);
+}
+
+static void
 send_claims(dlist_head *claimed)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -373,7 +355,7 @@ send_claims(dlist_head *claimed)
 		if (now > delivery->give_up_at)
 			free_delivery(delivery);
 		else if (delivery_send(delivery))
-			pg_atomic_fetch_add_u64(&session_slot->sent, 1);
+			count_sent(delivery->psp);
 		else
 			add_finished(delivery);
 	}
@@ -385,8 +367,7 @@ static void
 mark_recording(Delivery **batch, int count, bool recording)
 {
 	for (int i = 0; i < count; i++)
-		batch[i]->psp->recording += recording ? 1 : -1;
-	recording_count += recording ? count : -count;
+		throttle_mark_recording(batch[i], recording);
 }
 
 /*
@@ -470,6 +451,100 @@ record_and_claim(bool may_claim)
 	after_work(presence, !done, batch, count, &claimed);
 }
 
+/* ---- what others see ---- */
+
+/*
+ * Store what changed of the circuit breakers, in a transaction of its own: an
+ * operator who has not committed a reset must not keep payments waiting.
+ */
+static void
+save_breakers(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &psps)
+	{
+		Psp				 *psp = dlist_container(Psp, node, iter.cur);
+		volatile Presence presence = EXTENSION_BUSY;
+		volatile int64	  version = 0;
+
+		if (!psp->breaker.dirty)
+			continue;
+		PG_TRY();
+		{
+			presence = session_begin("store the state of a circuit breaker");
+			if (presence == EXTENSION_PRESENT)
+				version = queue_save_breaker(psp);
+			session_commit(presence);
+		}
+		PG_CATCH();
+		{
+			version = 0;
+			presence = EXTENSION_BUSY;
+			session_abort();
+		}
+		PG_END_TRY();
+		if (version != 0)
+		{
+			psp->breaker.version = version;
+			psp->breaker.dirty = false;
+		}
+	}
+	save_at =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SAVE_DELAY_MS);
+}
+
+static bool
+is_any_breaker_dirty(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &psps)
+	{
+		if (dlist_container(Psp, node, iter.cur)->breaker.dirty)
+			return true;
+	}
+	return false;
+}
+
+static void
+publish_psp(Psp *psp, TimestampTz now)
+{
+	PspStatistics *statistics = psp->statistics;
+	uint64		   sent;
+
+	if (statistics == NULL)
+		return;
+	sent = pg_atomic_read_u64(&statistics->sent);
+	pg_atomic_write_u32(&statistics->in_flight, throttle_in_flight(psp));
+	pg_atomic_write_u32(&statistics->tokens, (uint32) Max(psp->tokens, 0));
+	pg_atomic_write_u64(&statistics->paused_until, psp->paused_until);
+	pg_atomic_write_u32(&statistics->milli_rate,
+						statistics_rate(&psp->meter, sent, now) * 1000);
+}
+
+static void
+publish(TimestampTz now)
+{
+	uint64	   sent = pg_atomic_read_u64(&session_slot->sent);
+	int		   breakers_open = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &psps)
+	{
+		Psp *psp = dlist_container(Psp, node, iter.cur);
+
+		publish_psp(psp, now);
+		if (psp->breaker.state != BREAKER_CLOSED)
+			breakers_open++;
+	}
+	pg_atomic_write_u64(&session_slot->heartbeat_at, (uint64) now);
+	pg_atomic_write_u32(&session_slot->in_flight, (uint32) http_in_flight());
+	pg_atomic_write_u32(&session_slot->breakers_open, breakers_open);
+	pg_atomic_write_u32(&session_slot->milli_rate,
+						statistics_rate(&meter, sent, now) * 1000);
+}
+
 /* ---- the loop ---- */
 
 static void
@@ -485,19 +560,6 @@ make_all_due(TimestampTz now)
 	}
 }
 
-/* When will this PSP's tokens suffice for a request? */
-static TimestampTz
-token_at(const Psp *psp)
-{
-	double missing = 1.0 - psp->tokens;
-
-	if (missing <= 0)
-		return psp->refilled_at;
-	return psp->refilled_at +
-		   (TimestampTz) (missing * USECS_PER_SEC / psp->requests_per_second) +
-		   1;
-}
-
 /* When is there next something to do with the database? */
 static TimestampTz
 next_work_at(TimestampTz now)
@@ -511,8 +573,10 @@ next_work_at(TimestampTz now)
 	{
 		Psp *psp = dlist_container(Psp, node, iter.cur);
 
-		if (!leaving && free_places(psp) > 0)
-			at = Min(at, Max(psp->due_at, token_at(psp)));
+		if (!leaving)
+			at = Min(at, Max(psp->due_at, throttle_ready_at(psp, &psps)));
+		if (psp->breaker.dirty)
+			at = Min(at, save_at);
 	}
 	if (!leaving)
 		at = Min(at, housekeeping_due_at());
@@ -541,12 +605,15 @@ turn(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	pg_atomic_write_u64(&session_slot->heartbeat_at, (uint64) now);
-	pg_atomic_write_u32(&session_slot->in_flight, (uint32) http_in_flight());
+	publish(now);
 
 	/* A quick PSP has answered before there was anything to wait for. */
 	take_answers();
-	if (http_wait(time_until(next_work_at(now), now), wait_event))
+	pgstat_report_activity(STATE_IDLE, http_in_flight() > 0
+										   ? "wait for answers of PSPs"
+										   : "wait for something to do");
+	if (http_wait(time_until(next_work_at(now), now),
+				  http_in_flight() > 0 ? answers_wait_event : idle_wait_event))
 		work_at = polled_at = 0;
 	take_answers();
 
@@ -563,6 +630,8 @@ turn(void)
 												 DATABASE_WATCH_MS));
 		record_and_claim(!leaving);
 	}
+	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())
+		save_breakers();
 	if (!leaving && housekeeping_due_at() <= now && quiet_until <= now)
 		heed(housekeeping_run());
 }
@@ -614,7 +683,8 @@ payment_dispatcher_main(Datum argument)
 	delivery_context =
 		AllocSetContextCreate(TopMemoryContext, "payment deliveries",
 							  ALLOCSET_SMALL_SIZES);
-	wait_event = worker_wait_event("PaymentDispatcher");
+	answers_wait_event = worker_wait_event("PaymentDispatcherAnswers");
+	idle_wait_event = worker_wait_event("PaymentDispatcherIdle");
 	http_startup();
 	session_set_latch(MyLatch);
 	clear_old_leases();

@@ -18,6 +18,7 @@
 #include "payment.h"
 #include "psp/json.h"
 #include "queue.h"
+#include "throttle.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,6 +34,7 @@ static SPIPlanPtr load_plan = NULL;
 static SPIPlanPtr claim_plan = NULL;
 static SPIPlanPtr due_plan = NULL;
 static SPIPlanPtr record_plan = NULL;
+static SPIPlanPtr save_plan = NULL;
 
 static SPIPlanPtr
 prepare(SPIPlanPtr *plan, const char *sql, int count, Oid *types)
@@ -192,6 +194,7 @@ find_or_add_psp(dlist_head *psps, const pg_uuid_t *id, MemoryContext context)
 	psp->context =
 		AllocSetContextCreate(context, "payment PSP", ALLOCSET_SMALL_SIZES);
 	psp->tokens = 1;
+	psp->statistics = statistics_of(id);
 	dlist_push_tail(psps, &psp->node);
 	return psp;
 }
@@ -221,12 +224,53 @@ is_same_account(const Psp *a, const Psp *b)
 		   strcmp(a->secret_name, b->secret_name) == 0;
 }
 
-/* All is read before anything is changed: reading may fail. */
+static void
+fill_limits(Psp *psp, uint64 row)
+{
+	psp->max_in_flight = get_int32(row, "max_in_flight");
+	psp->requests_per_second = get_int32(row, "requests_per_second");
+	psp->connect_timeout_ms = get_int32(row, "connect_timeout_ms");
+	psp->timeout_ms = get_int32(row, "timeout_ms");
+	psp->retry_after_max_ms = get_int32(row, "retry_after_max_ms");
+	psp->breaker_settings = (BreakerSettings){
+		.failures = get_int32(row, "breaker_failures"),
+		.failure_percent = get_int32(row, "breaker_failure_percent"),
+		.pause_ms = get_int32(row, "breaker_pause_ms"),
+		.pause_max_ms = get_int32(row, "breaker_pause_max_ms"),
+		.probes = get_int32(row, "breaker_probes"),
+	};
+}
+
+/* At the start, and when somebody has reset it. */
+static void
+adopt_breaker(Psp *psp, uint64 row)
+{
+	int64 version = get_int64(row, "breaker_version");
+	char *state;
+
+	if (version == psp->breaker.version)
+		return;
+	state = get_text(row, "breaker_state", CurrentMemoryContext);
+	breaker_adopt(&psp->breaker,
+				  state ? breaker_state_of(state) : BREAKER_CLOSED,
+				  get_time(row, "breaker_since"),
+				  get_time(row, "breaker_probe_at"),
+				  get_int32(row, "breaker_present_pause_ms"),
+				  get_text(row, "breaker_reason", CurrentMemoryContext),
+				  version, GetCurrentTimestamp());
+	throttle_forget_pause(psp);
+}
+
+/*
+ * All is read before anything is changed: reading may fail.  Until then the
+ * memory belongs to the transaction.
+ */
 static void
 fill_psp(Psp *psp, uint64 row, MemoryContext parent)
 {
 	MemoryContext context =
-		AllocSetContextCreate(parent, "payment PSP", ALLOCSET_SMALL_SIZES);
+		AllocSetContextCreate(CurrentMemoryContext, "payment PSP",
+							  ALLOCSET_SMALL_SIZES);
 	Psp			  fresh = *psp;
 	MemoryContext old;
 
@@ -235,14 +279,13 @@ fill_psp(Psp *psp, uint64 row, MemoryContext parent)
 	fresh.name = get_text(row, "name", context);
 	fresh.base_url = get_text(row, "base_url", context);
 	fresh.secret_name = get_text(row, "secret_name", context);
-	fresh.max_in_flight = get_int32(row, "max_in_flight");
-	fresh.requests_per_second = get_int32(row, "requests_per_second");
-	fresh.connect_timeout_ms = get_int32(row, "connect_timeout_ms");
-	fresh.timeout_ms = get_int32(row, "timeout_ms");
+	fill_limits(&fresh, row);
+	adopt_breaker(&fresh, row);
 	old = MemoryContextSwitchTo(context);
 	fill_config(&fresh, get_text(row, "config", context));
 	MemoryContextSwitchTo(old);
 	fresh.active = true;
+	MemoryContextSetParent(context, parent);
 	if (psp->name && !is_same_account(psp, &fresh))
 	{
 		token_forget(psp);
@@ -260,11 +303,15 @@ queue_load_psps(dlist_head *psps, MemoryContext context)
 
 	execute(
 		prepare(&load_plan,
-				"SELECT id, name, adapter, base_url, secret_name, "
-				"max_in_flight, requests_per_second, connect_timeout_ms, "
-				"timeout_ms, config FROM payment.psp WHERE state = 'active' "
-				"AND adapter <> 'none' ORDER BY id LIMIT " CppAsString2(
-					QUEUE_PSPS_MAX),
+				"SELECT p.*, b.state AS breaker_state, "
+				"b.since AS breaker_since, b.probe_at AS breaker_probe_at, "
+				"b.pause_ms AS breaker_present_pause_ms, "
+				"b.reason AS breaker_reason, "
+				"coalesce(b.version, 0) AS breaker_version "
+				"FROM payment.psp AS p "
+				"LEFT JOIN payment.circuit_breaker AS b ON b.psp_id = p.id "
+				"WHERE p.state = 'active' AND p.adapter <> 'none' "
+				"ORDER BY p.id LIMIT " CppAsString2(QUEUE_PSPS_MAX),
 				0, NULL),
 		NULL);
 
@@ -287,7 +334,8 @@ queue_load_psps(dlist_head *psps, MemoryContext context)
 	{
 		Psp *psp = dlist_container(Psp, node, iter.cur);
 
-		if (!psp->active && psp->in_flight == 0 && !psp->token.under_way)
+		if (!psp->active && throttle_in_flight(psp) == 0 &&
+			!psp->token.under_way)
 		{
 			dlist_delete(&psp->node);
 			token_forget(psp);
@@ -355,26 +403,41 @@ make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
 	delivery->last_sent_at = get_time(row, "last_sent_at");
 	delivery->task.repeated =
 		delivery->first_sent_at != delivery->last_sent_at;
+	delivery->tries = get_int32(row, "tries");
 	copy_config(&delivery->task, psp, context);
 	MemoryContextSetParent(context, parent);
-	psp->in_flight++;
+	throttle_begin(delivery);
 	return delivery;
 }
 
-int
-queue_claim(Psp *psp, int count, int lease_ms, dlist_head *deliveries,
-			MemoryContext context)
+/* as claim_tasks() and next_task_due() take them */
+static Datum
+limits_array(const LaneLimits *limits)
 {
-	Oid	  types[] = { UUIDOID, INT4OID, INT4OID };
-	Datum values[3];
+	Datum numbers[LANE_COUNT + 1];
+
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		numbers[lane] = Int32GetDatum(limits->of_lane[lane]);
+	numbers[LANE_COUNT] = Int32GetDatum(limits->of_any);
+	return PointerGetDatum(construct_array(numbers, LANE_COUNT + 1, INT4OID,
+										   sizeof(int32), true, TYPALIGN_INT));
+}
+
+int
+queue_claim(Psp *psp, int count, const LaneLimits *limits, int lease_ms,
+			dlist_head *deliveries, MemoryContext context)
+{
+	Oid	  types[] = { UUIDOID, INT4OID, INT4OID, INT4ARRAYOID };
+	Datum values[4];
 	int	  claimed;
 
 	lease_ms = Max(lease_ms, psp->timeout_ms + LEASE_MARGIN_MS);
 	values[0] = UUIDPGetDatum(&psp->id);
 	values[1] = Int32GetDatum(count);
 	values[2] = Int32GetDatum(lease_ms);
+	values[3] = limits_array(limits);
 	execute(prepare(&claim_plan,
-					"SELECT * FROM payment.claim_tasks($1, $2, $3)",
+					"SELECT * FROM payment.claim_tasks($1, $2, $3, $4)",
 					lengthof(types), types),
 			values);
 	claimed = (int) SPI_processed;
@@ -389,20 +452,51 @@ queue_claim(Psp *psp, int count, int lease_ms, dlist_head *deliveries,
 }
 
 TimestampTz
-queue_next_due(const Psp *psp)
+queue_next_due(const Psp *psp, const LaneLimits *limits)
 {
-	Oid			types[] = { UUIDOID };
-	Datum		value = UUIDPGetDatum(&psp->id);
+	Oid			types[] = { UUIDOID, INT4ARRAYOID };
+	Datum		values[] = { UUIDPGetDatum(&psp->id), limits_array(limits) };
 	TimestampTz due_at;
 
-	execute(prepare(&due_plan, "SELECT payment.next_task_due($1) AS due_at",
+	execute(prepare(&due_plan,
+					"SELECT payment.next_task_due($1, $2) AS due_at",
 					lengthof(types), types),
-			&value);
+			values);
 	due_at = get_time(0, "due_at");
 	if (due_at == 0)
 		due_at = DT_NOEND;
 	SPI_freetuptable(SPI_tuptable);
 	return due_at;
+}
+
+int64
+queue_save_breaker(const Psp *psp)
+{
+	Oid types[] = { UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+					INT4OID, TEXTOID, INT8OID };
+	const Breaker *breaker = &psp->breaker;
+	Datum		   values[lengthof(types)];
+	char		   nulls[] = "       ";
+	int64		   version;
+
+	values[0] = UUIDPGetDatum(&psp->id);
+	values[1] = CStringGetTextDatum(breaker_state_name(breaker->state));
+	values[2] = TimestampTzGetDatum(breaker->since);
+	values[3] = TimestampTzGetDatum(breaker->probe_at);
+	nulls[3] = breaker->state == BREAKER_OPEN ? ' ' : 'n';
+	values[4] = Int32GetDatum(breaker->pause_ms);
+	values[5] = CStringGetTextDatum(breaker->reason);
+	nulls[5] = breaker->reason[0] == '\0' ? 'n' : ' ';
+	values[6] = Int64GetDatum(breaker->version);
+	if (SPI_execute_plan(prepare(&save_plan,
+								 "SELECT payment.save_breaker($1, $2, $3, $4,"
+								 " $5, $6, $7) AS version",
+								 lengthof(types), types),
+						 values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call payment.save_breaker");
+	version = get_int64(0, "version");
+	SPI_freetuptable(SPI_tuptable);
+	return version;
 }
 
 int64

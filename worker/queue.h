@@ -22,11 +22,18 @@ extern void queue_load_psps(dlist_head *psps, MemoryContext context);
  * Claim up to count tasks of the PSP, append them to deliveries (context:
  * their memory) and count them in flight.  Returns how many there were.
  */
-extern int queue_claim(Psp *psp, int count, int lease_ms,
-					   dlist_head *deliveries, MemoryContext context);
+extern int queue_claim(Psp *psp, int count, const LaneLimits *limits,
+					   int lease_ms, dlist_head *deliveries,
+					   MemoryContext context);
 
-/* when the PSP's next task falls due, DT_NOEND when there is none */
-extern TimestampTz queue_next_due(const Psp *psp);
+/*
+ * When the PSP's next task falls due, of the lanes that may have one claimed;
+ * DT_NOEND when there is none.
+ */
+extern TimestampTz queue_next_due(const Psp *psp, const LaneLimits *limits);
+
+/* Store the breaker's state; returns the version, 0 when it is outdated. */
+extern int64 queue_save_breaker(const Psp *psp);
 
 /* record the outcomes of count finished deliveries */
 extern void queue_record(Delivery **deliveries, int count);

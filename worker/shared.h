@@ -60,6 +60,8 @@ typedef struct DispatcherSlot
 	pg_atomic_uint64 declined;
 	pg_atomic_uint64 unknown;
 	pg_atomic_uint64 retried;
+	pg_atomic_uint32 milli_rate; /* requests in 1000 seconds */
+	pg_atomic_uint32 breakers_open;
 	TimestampTz		 error_at;				   /* under the mutex */
 	char			 error[WORKER_ERROR_SIZE]; /* under the mutex */
 } DispatcherSlot;

@@ -13,11 +13,12 @@
 #include "shared.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(payment_worker_slots);
 
-#define SLOT_COLUMNS 13
+#define SLOT_COLUMNS 15
 
 typedef struct SlotRow
 {
@@ -85,6 +86,12 @@ make_row(DispatcherSlot *slot, SlotRow *row)
 	add_count(row, &slot->declined);
 	add_count(row, &slot->unknown);
 	add_count(row, &slot->retried);
+	add(row, false,
+		NumericGetDatum(
+			int64_div_fast_to_numeric(pg_atomic_read_u32(&slot->milli_rate),
+									  3)));
+	add(row, false,
+		Int32GetDatum((int32) pg_atomic_read_u32(&slot->breakers_open)));
 	add_error(row, &copy);
 	return true;
 }

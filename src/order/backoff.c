@@ -15,8 +15,11 @@
 #define BACKOFF_MAX_DOUBLINGS 27
 
 /*
- * Jitter over the whole range: many that failed together must not come back
- * together.
+ * Full jitter: over the whole range, as many that failed together must not
+ * come back together.  But from the base on, not from zero.  What has just
+ * failed would fail again: a repeat at once costs a try of few, and a lookup
+ * at once may find nothing where the PSP is still executing.  The first wait
+ * still spreads over as long a time as the base.
  */
 int64
 backoff_ms(int32 tries, int32 base_ms, int32 max_ms)

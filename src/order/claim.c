@@ -8,7 +8,8 @@
  * nobody knows by then whether the request went out, the PSP is asked before
  * it is sent again.
  *
- * Tasks are locked first and skipped when somebody else has them; evidence
+ * A claim takes from four lanes (lane.c), so that no flood of one kind keeps
+ * the others waiting.  Tasks are locked first and skipped when somebody else has them; evidence
  * about an object locks its task too, so that no evidence comes in between.
  *
  *-------------------------------------------------------------------------
@@ -25,6 +26,7 @@
 #include "errcodes.h"
 #include "order/batch.h"
 #include "order/evidence.h"
+#include "order/lane.h"
 #include "order/plan.h"
 #include "order/transition.h"
 #include "psp/psp.h"
@@ -35,7 +37,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 18
+#define CLAIMED_TASK_COLUMNS 19
 
 typedef enum ClaimFate
 {
@@ -89,6 +91,7 @@ typedef struct ClaimBatch
 	int32			  key_lifetime_s;
 	TimestampTz		  now;
 	TimestampTz		  lease_until;
+	LaneLimits		  limits;
 	Claim			 *claims;
 	int				  count;
 } ClaimBatch;
@@ -118,21 +121,53 @@ read_psp(ClaimBatch *batch)
 	batch->adapter = psp_adapter(row_text(0, 4));
 }
 
+/* How many tasks of each lane are due; no more are counted than may be taken. */
+static void
+count_due_tasks(ClaimBatch *batch, int32 *due)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID, INT4ARRAYOID };
+	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id),
+								   TimestampTzGetDatum(batch->now),
+								   lane_most(&batch->limits) };
+
+	batch_run(plan_keep(&plan,
+						"SELECT (SELECT count(*)::int4 FROM (SELECT"
+						" FROM payment.task AS t WHERE t.psp_id = $1"
+						" AND (t.operation = 'payout') = lane.payout"
+						" AND (t.step = 'lookup' OR t.tries > 0)"
+						" = lane.repeated AND t.run_at <= $2"
+						" AND t.dead_at IS NULL LIMIT $3[lane.number]) AS d)"
+						" FROM " LANES_SQL " ORDER BY lane.number",
+						3, types),
+			  values, NULL);
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		due[lane] = row_int32(lane, 1);
+}
+
 static void
 lock_due_tasks(ClaimBatch *batch, int32 max_tasks)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID, INT8OID };
+	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID, INT4ARRAYOID };
 	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id),
-								   TimestampTzGetDatum(batch->now),
-								   Int64GetDatum(max_tasks) };
+								   TimestampTzGetDatum(batch->now), (Datum) 0 };
+	int32			  due[LANE_COUNT];
 
+	count_due_tasks(batch, due);
+	lane_share(due, &batch->limits, max_tasks);
+	values[2] = lane_array(due);
 	batch->count = (int) batch_run(
 		plan_keep(&plan,
-				  "SELECT id, operation, step, object_id, tries, attempt_id,"
-				  " first_sent_at, last_error, last_sent_at FROM payment.task"
-				  " WHERE psp_id = $1 AND run_at <= $2 AND dead_at IS NULL"
-				  " ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED",
+				  "SELECT d.id, d.operation, d.step, d.object_id, d.tries,"
+				  " d.attempt_id, d.first_sent_at, d.last_error,"
+				  " d.last_sent_at FROM " LANES_SQL ", LATERAL (SELECT t.*"
+				  " FROM payment.task AS t WHERE t.psp_id = $1"
+				  " AND (t.operation = 'payout') = lane.payout"
+				  " AND (t.step = 'lookup' OR t.tries > 0) = lane.repeated"
+				  " AND t.run_at <= $2 AND t.dead_at IS NULL"
+				  " ORDER BY t.run_at LIMIT $3[lane.number]"
+				  " FOR UPDATE SKIP LOCKED) AS d WHERE $3[lane.number] > 0",
 				  3, types),
 		values, NULL);
 	batch->claims = palloc0(Max(batch->count, 1) * sizeof(Claim));
@@ -750,6 +785,7 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	values[16] = TimestampTzGetDatum(last_sent_at);
 	nulls[16] = last_sent_at == 0;
 	put_text(values, nulls, 17, claim->payer);
+	values[18] = Int32GetDatum(claim->tries + 1);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -791,8 +827,8 @@ checked_argument(FunctionCallInfo fcinfo, int number, const char *name,
 }
 
 /*
- * payment.claim_tasks(psp uuid, max_tasks int, lease_ms int)
- * -> setof payment.claimed_task
+ * payment.claim_tasks(psp uuid, max_tasks int, lease_ms int,
+ * lane_limits int[]) -> setof payment.claimed_task
  */
 Datum
 payment_claim_tasks(PG_FUNCTION_ARGS)
@@ -809,6 +845,7 @@ payment_claim_tasks(PG_FUNCTION_ARGS)
 	batch.psp_id = *PG_GETARG_UUID_P(0);
 	max_tasks = checked_argument(fcinfo, 1, "max_tasks", CLAIM_MAX_TASKS);
 	lease_ms = checked_argument(fcinfo, 2, "lease_ms", CLAIM_MAX_LEASE_MS);
+	lane_limits(fcinfo, 3, max_tasks, &batch.limits);
 	batch.now = GetCurrentTimestamp();
 	batch.lease_until = TimestampTzPlusMilliseconds(batch.now, lease_ms);
 

@@ -60,6 +60,12 @@ static const struct
 	{ "lookup_delay_ms", SETTING_INTEGER, 0, 3600000 },
 	{ "poll_interval_ms", SETTING_INTEGER, 1, 86400000 },
 	{ "key_lifetime_s", SETTING_INTEGER, 1, 7776000 },
+	{ "retry_after_max_ms", SETTING_INTEGER, 0, 86400000 },
+	{ "breaker_failures", SETTING_INTEGER, 0, 10000 },
+	{ "breaker_failure_percent", SETTING_INTEGER, 1, 100 },
+	{ "breaker_pause_ms", SETTING_INTEGER, 1, 3600000 },
+	{ "breaker_pause_max_ms", SETTING_INTEGER, 1, 86400000 },
+	{ "breaker_probes", SETTING_INTEGER, 1, 100 },
 	{ "fee_tolerance", SETTING_INTEGER, 0, PG_INT64_MAX },
 	{ "fees", SETTING_FEES, 0, 0 },
 	{ "config", SETTING_CONFIG, 0, 0 },
@@ -365,6 +371,12 @@ store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
 			  "lookup_delay_ms = s.lookup_delay_ms, "
 			  "poll_interval_ms = s.poll_interval_ms, "
 			  "key_lifetime_s = s.key_lifetime_s, "
+			  "retry_after_max_ms = s.retry_after_max_ms, "
+			  "breaker_failures = s.breaker_failures, "
+			  "breaker_failure_percent = s.breaker_failure_percent, "
+			  "breaker_pause_ms = s.breaker_pause_ms, "
+			  "breaker_pause_max_ms = s.breaker_pause_max_ms, "
+			  "breaker_probes = s.breaker_probes, "
 			  "fee_tolerance = s.fee_tolerance, fees = s.fees, "
 			  "config = s.config "
 			  "FROM payment.psp o, "

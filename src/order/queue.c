@@ -15,6 +15,7 @@
 
 #include "errcodes.h"
 #include "order/batch.h"
+#include "order/lane.h"
 #include "order/plan.h"
 #include "payment.h"
 
@@ -49,7 +50,7 @@ payment_expire_leases(PG_FUNCTION_ARGS)
 }
 
 /*
- * payment.next_task_due(psp uuid DEFAULT NULL) -> timestamptz
+ * payment.next_task_due(psp uuid, lane_limits int[]) -> timestamptz
  *
  * NULL when no task waits.
  */
@@ -57,21 +58,31 @@ Datum
 payment_next_task_due(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDOID };
-	Datum			  psp = PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0);
-	char			  nulls[] = { PG_ARGISNULL(0) ? 'n' : ' ' };
+	const Oid		  types[] = { UUIDOID, INT4ARRAYOID };
+	Datum			  values[2] = { 0 };
+	char			  nulls[] = { PG_ARGISNULL(0) ? 'n' : ' ', ' ' };
+	LaneLimits		  limits;
 	TimestampTz		  due;
-	int				  nest_level = batch_begin();
+	int				  nest_level;
 
+	if (!PG_ARGISNULL(0))
+		values[0] = PG_GETARG_DATUM(0);
+	lane_limits(fcinfo, 1, 1, &limits);
+	values[1] = lane_most(&limits);
+	nest_level = batch_begin();
 	batch_run(plan_keep(&plan,
-						"SELECT min(first.run_at) FROM payment.psp AS p,"
-						" LATERAL (SELECT t.run_at FROM payment.task AS t"
+						"SELECT min(first.run_at) FROM payment.psp AS p"
+						" CROSS JOIN " LANES_SQL
+						", LATERAL (SELECT t.run_at FROM payment.task AS t"
 						" WHERE t.psp_id = p.id AND t.dead_at IS NULL"
+						" AND (t.operation = 'payout') = lane.payout"
+						" AND (t.step = 'lookup' OR t.tries > 0)"
+						" = lane.repeated"
 						" ORDER BY t.run_at LIMIT 1) AS first"
-						" WHERE p.state = 'active' AND ($1 IS NULL OR"
-						" p.id = $1)",
-						1, types),
-			  &psp, nulls);
+						" WHERE p.state = 'active' AND $2[lane.number] > 0"
+						" AND ($1 IS NULL OR p.id = $1)",
+						2, types),
+			  values, nulls);
 	due = row_time(0, 1);
 	batch_end(nest_level);
 	if (due == 0)

@@ -54,7 +54,9 @@ my %quick_settings = (
     backoff_base_ms     => 20,
     backoff_max_ms      => 200,
     lookup_delay_ms     => 20,
-    poll_interval_ms    => 100);
+    poll_interval_ms    => 100,
+    breaker_pause_ms     => 100,
+    breaker_pause_max_ms => 400);
 
 # process id of a sandbox => that of the process that started it
 my %sandboxes;

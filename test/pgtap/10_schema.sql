@@ -11,12 +11,12 @@ SELECT is(extrelocatable, false, 'is not relocatable') FROM pg_extension WHERE e
 SELECT has_table('payment', name::name, 'table ' || name)
 FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
     'fee_schedule', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
-    'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task',
+    'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
     'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run']) AS name;
 SELECT has_view('payment', name::name, 'view ' || name)
 FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
-    'queue_depth', 'stuck', 'worker_status']) AS name;
+    'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency']) AS name;
 SELECT has_composite('payment', name::name, 'type ' || name)
 FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result']) AS name;
 SELECT has_role(name::name) FROM unnest(ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor',
@@ -52,7 +52,9 @@ FROM (VALUES
     ('trial_balance', 'OUT code text, OUT kind text, OUT currency text, OUT debit numeric, OUT credit numeric -> SETOF record'),
     ('verify', 'OUT check_name text, OUT object_id uuid, OUT detail text, OUT expected numeric, OUT actual numeric -> SETOF record'),
     ('transitions', 'OUT object text, OUT from_status text, OUT to_status text, OUT causes text[] -> SETOF record'),
-    ('claim_tasks', 'psp uuid, max_tasks integer, lease_ms integer -> SETOF payment.claimed_task'),
+    ('claim_tasks', 'psp uuid, max_tasks integer, lease_ms integer, lane_limits integer[] DEFAULT NULL::integer[] '
+        '-> SETOF payment.claimed_task'),
+    ('reset_breaker', 'psp text -> boolean'),
     ('record_outcomes', 'outcomes payment.attempt_outcome[] -> integer')) AS c (name, signature)
 LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'payment'::regnamespace;
 

@@ -93,6 +93,10 @@ SELECT set_eq($$
         ('record_outcomes', 'worker'),
         ('expire_leases', 'worker'),
         ('next_task_due', 'worker'),
+        ('save_breaker', 'worker'),
+        ('reset_breaker', 'admin'),
+        ('worker_psps', 'finance admin auditor'),
+        ('worker_latencies', 'finance admin auditor'),
         ('retry_dead_letter', 'admin'),
         ('resolve_unknown', 'finance'),
         ('reject_unknown_resolution', 'finance'),
@@ -138,6 +142,9 @@ SELECT set_eq($$
         ('dead_letter', 'finance admin auditor worker'),
         ('queue_depth', 'finance admin auditor worker'),
         ('stuck', 'finance admin auditor worker'),
+        ('circuit_breaker', 'finance admin auditor worker'),
+        ('psp_status', 'finance admin auditor'),
+        ('psp_latency', 'finance admin auditor'),
         ('exception', 'finance admin auditor'),
         ('settlement', 'finance admin auditor'),
         ('settlement_file', 'finance admin auditor'),
@@ -167,7 +174,7 @@ SELECT is_empty($$
     SELECT oid::regprocedure, proparallel FROM pg_proc
     WHERE pronamespace = 'payment'::regnamespace AND proparallel <> 'u'
         AND proname NOT IN ('new_id', 'id_time', 'id_shard', 'id_floor', 'currency_exponent', 'format_money', 'parse_money',
-            'split_money', 'classic_status', 'transitions', 'expected_psp_fee', 'worker_slots')
+            'split_money', 'classic_status', 'transitions', 'expected_psp_fee', 'worker_slots', 'worker_psps', 'worker_latencies')
     $$, 'only what reads no table runs in parallel workers');
 SELECT is_empty($$
     SELECT oid::regprocedure FROM pg_proc
