@@ -26,16 +26,15 @@
 
 typedef struct Case
 {
-	const char	   *name;
-	int				question; /* the suite's own */
-	int				status;
-	const char	   *headers;
-	const char	   *body;
-	PspOutcomeKind	kind;
-	int64			amount; /* -1: none */
-	const char	   *currency;
-	const char	   *code;		   /* NULL: none */
-	PspDeclineClass decline_class; /* UNSAID of a decline: any */
+	const char	  *name;
+	int			   question; /* the suite's own */
+	int			   status;
+	const char	  *headers;
+	const char	  *body;
+	PspOutcomeKind kind;
+	int64		   amount; /* -1: none */
+	const char	  *currency;
+	const char	  *code; /* "code" or "code / decline class"; NULL: none */
 } Case;
 
 typedef struct Suite

@@ -109,7 +109,7 @@ static const Case cases[] = {
 	  FAULT("card_error", "card_declined",
 			",\"decline_code\":\"insufficient_funds\",\"payment_intent\":"
 			"{\"id\":\"pi_7\"}"),
-	  PSP_DECLINED, -1, "", "insufficient_funds", PSP_DECLINE_SOFT },
+	  PSP_DECLINED, -1, "", "insufficient_funds / soft" },
 	{ "expired card", PAY, 402, "", FAULT("card_error", "expired_card", ""),
 	  PSP_DECLINED, -1, "", "expired_card" },
 	{ "S12 a decline stays one, whatever is advised", PAY, 402,
@@ -118,7 +118,7 @@ static const Case cases[] = {
 	  "card_declined" },
 	{ "the payer is needed", PAY, 402, "",
 	  FAULT("card_error", "authentication_required", ""), PSP_DECLINED, -1, "",
-	  "authentication_required", PSP_DECLINE_AUTHENTICATION_REQUIRED },
+	  "authentication_required / authentication_required" },
 	{ "invalid", PAY, 400, "",
 	  FAULT("invalid_request_error", "parameter_missing", ""), PSP_FAILED, -1,
 	  "", "parameter_missing" },
@@ -161,7 +161,7 @@ static const Case cases[] = {
 				  ",\"last_payment_error\":{\"code\":\"card_declined\","
 				  "\"decline_code\":\"lost_card\"}"),
 		   "false"),
-	  PSP_DECLINED, -1, "", "lost_card", PSP_DECLINE_HARD },
+	  PSP_DECLINED, -1, "", "lost_card / hard" },
 	{ "found before anybody tried to charge it", LOOK_UP_PAY, 200, "",
 	  LIST(INTENT("requires_payment_method", ",\"last_payment_error\":null"),
 		   "false"),

@@ -52,7 +52,7 @@ build_token(const char *base_url, const char *secret, PspRequest *request)
 	int				  encoded;
 
 	adapter_begin(request, "POST", base_url, TOKEN_PATH);
-	strcpy(header, scheme);
+	memcpy(header, scheme, sizeof(scheme));
 	encoded = pg_b64_encode(secret, length, header + sizeof(scheme) - 1, size);
 	header[sizeof(scheme) - 1 + Max(encoded, 0)] = '\0';
 	adapter_header(request, header);
