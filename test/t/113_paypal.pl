@@ -201,6 +201,23 @@ subtest 'a secret that PayPal does not know' => sub {
     $t->charged_once($_, 'then one charge') foreach @orders;
 };
 
+subtest 'tokens that do not live long' => sub {
+    my $port = $t->stop_sandbox;
+    $t->start_sandbox({ port => $port, flags => [ '--token-lifetime-s' => 2 ] });
+    my $before = token_requests();
+    my @orders;
+    PaymentTest::wait_until(
+        sub {
+            push @orders, map { $paypal->pay('short ' . @orders . " $_") } 1 .. 3;
+            return token_requests() >= $before + 3;
+        },
+        60) or die 'tokens are not renewed';
+    $t->wait_until_idle;
+    $t->charged_once($_, 'charged once') foreach @orders;
+    is($t->sql("SELECT count(*) FROM payment.attempt WHERE http_status = 401"), 0, 'none that has expired is the last word');
+    cmp_ok(token_requests() - $before, '<', @orders, 'one serves many payments');
+};
+
 subtest 'nothing of a secret or a token can be read' => sub {
     $paypal->keeps_secrets($key, 'A21AA', 'EWrongSecretOfNobody');
 };
