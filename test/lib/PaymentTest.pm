@@ -396,9 +396,10 @@ sub kill_dispatcher
     return $pid;
 }
 
-=head2 kill_postmaster, restart_postmaster
+=head2 kill_postmaster, kill_everything, restart_postmaster
 
-kill -9 of the postmaster, as a power cut for the processes; then start again.
+kill -9 of the postmaster, or of all its processes at once, as in a power cut;
+then start again.
 
 =cut
 
@@ -413,17 +414,28 @@ sub kill_postmaster
     return;
 }
 
-sub _has_backends
+sub kill_everything
+{
+    my ($self) = @_;
+    kill 'KILL', $self->_backends;
+    return $self->kill_postmaster;
+}
+
+# Process ids of all that live in the server's data folder.
+sub _backends
 {
     my ($self) = @_;
     my $data = Cwd::realpath($self->{node}->data_dir);
+    my @pids;
     foreach my $link (glob '/proc/[0-9]*/cwd')
     {
         my $cwd = readlink $link;
-        return 1 if defined $cwd && $cwd eq $data;
+        push @pids, $link =~ /(\d+)/ if defined $cwd && $cwd eq $data;
     }
-    return 0;
+    return @pids;
 }
+
+sub _has_backends { return scalar $_[0]->_backends }
 
 sub restart_postmaster
 {
