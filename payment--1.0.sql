@@ -1178,6 +1178,19 @@ COMMENT ON FUNCTION payment.payout(uuid, bigint, text, text, text, text) IS
     'The same idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, '
     'PY011, PY100, PY202 (not that much available), PY303 (the seller is suspended).';
 
+CREATE FUNCTION payment.retry_order(payment_order uuid, idempotency_key text, psp text DEFAULT NULL,
+    payment_method text DEFAULT NULL) RETURNS integer
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_retry_order';
+
+COMMENT ON FUNCTION payment.retry_order(uuid, text, text, text) IS
+    'Try a declined order again under a new key at the PSP, which the worker sends once the transaction commits; the payment '
+    'is processing again. psp: its name; null: the one that declined it. payment_method: that PSP''s name of it; null: what '
+    'the payment has for that PSP. Returns the number of the attempt. The same idempotency_key with the same arguments gives '
+    'the first call''s result. Errors: PY001, PY005, PY006 (payment.max_attempts_per_order), PY010, PY012, PY100, PY303 (it is '
+    'not declined, or may have been charged already, or the seller is suspended).';
+
 CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1336,7 +1349,7 @@ GRANT EXECUTE ON FUNCTION payment.register_psp(text, text, text, text, jsonb),
 GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.seller_id(text)
     TO payment_app, payment_admin;
 GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb), payment.submit(jsonb),
-    payment.payout(uuid, bigint, text, text, text, text) TO payment_app;
+    payment.payout(uuid, bigint, text, text, text, text), payment.retry_order(uuid, text, text, text) TO payment_app;
 
 -- Dispatching: claim, record, and the queue for people to look at.
 
@@ -1443,10 +1456,10 @@ CREATE VIEW payment.dead_letter AS
     SELECT t.id AS task_id, t.psp_id, p.name AS psp, t.operation, t.step, t.object_id, t.tries, t.first_sent_at,
         t.dead_at, t.last_error,
         (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('attempt_id', a.id,
-                'step', a.step, 'attempt_no', a.attempt_no, 'psp_key', a.psp_key, 'claimed_at', a.claimed_at,
+                'psp', (SELECT v.name FROM payment.psp AS v WHERE v.id = a.psp_id), 'step', a.step, 'attempt_no', a.attempt_no, 'psp_key', a.psp_key, 'claimed_at', a.claimed_at,
                 'finished_at', a.finished_at, 'outcome', a.outcome, 'http_status', a.http_status,
                 'latency_ms', a.latency_ms, 'psp_reference', a.psp_reference, 'error_code', a.error_code,
-                'error_message', a.error_message)) ORDER BY a.id)
+                'error_message', a.error_message, 'decline_class', a.decline_class)) ORDER BY a.id)
             FROM payment.attempt AS a WHERE a.object_id = t.object_id AND a.operation = t.operation) AS history
     FROM payment.task AS t JOIN payment.psp AS p ON p.id = t.psp_id
     WHERE t.dead_at IS NOT NULL;

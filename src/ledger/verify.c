@@ -208,6 +208,9 @@ static const VerifyCheck checks[] = {
 	  "FROM payment.order_record o FULL JOIN (SELECT j.subject, a.currency, "
 	  "count(DISTINCT j.id) AS journals, "
 	  "sum(e.amount) FILTER (WHERE a.code = 'psp_receivable') AS received, "
+	  "count(DISTINCT a.owner) FILTER (WHERE a.code = 'psp_receivable') AS "
+	  "psps, "
+	  "max(a.owner::text) FILTER (WHERE a.code = 'psp_receivable') AS psp, "
 	  "sum(e.amount) FILTER (WHERE a.code = 'platform_fee') AS fee "
 	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
 	  "JOIN payment.account a ON a.id = e.account_id "
@@ -218,6 +221,8 @@ static const VerifyCheck checks[] = {
 	  "END, coalesce(c.journals, 0)), "
 	  "('captured amount', coalesce(o.captured_amount, 0), "
 	  "coalesce(c.received, 0)), "
+	  "('journals at another PSP', 0, CASE WHEN c.psps > 1 "
+	  "OR c.psp <> o.psp_id::text THEN 1 ELSE 0 END), "
 	  "('platform fee', CASE WHEN o.captured_amount > 0 "
 	  "THEN -o.platform_fee ELSE 0 END, coalesce(c.fee, 0))) "
 	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(

@@ -27,6 +27,7 @@
 #include "order/batch.h"
 #include "order/evidence.h"
 #include "order/lane.h"
+#include "order/move.h"
 #include "order/plan.h"
 #include "order/transition.h"
 #include "psp/psp.h"
@@ -73,6 +74,7 @@ typedef struct Claim
 	const char *destination;
 	const char *description;
 	const char *psp_reference;
+	bool		may_be_charged; /* at another PSP */
 
 	ClaimFate	fate;
 	const char *reason; /* of being buried */
@@ -209,6 +211,7 @@ read_object(Claim *claim, uint64 row)
 	payment_status = row_text(row, 10);
 	claim->payer = row_text(row, 11);
 	claim->payment_created = strcmp(payment_status, "created") == 0;
+	claim->may_be_charged = row_bool(row, 12);
 }
 
 static void
@@ -249,10 +252,12 @@ read_objects(ClaimBatch *batch, bool payouts)
 			&order_plan,
 			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
 			" o.psp_reference, o.payment_id, o.description,"
-			" p.payment_method, p.status, p.payer"
-			" FROM unnest($1, $2) AS u (id, number)"
-			" JOIN payment.order_record AS o ON o.id = u.id"
-			" JOIN payment.payment_record AS p ON p.id = o.payment_id",
+			" coalesce(o.payment_method, p.payment_method), p.status, p.payer,"
+			" o.attempt_no > 1 AND " MAY_BE_CHARGED(
+				"o.id") " FROM unnest($1, $2) AS u (id, number)"
+						" JOIN payment.order_record AS o ON o.id = u.id"
+						" JOIN payment.payment_record AS p ON p.id = "
+						"o.payment_id",
 			2, types);
 	count = batch_run(plan, values, NULL);
 	for (uint64 row = 0; row < count; row++)
@@ -339,6 +344,16 @@ choose_step(const ClaimBatch *batch, Claim *claim)
 }
 
 static void
+hold_back(Claim *claim)
+{
+	if (!claim->may_be_charged || claim->fate != FATE_CLAIM ||
+		strcmp(claim->step, "send") != 0)
+		return;
+	claim->begins = false;
+	bury(claim, "it may have been charged already: see payment.exception");
+}
+
+static void
 decide(const ClaimBatch *batch, Claim *claim)
 {
 	if (claim->status == NULL)
@@ -374,6 +389,7 @@ decide(const ClaimBatch *batch, Claim *claim)
 		return;
 	}
 	choose_step(batch, claim);
+	hold_back(claim);
 }
 
 static int

@@ -13,11 +13,14 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "order/batch.h"
 #include "order/evidence.h"
+#include "order/move.h"
+#include "order/plan.h"
 #include "order/posting.h"
 #include "order/psp_reference.h"
 #include "order/subject.h"
@@ -26,6 +29,11 @@
 typedef struct Weighing
 {
 	SubjectSet		 set;
+	const Evidence	*evidence;
+	bool			*asked; /* by evidence: was its PSP ever asked? */
+	NextPsp			*nexts; /* where orders may go on */
+	int				 next_count;
+	Column			 stopped; /* orders of which nothing more is sent */
 	PspReference	*references;
 	int				 reference_count;
 	Posting			*postings;
@@ -89,7 +97,7 @@ report(Weighing *w, const Subject *subject, const char *type,
 
 	memset(r, 0, sizeof(ExceptionReport));
 	r->type = type;
-	r->psp_id = &subject->psp_id;
+	r->psp_id = &evidence->psp_id;
 	r->order_id = &subject->id;
 	r->currency = subject->currency;
 	r->has_amounts = evidence->kind == EVIDENCE_SUCCEEDED;
@@ -288,6 +296,57 @@ payout_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 	}
 }
 
+/*
+ * The order goes on to the next PSP at once: nobody sees it fail.  What it was
+ * refused for is in its attempt.
+ */
+static bool
+fail_over(const Weighing *w, Subject *subject, Evidence *evidence)
+{
+	const NextPsp *next;
+
+	if (evidence->failover == FAILOVER_NEVER || subject->moved ||
+		strcmp(subject->path.now, "executing") != 0 ||
+		evidence->attempt_no != subject->attempt_no)
+		return false;
+	next = failover_of(w->nexts, w->next_count, &subject->id);
+	if (next == NULL)
+		return false;
+	subject_move(subject, &next->psp_id, next->payment_method, true);
+	evidence->effect = EVIDENCE_APPLIED;
+	return true;
+}
+
+/*
+ * A PSP that the order has left.  That it did not execute it is why the order
+ * left.  That it did all the same is money that came twice or is about to: it
+ * is people's to give back, nothing is posted, and nothing more is sent.
+ */
+static void
+weigh_left(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	const char *status = subject->path.now;
+	const char *name = evidence->psp_reference ? evidence->psp_reference : "";
+	bool		twice = subject->captured_at != 0;
+	ExceptionReport *r;
+
+	if (evidence->kind != EVIDENCE_SUCCEEDED)
+		return;
+	report(w, subject, twice ? "duplicate" : "late_success", evidence, 0,
+		   psprintf("Charged as \"%s\" by a PSP that had not executed it; "
+					"meanwhile the order is %s at another one.",
+					name, status));
+	r = &w->reports[w->report_count - 1];
+	r->currency = evidence->currency;
+	if (has_foreign_reference(w, evidence))
+		r->detail = psprintf("The reference \"%s\" already belongs to another "
+							 "object.",
+							 name);
+	else if (strcmp(status, "executing") == 0)
+		column_add_uuid(&w->stopped, &subject->id);
+	evidence->effect = EVIDENCE_CONTRADICTED;
+}
+
 static void
 not_executed(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -316,8 +375,16 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 	static const char *const unsent[] = { "created", "pending_approval",
 										  "approved", "scheduled", NULL };
 
-	if (evidence->kind == EVIDENCE_NOTHING)
+	if (uuid_compare(&subject->psp_id, &evidence->psp_id) != 0)
+	{
+		weigh_left(w, subject, evidence);
 		return;
+	}
+	if (evidence->kind == EVIDENCE_NOTHING)
+	{
+		(void) fail_over(w, subject, evidence);
+		return;
+	}
 	/* an earlier try's failure, when a later one is under way */
 	if (evidence->kind != EVIDENCE_SUCCEEDED && evidence->attempt_no != 0 &&
 		evidence->attempt_no != subject->attempt_no)
@@ -352,7 +419,8 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 			break;
 		case EVIDENCE_DECLINED:
 		case EVIDENCE_FAILED:
-			not_executed(w, subject, evidence);
+			if (!fail_over(w, subject, evidence))
+				not_executed(w, subject, evidence);
 			break;
 		case EVIDENCE_UNKNOWN:
 			step(subject, "unknown", evidence);
@@ -369,7 +437,7 @@ subject_of(const Weighing *w, const Evidence *evidence)
 	Subject *subject = subject_find(&w->set, &evidence->object_id);
 
 	if (subject == NULL || subject->object != evidence->object ||
-		uuid_compare(&subject->psp_id, &evidence->psp_id) != 0)
+		!w->asked[evidence - w->evidence])
 		return NULL;
 	return subject;
 }
@@ -388,6 +456,7 @@ claim_references(Weighing *w, const Evidence *evidence, int count)
 		if (e->psp_reference == NULL || subject == NULL ||
 			e->kind == EVIDENCE_NOTHING || e->kind == EVIDENCE_UNKNOWN ||
 			(subject->psp_reference &&
+			 uuid_compare(&subject->psp_id, &e->psp_id) == 0 &&
 			 strcmp(subject->psp_reference, e->psp_reference) == 0))
 			continue;
 		r->psp_id = e->psp_id;
@@ -396,6 +465,66 @@ claim_references(Weighing *w, const Evidence *evidence, int count)
 		w->reference_count++;
 	}
 	psp_references_claim(w->references, w->reference_count);
+}
+
+/* Did this PSP ever get a request for the order?  Rarely in question. */
+static bool
+was_asked(const Evidence *evidence)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, UUIDOID, TEXTOID };
+	Datum			  values[] = { UUIDPGetDatum(&evidence->object_id),
+								   UUIDPGetDatum(&evidence->psp_id),
+								   CStringGetTextDatum(evidence->operation) };
+
+	return batch_run(plan_keep(&plan,
+							   "SELECT FROM payment.attempt AS a"
+							   " WHERE a.object_id = $1 AND a.id > $1"
+							   " AND a.psp_id = $2 AND a.operation = $3"
+							   " LIMIT 1",
+							   lengthof(types), types),
+					 values, NULL) > 0;
+}
+
+static void
+find_asked(Weighing *w, const Evidence *evidence, int count)
+{
+	w->evidence = evidence;
+	w->asked = palloc((Size) count * sizeof(bool));
+	for (int i = 0; i < count; i++)
+	{
+		const Subject *subject = subject_find(&w->set, &evidence[i].object_id);
+
+		w->asked[i] = subject && (evidence[i].attempt_id ||
+								  uuid_compare(&subject->psp_id,
+											   &evidence[i].psp_id) == 0 ||
+								  was_asked(&evidence[i]));
+	}
+}
+
+static void
+find_nexts(Weighing *w, const Evidence *evidence, int count)
+{
+	MoveRequest *requests = palloc((Size) count * sizeof(MoveRequest));
+	int			 request_count = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		const Evidence *e = &evidence[i];
+		const Subject  *subject = subject_of(w, e);
+
+		if (subject == NULL || !subject->routed || e->attempt_id == NULL ||
+			e->failover == FAILOVER_NEVER ||
+			e->attempt_no != subject->attempt_no ||
+			strcmp(subject->path.now, "executing") != 0)
+			continue;
+		requests[request_count++] = (MoveRequest){
+			.order_id = e->object_id,
+			.attempt_id = *e->attempt_id,
+			.only_if_unsent = e->failover == FAILOVER_IF_EXHAUSTED,
+		};
+	}
+	w->nexts = failover_find(requests, request_count, &w->next_count);
 }
 
 static void
@@ -409,7 +538,10 @@ weighing_init(Weighing *w, const Evidence *evidence, int count)
 								.id = evidence[i].object_id,
 								.operation = evidence[i].operation };
 	subjects_lock(&w->set, keys, count);
+	find_asked(w, evidence, count);
 	claim_references(w, evidence, count);
+	find_nexts(w, evidence, count);
+	column_init(&w->stopped, UUIDOID);
 
 	/* at most one of each for a piece of evidence */
 	w->postings = palloc((Size) count * sizeof(Posting));
@@ -484,6 +616,7 @@ order_apply_evidence(Evidence *evidence, int count)
 	subjects_write(&w.set);
 	subjects_bury_tasks(w.buried, w.buried_reasons, w.buried_count);
 	subjects_end_tasks(w.ended, w.ended_count);
+	failover_stop(&w.stopped);
 	close_unknown_exceptions(&w.set);
 	for (int i = 0; i < w.report_count; i++)
 		exception_open(&w.reports[i]);

@@ -42,6 +42,14 @@ typedef enum EvidenceEffect
 	EVIDENCE_NO_OBJECT	/* the PSP has no such object of ours */
 } EvidenceEffect;
 
+/* May the order go on to another PSP, when this is all there is to say? */
+typedef enum EvidenceFailover
+{
+	FAILOVER_NEVER,
+	FAILOVER_NOW,		  /* it was not executed, for no reason of its own */
+	FAILOVER_IF_EXHAUSTED /* if this PSP is tried no more, nor ever got it */
+} EvidenceFailover;
+
 typedef struct Evidence
 {
 	TransitionObject object; /* OBJECT_PAYMENT_ORDER or OBJECT_PAYOUT */
@@ -61,6 +69,10 @@ typedef struct Evidence
 	const char *currency;	   /* when succeeded */
 	const char *failure_code;
 	const char *failure_message;
+
+	/* the send or lookup that it answers; NULL: it came unasked */
+	const pg_uuid_t *attempt_id;
+	EvidenceFailover failover; /* only for the answer to a send */
 
 	/* answers */
 	EvidenceEffect effect;

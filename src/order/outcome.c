@@ -146,6 +146,36 @@ evidence_kind(const Outcome *outcome)
 	return EVIDENCE_NOTHING;
 }
 
+/*
+ * Only what says nothing against the payer or the card is worth another PSP: a
+ * soft decline, a request that this PSP refuses, a PSP that cannot be reached.
+ */
+static EvidenceFailover
+failover(const Outcome *outcome)
+{
+	const char *class = outcome->decline_class;
+
+	if (outcome->lookup || strcmp(outcome->operation, OPERATION_PAY) != 0)
+		return FAILOVER_NEVER;
+	switch (outcome->kind)
+	{
+		case OUTCOME_DECLINED:
+			return class && strcmp(class, "soft") == 0 ? FAILOVER_NOW
+													   : FAILOVER_NEVER;
+		case OUTCOME_FAILED:
+			return class == NULL || strcmp(class, "soft") == 0 ||
+						   strcmp(class, "not_applicable") == 0
+					   ? FAILOVER_NOW
+					   : FAILOVER_NEVER;
+		case OUTCOME_RETRY:
+			return !outcome->has_http_status || outcome->http_status < 500
+					   ? FAILOVER_IF_EXHAUSTED
+					   : FAILOVER_NEVER;
+		default:
+			return FAILOVER_NEVER;
+	}
+}
+
 static Evidence *
 apply_evidence(const Outcome *outcomes, int count)
 {
@@ -169,6 +199,8 @@ apply_evidence(const Outcome *outcomes, int count)
 			.currency = o->currency,
 			.failure_code = o->error_code,
 			.failure_message = o->error_message,
+			.attempt_id = &o->attempt_id,
+			.failover = failover(o),
 		};
 	}
 	order_apply_evidence(evidence, count);

@@ -64,9 +64,11 @@ PG_FUNCTION_INFO_V1(payment_receipt);
 	"'psp_key', a.psp_key, 'claimed_at', a.claimed_at, "               \
 	"'finished_at', a.finished_at, 'outcome', a.outcome, "             \
 	"'http_status', a.http_status, 'psp_reference', a.psp_reference, " \
+	"'psp', v.name, 'decline_class', a.decline_class, "                \
 	"'error_code', a.error_code, 'error_message', a.error_message) "   \
 	"ORDER BY a.id) "                                                  \
-	"FROM payment.attempt a WHERE a.object_id = o.id), '[]')"
+	"FROM payment.attempt a JOIN payment.psp v ON v.id = a.psp_id "    \
+	"WHERE a.object_id = o.id), '[]')"
 
 /* debit positive in entry.amount */
 #define POSTINGS                                                         \

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "order/batch.h"
+#include "order/move.h"
 #include "order/plan.h"
 #include "order/subject.h"
 
@@ -98,6 +99,8 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->failure_code = row_text(row, 12);
 	subject->failure_message = row_text(row, 13);
 	subject->path.first = subject->path.now = row_text(row, 14);
+	subject->payment_method = row_text(row, 15);
+	subject->routed = row_bool(row, 16);
 }
 
 static void
@@ -115,7 +118,7 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			"SELECT o.id, o.payment_id, o.seller_id, o.psp_id, o.amount,"
 			" o.currency, o.platform_fee, o.captured_amount, o.captured_at,"
 			" o.attempt_no, o.psp_reference, o.failure_code,"
-			" o.failure_message, o.status"
+			" o.failure_message, o.status, o.payment_method, o.routed"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -126,7 +129,7 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			"SELECT o.id, NULL::uuid, o.seller_id, o.psp_id, o.amount,"
 			" o.currency, NULL::bigint, NULL::bigint, NULL::timestamptz,"
 			" o.attempt_no, o.psp_reference, o.failure_code,"
-			" o.failure_message, o.status"
+			" o.failure_message, o.status, NULL::text, false"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.payout_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -453,8 +456,8 @@ void
 subjects_write(SubjectSet *set)
 {
 	const TransitionCause causes[] = { CAUSE_RESPONSE, CAUSE_LOOKUP,
-									   CAUSE_WEBHOOK, CAUSE_SETTLEMENT,
-									   CAUSE_DECISION };
+									   CAUSE_WEBHOOK,  CAUSE_SETTLEMENT,
+									   CAUSE_DECISION, CAUSE_API };
 	int					  rounds;
 
 	for (int i = 0; i < set->count; i++)
@@ -478,6 +481,7 @@ subjects_write(SubjectSet *set)
 			write_payments(set, round, causes[i]);
 		}
 	}
+	subjects_write_moved(set);
 }
 
 void

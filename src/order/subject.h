@@ -56,6 +56,9 @@ typedef struct Subject
 	const char		*psp_reference;
 	const char		*failure_code;
 	const char		*failure_message;
+	const char		*payment_method; /* of an order: or NULL, the payment's */
+	bool			 routed; /* of an order: it may go to another PSP */
+	bool			 moved;	 /* of an order: it is tried anew (move.h) */
 	StatusPath		 path;
 } Subject;
 

@@ -23,7 +23,8 @@
  *				stands for, else the one that the line's metadata claims.  When
  *				the claimed order has that very reference both are the same,
  *				and a random read of psp_reference is saved.
- * found		what we know of that order
+ * found		what we know of that order; one that was captured at another PSP
+ *				after this one had refused it cannot be settled by this one
  * ranked		of several lines that claim one order the first takes it
  * judged		the most serious difference, or NULL: a line opens one exception
  *
@@ -55,7 +56,8 @@ const char judge_lines_sql[] =
 	"), found AS (\n"
 	"    SELECT n.*, o.currency AS order_currency, o.status AS order_status,\n"
 	"        o.captured_amount, o.captured_at, coalesce(u.missing, false) AS missing,\n"
-	"        u.order_id IS NOT NULL AND category = 'charge' AND NOT repeated\n"
+	"        o.psp_id <> $1 AS elsewhere,\n"
+	"        coalesce(u.psp_id = $1, false) AND category = 'charge' AND NOT repeated\n"
 	"            AS may_take\n"
 	"    FROM named n\n"
 	"        LEFT JOIN payment.order_record o ON o.id = n.order_id\n"
@@ -99,6 +101,7 @@ const char judge_lines_sql[] =
 	"        WHEN 'orphan_refund' THEN 'the PSP refunded what no refund of ours asked for'\n"
 	"        WHEN 'duplicate' THEN CASE WHEN repeated\n"
 	"            THEN 'the PSP has reported this very line before'\n"
+	"            WHEN elsewhere THEN 'the order was captured at another PSP'\n"
 	"            ELSE 'another line has settled this order' END\n"
 	"        WHEN 'missing_internal' THEN 'no order of ours stands for this payment'\n"
 	"        WHEN 'status' THEN format('the order is settled, but %s here', order_status)\n"

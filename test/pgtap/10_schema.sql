@@ -33,6 +33,7 @@ FROM (VALUES
         'payment_methods jsonb DEFAULT NULL::jsonb -> payment.checkout_result'),
     ('submit', 'events jsonb -> TABLE("position" integer, idempotency_key text, payment_type text, object_id uuid, order_ids uuid[])'),
     ('payout', 'seller uuid, amount bigint, currency text, destination text, idempotency_key text, psp text DEFAULT NULL::text -> uuid'),
+    ('retry_order', 'payment_order uuid, idempotency_key text, psp text DEFAULT NULL::text, payment_method text DEFAULT NULL::text -> integer'),
     ('release', 'payment_order uuid -> boolean'),
     ('receipt', 'payment_order uuid -> jsonb'),
     ('register_psp', 'name text, adapter text, base_url text, secret_name text, settings jsonb DEFAULT ''{}''::jsonb -> uuid'),

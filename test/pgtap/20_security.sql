@@ -87,6 +87,7 @@ SELECT set_eq($$
         ('checkout', 'app'),
         ('submit', 'app'),
         ('payout', 'app'),
+        ('retry_order', 'app'),
         ('release', 'app'),
         ('receipt', 'app finance auditor'),
         ('claim_tasks', 'worker'),

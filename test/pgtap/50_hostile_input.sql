@@ -27,6 +27,9 @@ SELECT (payment.checkout('hostile lost', 'payer', '[{"seller": "hostile", "amoun
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
 UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
+SELECT (payment.checkout('hostile declined', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm')).order_ids[1] AS declined \gset
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+    AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'declined' \gset
 SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm') \g /dev/null
 SELECT payment.open_account('hostile', 'asset', 'EUR') AS account \gset
 SELECT payment.open_account('hostile_too', 'asset', 'EUR') AS other_account \gset
@@ -45,7 +48,7 @@ INSERT INTO right_value VALUES
     ('save_breaker', 'psp', quote_literal(:'psp')), ('save_breaker', 'state', '''open'''), ('save_breaker', 'reason', '''text'''),
     (NULL, 'lane_limits', '''{1,1,1,1,1}''::integer[]'), (NULL, 'since', 'now()'), (NULL, 'probe_at', 'now()'), (NULL, 'pause_ms', '1'),
     (NULL, 'version', '0::bigint'),
-    (NULL, 'payment_order', quote_literal(:'captured')), (NULL, 'task', quote_literal(:'captured')),
+    (NULL, 'payment_order', quote_literal(:'captured')), ('retry_order', 'payment_order', quote_literal(:'declined')), (NULL, 'task', quote_literal(:'captured')),
     (NULL, 'code', '''hostile_three'''), (NULL, 'kind', '''asset'''), (NULL, 'owner', 'NULL'), (NULL, 'subject', 'NULL'),
     (NULL, 'min_balance', 'NULL'), (NULL, 'max_balance', 'NULL'), (NULL, 'state', '''frozen'''), (NULL, 'effective_at', 'now()'),
     (NULL, 'description', '''text'''), (NULL, 'name', '''hostile'''), (NULL, 'adapter', '''stripe'''),

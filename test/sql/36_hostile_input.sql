@@ -44,6 +44,7 @@ INSERT INTO call VALUES
         '''pm''', '1', '''active''']),
     ('remove_routing_rule', ARRAY['''hostile rule''']),
     ('submit', ARRAY['''[]''']),
+    ('retry_order', ARRAY['''00000000-0000-0000-0000-000000000000''', '''hostile key''', '''hostile''', '''pm''']),
     ('release', ARRAY['''00000000-0000-0000-0000-000000000000''']),
     ('receipt', ARRAY['''00000000-0000-0000-0000-000000000000''']),
     ('payout', ARRAY['payment.seller_id(''hostile seller'')', '1', '''EUR''', '''d''', '''hostile key''', '''hostile''']);
