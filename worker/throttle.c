@@ -21,7 +21,7 @@
 #include "utils/timestamp.h"
 
 /* one in so many of a PSP's places is kept for each lane */
-#define LANE_PLACES_KEPT 8
+#define LANE_PLACES_KEPT 16
 
 /* tokens for so much of a second at most, so that no second has too many */
 #define BURST_PARTS_OF_SECOND 10

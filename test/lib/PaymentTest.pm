@@ -31,6 +31,7 @@ use Cwd ();
 use File::Basename ();
 use File::Temp ();
 use HTTP::Tiny;
+use IO::Socket::INET ();
 use IPC::Run ();
 use JSON::PP;
 use POSIX ();
@@ -562,6 +563,53 @@ sub sandbox_url
 {
     my ($self) = @_;
     return ($self->{sandbox}{tls} ? 'https' : 'http') . '://127.0.0.1:' . $self->sandbox_port;
+}
+
+=head2 start_peer(code), stop_peer(port)
+
+A PSP of the test's own, for what the sandbox would not do.  The code gets
+method, path and header lines of each request, and returns status, header lines
+and body.  start_peer returns its port.
+
+=cut
+
+sub start_peer
+{
+    my ($self, $code) = @_;
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 128) or die "listen: $!";
+    my $port = $listener->sockport;
+    my $pid = fork // die "fork: $!";
+    if ($pid)
+    {
+        $sandboxes{$pid} = $$;
+        $self->{peers}{$port} = $pid;
+        return $port;
+    }
+    while (my $client = $listener->accept)
+    {
+        my ($length, $request, @headers) = (0, scalar <$client>);
+        next if !defined $request;
+        while (defined(my $line = <$client>))
+        {
+            last if $line eq "\r\n";
+            push @headers, $line =~ s/\r\n//r;
+            $length = $1 if $line =~ /^Content-Length: (\d+)/i;
+        }
+        read $client, my ($body), $length;
+        my ($method, $path) = split / /, $request;
+        my ($status, $header, $answer) = $code->($method, $path, \@headers);
+        print $client "HTTP/1.1 $status\r\nConnection: close\r\nContent-Length: ", length $answer,
+          "\r\nContent-Type: application/json\r\n", (map { "$_\r\n" } @$header), "\r\n", $answer;
+        close $client;
+    }
+    POSIX::_exit(0);
+}
+
+sub stop_peer
+{
+    my ($self, $port) = @_;
+    _end_sandbox(delete $self->{peers}{$port}, 'KILL');
+    return;
 }
 
 =head2 stop_sandbox(signal)
