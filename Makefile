@@ -11,7 +11,7 @@ SHELL = /bin/bash
 
 # Sources are found by wildcard; what lies in these folders is the module.
 here := $(dir $(firstword $(MAKEFILE_LIST)))
-folders := src src/ledger src/order src/webhook src/reconcile \
+folders := src src/instance src/ledger src/order src/webhook src/reconcile \
 	src/partition worker worker/psp worker/settlement
 sources := $(sort $(wildcard $(folders:%=$(here)%/*.c)))
 headers := $(sort $(wildcard $(folders:%=$(here)%/*.h)))
@@ -25,9 +25,10 @@ PGFILEDESC = "payment - payment backend"
 # PostgreSQL's headers as system headers: -Wextra is for our code.
 PG_CPPFLAGS = -I$(here)src -I$(here)worker \
 	-isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null) \
+	-isystem $(shell $(PG_CONFIG) --includedir 2>/dev/null) \
 	$(shell curl-config --cflags 2>/dev/null)
 PG_CFLAGS = -Wall -Wextra
-SHLIB_LINK = $(or $(shell curl-config --libs 2>/dev/null),-lcurl) -lcsv
+SHLIB_LINK = $(or $(shell curl-config --libs 2>/dev/null),-lcurl) -lcsv $(libpq)
 
 # Tests against the server that PGHOST, PGPORT and PGUSER name.
 # TESTS= picks some by name: make installcheck TESTS="money ledger".

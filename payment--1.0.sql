@@ -1366,7 +1366,7 @@ COMMENT ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]) IS
     'at most so many of each, in that order, and as the fifth so many more of any; null: no limits but max_tasks. Commit before sending anything. Record what came of each within '
     'lease_ms (1 to 86400000); after that the task falls due again, and what may have been sent is looked up first. '
     'Tasks tried too often become dead letters. Nothing while the PSP is paused. Errors: PY001 bad argument, PY010 '
-    'unknown PSP.';
+    'unknown PSP, PY501 this copy of the database may not send, PY502 no synchronous standby.';
 
 CREATE FUNCTION payment.record_outcomes(outcomes payment.attempt_outcome[]) RETURNS integer
     LANGUAGE c
@@ -2071,7 +2071,8 @@ CREATE FUNCTION payment.worker_slots(OUT database_id oid, OUT pid integer,
     OUT in_flight integer, OUT sent bigint, OUT recorded bigint,
     OUT succeeded bigint, OUT declined bigint, OUT unknown bigint,
     OUT retried bigint, OUT requests_per_second numeric, OUT breakers_open integer,
-    OUT last_error text, OUT last_error_at timestamptz)
+    OUT last_error text, OUT last_error_at timestamptz,
+    OUT refusal text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'payment_worker_slots';
@@ -2082,7 +2083,7 @@ GRANT EXECUTE ON FUNCTION payment.worker_slots() TO payment_finance, payment_adm
 CREATE VIEW payment.worker_status AS
     SELECT d.datname AS database, s.pid, s.started_at, s.heartbeat_at,
         s.in_flight, s.sent, s.recorded, s.succeeded, s.declined, s.unknown,
-        s.retried, s.requests_per_second, s.breakers_open, s.last_error, s.last_error_at
+        s.retried, s.requests_per_second, s.breakers_open, s.last_error, s.last_error_at, s.refusal
     FROM payment.worker_slots() AS s
     LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.database_id;
 GRANT SELECT ON payment.worker_status TO payment_finance, payment_admin, payment_auditor;
@@ -2103,6 +2104,7 @@ COMMENT ON COLUMN payment.worker_status.requests_per_second IS 'requests sent in
 COMMENT ON COLUMN payment.worker_status.breakers_open IS 'PSPs whose circuit breaker is not closed';
 COMMENT ON COLUMN payment.worker_status.last_error IS 'last error of the dispatcher itself, shown within its own database only';
 COMMENT ON COLUMN payment.worker_status.last_error_at IS 'when that was';
+COMMENT ON COLUMN payment.worker_status.refusal IS 'why nothing is sent from this copy of the database, as payment.sending_refusal() said last; null: payments are sent';
 
 CREATE FUNCTION payment.worker_psps(OUT psp_id uuid, OUT in_flight integer, OUT tokens integer,
     OUT requests_per_second numeric, OUT sent bigint, OUT failures_in_row integer, OUT paused_until timestamptz,
@@ -2170,6 +2172,143 @@ GRANT SELECT ON payment.psp_status, payment.psp_latency TO payment_finance, paym
 
 -- The launcher learns of this database as soon as it has the extension.
 SELECT payment.wake_worker();
+
+-- ---------------------------------------------------------------------------
+-- src/instance: which copy of this database sends payments
+-- ---------------------------------------------------------------------------
+
+-- Left out of dumps: a copy has to find out that it is one.
+CREATE TABLE payment.instance (
+    generation bigint NOT NULL PRIMARY KEY,
+    cause text NOT NULL CHECK (cause IN ('create', 'adopt', 'promotion', 'restore')),
+    system_identifier bigint NOT NULL,
+    database_id oid NOT NULL,
+    timeline integer NOT NULL,
+    data_directory text NOT NULL,
+    control_file_inode bigint NOT NULL,
+    control_file_born_at timestamptz,
+    machine text NOT NULL,
+    may_have_sent boolean NOT NULL,
+    reason text NOT NULL,
+    recorded_by text NOT NULL,
+    recorded_at timestamptz NOT NULL
+);
+
+COMMENT ON TABLE payment.instance IS
+    'From where payments of this database are sent: the last row counts, the others are history. Append-only; not in dumps.';
+COMMENT ON COLUMN payment.instance.generation IS 'Counts from 1.';
+COMMENT ON COLUMN payment.instance.cause IS
+    'create: CREATE EXTENSION; adopt: somebody called adopt(); promotion: an expected standby took over; restore: rows came '
+    'from a dump, and nothing is sent.';
+COMMENT ON COLUMN payment.instance.system_identifier IS 'The cluster''s, as in pg_control_system().';
+COMMENT ON COLUMN payment.instance.database_id IS 'OID of the database.';
+COMMENT ON COLUMN payment.instance.timeline IS 'The server''s timeline. Compared only where files have no birth time.';
+COMMENT ON COLUMN payment.instance.data_directory IS 'The server''s data directory, without symbolic links.';
+COMMENT ON COLUMN payment.instance.control_file_inode IS 'Inode of global/pg_control in it, a file that only copying makes anew.';
+COMMENT ON COLUMN payment.instance.control_file_born_at IS 'When that file was made; null: the file system does not tell.';
+COMMENT ON COLUMN payment.instance.machine IS
+    'payment.machine_id, or else /etc/machine-id, the name of the host and a Kubernetes namespace.';
+COMMENT ON COLUMN payment.instance.may_have_sent IS 'Whether another copy may have sent what waits here, so that all of it was to be looked up first.';
+COMMENT ON COLUMN payment.instance.reason IS 'Why.';
+COMMENT ON COLUMN payment.instance.recorded_by IS 'The role that was logged in.';
+COMMENT ON COLUMN payment.instance.recorded_at IS 'When.';
+
+CREATE TABLE payment.synchronous_standby (
+    name text NOT NULL PRIMARY KEY,
+    recorded_at timestamptz NOT NULL
+);
+
+COMMENT ON TABLE payment.synchronous_standby IS
+    'The standbys that know of everything that was sent, and so take over by themselves when they are promoted. Kept by '
+    'the worker; not in dumps.';
+COMMENT ON COLUMN payment.synchronous_standby.name IS 'Its application_name, in lower case.';
+COMMENT ON COLUMN payment.synchronous_standby.recorded_at IS 'Since when it has been one.';
+
+DO $$
+DECLARE
+    guarded record;
+BEGIN
+    FOR guarded IN
+        SELECT * FROM (VALUES
+            ('instance', 'append_only'),
+            ('synchronous_standby', 'transient')) AS g (tablename, argument)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(%s)', guarded.tablename, guarded.argument);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded.tablename);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION payment.mark_restored() RETURNS trigger
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_mark_restored';
+COMMENT ON FUNCTION payment.mark_restored() IS
+    'Trigger: when PSPs are not registered but come from a dump, nothing is sent until payment.adopt() is called.';
+CREATE TRIGGER mark_restored BEFORE INSERT ON payment.psp
+    FOR EACH STATEMENT EXECUTE FUNCTION payment.mark_restored();
+ALTER TABLE payment.psp ENABLE ALWAYS TRIGGER mark_restored;
+
+CREATE FUNCTION payment.sending_refusal() RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_sending_refusal';
+COMMENT ON FUNCTION payment.sending_refusal() IS
+    'Why no payments may be sent from this copy of the database now; null when they may. payment.adopt() tells what to do '
+    'about a copy.';
+
+CREATE FUNCTION payment.adopt(reason text, may_have_sent boolean DEFAULT true) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_adopt';
+COMMENT ON FUNCTION payment.adopt(text, boolean) IS
+    'Send payments from this copy of the database from now on: who, when and reason are kept in payment.instance, and '
+    'logged. First make sure that no other copy sends. may_have_sent: whether another one may have since this one was '
+    'taken; then every task is looked up at its PSP before it is sent. False only for the very same data in another place, '
+    'as after pg_upgrade. What was under way is looked up in any case. Returns the number of tasks that are. Errors: PY001, '
+    'PY005, PY006.';
+
+CREATE FUNCTION payment.take_over() RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_take_over';
+COMMENT ON FUNCTION payment.take_over() IS
+    'For the worker, when it starts: on a standby that was promoted, and that payment.synchronous_standby or the setting '
+    'payment.failover_standbys names, does what adopt() does. Returns whether it did.';
+
+CREATE FUNCTION payment.note_standbys(max_standbys integer) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_note_standbys';
+COMMENT ON FUNCTION payment.note_standbys(integer) IS
+    'For the worker, every few seconds: note in payment.synchronous_standby which standbys (at most max_standbys, 1 to '
+    '1000) are synchronous. Returns how many names came or went. Errors: PY001.';
+
+GRANT SELECT ON payment.instance, payment.synchronous_standby TO payment_finance, payment_admin, payment_auditor;
+GRANT EXECUTE ON FUNCTION payment.adopt(text, boolean) TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.sending_refusal()
+    TO payment_finance, payment_admin, payment_auditor, payment_worker;
+GRANT EXECUTE ON FUNCTION payment.take_over(), payment.note_standbys(integer) TO payment_worker;
+
+-- A new database has no copy.  (In a dump that is being restored, what follows takes this back.)
+DO $$
+BEGIN
+    PERFORM payment.adopt('CREATE EXTENSION', false);
+END
+$$;
+
+-- DROP EXTENSION drops the tables with it.
+CREATE FUNCTION payment.guard_drop() RETURNS event_trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'payment_guard_drop';
+COMMENT ON FUNCTION payment.guard_drop() IS
+    'Event trigger: refuses to drop the extension (also by DROP SCHEMA or DROP OWNED) while it holds payments, unless '
+    'payment.allow_drop is on (PY600).';
+CREATE EVENT TRIGGER payment_guard_drop ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED')
+    EXECUTE FUNCTION payment.guard_drop();
+ALTER EVENT TRIGGER payment_guard_drop ENABLE ALWAYS;
 
 -- ---------------------------------------------------------------------------
 -- Dumps: the rows of every table of the extension belong to the user

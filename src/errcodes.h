@@ -54,5 +54,10 @@
 
 /* PY5xx: the worker */
 #define ERRCODE_PAYMENT_WORKER PAYMENT_SQLSTATE('5', '0', '0')
+#define ERRCODE_PAYMENT_NOT_ADOPTED PAYMENT_SQLSTATE('5', '0', '1')
+#define ERRCODE_PAYMENT_NO_SYNC_STANDBY PAYMENT_SQLSTATE('5', '0', '2')
+
+/* PY6xx: the extension itself */
+#define ERRCODE_PAYMENT_DROP_REFUSED PAYMENT_SQLSTATE('6', '0', '0')
 
 #endif /* PAYMENT_ERRCODES_H */

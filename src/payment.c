@@ -61,6 +61,10 @@ int	  payment_max_databases = 16;
 bool  payment_worker_enabled = true;
 int	  payment_partition_interval = PARTITION_MONTH;
 int	  payment_partitions_ahead = 3;
+bool  payment_require_sync_standby = false;
+char *payment_failover_standbys = NULL;
+char *payment_machine_id = NULL;
+bool  payment_allow_drop = false;
 
 WorkerShared *worker_shared = NULL;
 
@@ -150,6 +154,31 @@ static const struct config_enum_entry partition_intervals[] = {
 	{ NULL, 0, false },
 };
 
+/* Which copy of a database sends, and what has to be sure before it does. */
+static void
+define_instance_settings(void)
+{
+	DefineCustomBoolVariable(
+		"payment.require_sync_standby",
+		"Whether payments are sent only with a synchronous standby.",
+		"When on, nothing is claimed while fewer are attached than "
+		"synchronous_standby_names asks for, or while it is empty, and "
+		"nothing is sent whose claim they have not confirmed.",
+		&payment_require_sync_standby, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"payment.failover_standbys",
+		"Names of standbys that send payments once they are promoted.",
+		"As in synchronous_standby_names, separated by commas. Synchronous "
+		"ones that are listed there by name need not be listed here.",
+		&payment_failover_standbys, "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL,
+		NULL);
+	DefineCustomStringVariable(
+		"payment.machine_id", "What tells this machine from others.",
+		"Empty: /etc/machine-id, the name of the host and, in Kubernetes, the "
+		"namespace.",
+		&payment_machine_id, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
 static void
 define_settings(void)
 {
@@ -192,6 +221,12 @@ define_settings(void)
 							 partition_intervals, PGC_SIGHUP, 0, NULL, NULL,
 							 NULL);
 
+	/* To be set by hand, in the session that is to delete it all. */
+	DefineCustomBoolVariable("payment.allow_drop",
+							 "Whether DROP EXTENSION may delete payments.",
+							 NULL, &payment_allow_drop, false, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
 	/* Sizes shared memory, so it exists only where there is some. */
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable(
@@ -200,8 +235,6 @@ define_settings(void)
 			"Each takes a background worker of max_worker_processes.",
 			&payment_max_databases, payment_max_databases, 1, 1024,
 			PGC_POSTMASTER, 0, NULL, NULL, NULL);
-
-	MarkGUCPrefixReserved("payment");
 }
 
 static Size
@@ -382,6 +415,8 @@ _PG_init(void)
 		return;
 
 	define_settings();
+	define_instance_settings();
+	MarkGUCPrefixReserved("payment");
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

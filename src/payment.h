@@ -38,6 +38,10 @@ extern int	 payment_max_databases;
 extern bool	 payment_worker_enabled;
 extern int	 payment_partition_interval; /* PartitionInterval */
 extern int	 payment_partitions_ahead;
+extern bool	 payment_require_sync_standby;
+extern char *payment_failover_standbys;
+extern char *payment_machine_id;
+extern bool	 payment_allow_drop;
 
 /*
  * Wake this database's dispatcher when the current transaction commits; never

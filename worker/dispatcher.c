@@ -29,6 +29,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "queue.h"
+#include "refusal.h"
 #include "session.h"
 #include "throttle.h"
 #include "utils/guc.h"
@@ -46,6 +47,9 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 /* after an error of the database, doubling */
 #define ERROR_DELAY_MIN_MS 200
 #define ERROR_DELAY_MAX_MS 5000
+
+/* how often to ask again whether anything may be sent */
+#define REFUSED_DELAY_MS 1000
 
 /* when a due task could not be claimed: somebody else has it locked */
 #define LOCKED_TASK_DELAY_MS 10
@@ -69,6 +73,7 @@ static SlotVerdict leave_verdict = VERDICT_NONE;
 static TimestampTz polled_at = 0;	/* when all queues were looked at */
 static TimestampTz work_at = 0;		/* next look around, due or not */
 static TimestampTz quiet_until = 0; /* no database work before, after errors */
+static TimestampTz claims_at = 0;	/* no claims before: none were allowed */
 static int		   error_delay_ms = 0;
 static TimestampTz save_at = 0; /* next try to store breakers' states */
 static RateMeter   meter;
@@ -308,6 +313,13 @@ claim_for_all(dlist_head *claimed)
 	dlist_iter	iter;
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (now < claims_at)
+		return;
+	if (!refusal_absent())
+	{
+		claims_at = TimestampTzPlusMilliseconds(now, REFUSED_DELAY_MS);
+		return;
+	}
 	queue_load_psps(&psps, psp_context);
 	dlist_foreach(iter, &psps)
 	{
@@ -430,7 +442,8 @@ try_work(Delivery **batch, int count, bool may_claim, dlist_head *claimed,
 /*
  * Work on the database, then send what was claimed.  A claim whose commit
  * somebody tried to cancel is not sent: the wait for a synchronous standby may
- * have been cut short, and a failover would forget the claim.
+ * have been cut short, and a failover would forget the claim.  Where such a
+ * standby is required, its word is what counts.
  */
 static void
 record_and_claim(bool may_claim)
@@ -446,7 +459,8 @@ record_and_claim(bool may_claim)
 	done = try_work(batch, count, may_claim, &claimed, &presence);
 	mark_recording(batch, count, false);
 
-	if (!done || session_cancel_count != cancels_before)
+	if (!done || session_cancel_count != cancels_before ||
+		(!dlist_is_empty(&claimed) && !refusal_commit_is_safe()))
 		give_up_claims(&claimed);
 	after_work(presence, !done, batch, count, &claimed);
 }
@@ -574,7 +588,8 @@ next_work_at(TimestampTz now)
 		Psp *psp = dlist_container(Psp, node, iter.cur);
 
 		if (!leaving)
-			at = Min(at, Max(psp->due_at, throttle_ready_at(psp, &psps)));
+			at = Min(at, Max(Max(psp->due_at, claims_at),
+							 throttle_ready_at(psp, &psps)));
 		if (psp->breaker.dirty)
 			at = Min(at, save_at);
 	}
@@ -664,7 +679,10 @@ clear_old_leases(void)
 	Presence presence = session_begin("expire leases");
 
 	if (presence == EXTENSION_PRESENT)
+	{
 		expired = queue_expire_leases();
+		refusal_take_over();
+	}
 	session_commit(presence);
 	if (presence != EXTENSION_PRESENT)
 		session_leave(VERDICT_YIELDED);

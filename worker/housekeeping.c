@@ -46,6 +46,10 @@ static Duty duties[] = {
 	  .query = "SELECT payment.expire_holds($1)",
 	  .batch = 1000,
 	  .interval_ms = 5 * 1000 },
+	{ .activity = "note standbys",
+	  .query = "SELECT payment.note_standbys($1)",
+	  .batch = 64,
+	  .interval_ms = 5 * 1000 },
 };
 
 static Duty *

@@ -341,6 +341,7 @@ prepare_slot(Oid database_id)
 		slot->registered_at = now;
 		slot->error[0] = '\0';
 		slot->error_at = 0;
+		slot->refusal[0] = '\0';
 	}
 	SpinLockRelease(&worker_shared->mutex);
 	if (found != NO_SLOT)

@@ -64,6 +64,7 @@ typedef struct DispatcherSlot
 	pg_atomic_uint32 breakers_open;
 	TimestampTz		 error_at;				   /* under the mutex */
 	char			 error[WORKER_ERROR_SIZE]; /* under the mutex */
+	char refusal[WORKER_ERROR_SIZE]; /* under the mutex; empty: none */
 } DispatcherSlot;
 
 typedef struct WorkerShared

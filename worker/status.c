@@ -18,7 +18,7 @@
 
 PG_FUNCTION_INFO_V1(payment_worker_slots);
 
-#define SLOT_COLUMNS 15
+#define SLOT_COLUMNS 16
 
 typedef struct SlotRow
 {
@@ -69,6 +69,7 @@ make_row(DispatcherSlot *slot, SlotRow *row)
 	copy.started_at = slot->started_at;
 	copy.error_at = slot->error_at;
 	memcpy(copy.error, slot->error, sizeof(copy.error));
+	memcpy(copy.refusal, slot->refusal, sizeof(copy.refusal));
 	SpinLockRelease(&worker_shared->mutex);
 	if (copy.state != SLOT_RUNNING || !copy.serves)
 		return false;
@@ -93,6 +94,7 @@ make_row(DispatcherSlot *slot, SlotRow *row)
 	add(row, false,
 		Int32GetDatum((int32) pg_atomic_read_u32(&slot->breakers_open)));
 	add_error(row, &copy);
+	add(row, copy.refusal[0] == '\0', CStringGetTextDatum(copy.refusal));
 	return true;
 }
 

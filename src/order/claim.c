@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
+#include "instance/instance.h"
 #include "order/batch.h"
 #include "order/evidence.h"
 #include "order/lane.h"
@@ -867,6 +868,7 @@ payment_claim_tasks(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	nest_level = batch_begin();
+	instance_refuse();
 	claim_batch(&batch, max_tasks);
 	for (int i = 0; i < batch.count; i++)
 	{

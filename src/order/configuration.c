@@ -21,6 +21,7 @@
 #include "order/event.h"
 #include "order/json_object.h"
 #include "order/plan.h"
+#include "order/transition.h"
 #include "order/typed_argument.h"
 #include "psp/psp.h"
 #include "uuid7.h"
@@ -357,7 +358,9 @@ store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
 			  "base_url = excluded.base_url, "
 			  "secret_name = excluded.secret_name RETURNING p.id",
 			  lengthof(types), types);
-	if (batch_run(insert_plan, values, NULL) != 1 || !row_uuid(0, 1, result))
+	/* by hand, it would be a restore: see src/instance/instance.c */
+	if (order_write(insert_plan, values, NULL, CAUSE_API) != 1 ||
+		!row_uuid(0, 1, result))
 		elog(ERROR, "registering a PSP gave no id");
 	values[0] = UUIDPGetDatum(result);
 	plan_keep(&update_plan,

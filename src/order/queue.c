@@ -17,6 +17,7 @@
 #include "order/batch.h"
 #include "order/lane.h"
 #include "order/plan.h"
+#include "order/queue.h"
 #include "payment.h"
 
 PG_FUNCTION_INFO_V1(payment_expire_leases);
@@ -47,6 +48,34 @@ payment_expire_leases(PG_FUNCTION_ARGS)
 					  &now, NULL);
 	spi_end();
 	PG_RETURN_INT64((int64) count);
+}
+
+/*
+ * What was never sent from here may have been sent, at the earliest when it
+ * was made.  What is claimed becomes a lapsed claim, which is looked up too.
+ */
+int64
+queue_doubt(bool all)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { TIMESTAMPTZOID, BOOLOID };
+	Datum			  values[] = { TimestampTzGetDatum(GetCurrentTimestamp()),
+								   BoolGetDatum(all) };
+
+	return (int64) batch_run(
+		plan_keep(&plan,
+				  "UPDATE payment.task AS t SET"
+				  " run_at = CASE WHEN t.attempt_id IS NULL THEN t.run_at"
+				  " ELSE least(t.run_at, $1) END,"
+				  " step = CASE WHEN t.attempt_id IS NULL THEN 'lookup'"
+				  " ELSE t.step END,"
+				  " first_sent_at = coalesce(t.first_sent_at,"
+				  " payment.id_time(t.object_id)),"
+				  " last_sent_at = CASE WHEN $2 THEN $1"
+				  " ELSE t.last_sent_at END"
+				  " WHERE $2 OR t.attempt_id IS NOT NULL",
+				  2, types),
+		values, NULL);
 }
 
 /*

@@ -13,7 +13,8 @@ FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_defau
     'fee_schedule', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
     'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
     'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
-    'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run']) AS name;
+    'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run', 'instance',
+    'synchronous_standby']) AS name;
 SELECT has_view('payment', name::name, 'view ' || name)
 FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
     'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency']) AS name;
@@ -53,6 +54,8 @@ FROM (VALUES
     ('trial_balance', 'OUT code text, OUT kind text, OUT currency text, OUT debit numeric, OUT credit numeric -> SETOF record'),
     ('verify', 'OUT check_name text, OUT object_id uuid, OUT detail text, OUT expected numeric, OUT actual numeric -> SETOF record'),
     ('transitions', 'OUT object text, OUT from_status text, OUT to_status text, OUT causes text[] -> SETOF record'),
+    ('adopt', 'reason text, may_have_sent boolean DEFAULT true -> bigint'),
+    ('sending_refusal', ' -> text'),
     ('claim_tasks', 'psp uuid, max_tasks integer, lease_ms integer, lane_limits integer[] DEFAULT NULL::integer[] '
         '-> SETOF payment.claimed_task'),
     ('reset_breaker', 'psp text -> boolean'),
@@ -63,7 +66,7 @@ LEFT JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = 'payment'::regnam
 SELECT is_empty($$
     SELECT oid::regprocedure FROM pg_proc
     WHERE pronamespace = 'payment'::regnamespace AND (prokind <> 'f' OR provariadic <> 0
-        OR prorettype IN (SELECT oid FROM pg_type WHERE typtype = 'p' AND typname NOT IN ('record', 'trigger', 'void'))
+        OR prorettype IN (SELECT oid FROM pg_type WHERE typtype = 'p' AND typname NOT IN ('record', 'trigger', 'event_trigger', 'void'))
         OR proargtypes::oid[] && ARRAY(SELECT oid FROM pg_type WHERE typtype = 'p'))
     $$, 'no procedures, no variadic and no polymorphic arguments');
 SELECT is_empty($$
@@ -111,6 +114,8 @@ SELECT is_empty($$
     SELECT c.oid::regclass FROM pg_class c, pg_extension x
     WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind = 'r' AND x.extname = 'payment'
         AND NOT c.oid = ANY (coalesce(x.extconfig, '{}'))
+        -- whose copies have to notice that they are copies
+        AND c.relname NOT IN ('instance', 'synchronous_standby')
     $$, 'the rows of every table are dumped');
 SELECT is_empty($$
     SELECT c.oid::regclass FROM pg_class c

@@ -104,6 +104,10 @@ SELECT set_eq($$
         ('import_settlement', 'finance'),
         ('reconcile', 'finance'),
         ('expected_psp_fee', 'finance admin auditor'),
+        ('adopt', 'admin'),
+        ('sending_refusal', 'finance admin auditor worker'),
+        ('take_over', 'worker'),
+        ('note_standbys', 'worker'),
         ('wake_worker', 'app finance admin worker'),
         ('worker_slots', 'finance admin auditor')) AS f (name, roles), string_to_table(roles, ' ') AS role
     $$, 'who executes what');
@@ -153,6 +157,8 @@ SELECT set_eq($$
         ('unsettled_order', 'finance admin auditor'),
         ('exception_record', 'finance admin auditor'),
         ('reconciliation_run', 'finance admin auditor'),
+        ('instance', 'finance admin auditor'),
+        ('synchronous_standby', 'finance admin auditor'),
         ('worker_status', 'finance admin auditor')) AS t (name, roles), string_to_table(roles, ' ') AS role
     $$, 'who reads what');
 

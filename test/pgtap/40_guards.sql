@@ -38,7 +38,9 @@ FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
     AND c.relname NOT IN ('psp', 'seller', 'fee_schedule', 'routing_rule', 'task', 'circuit_breaker')
     -- empty until something is detached, which cannot be done here
-    AND c.relname NOT IN ('detached_balance', 'detached_partition');
+    AND c.relname NOT IN ('detached_balance', 'detached_partition')
+    -- empty without a synchronous standby
+    AND c.relname <> 'synchronous_standby';
 
 CREATE FUNCTION pg_temp.attempt(command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

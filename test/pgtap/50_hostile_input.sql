@@ -10,6 +10,7 @@ BEGIN;
 SELECT no_plan();
 SELECT setseed(:seed) \g /dev/null
 SET LOCAL statement_timeout = '5min';
+SET LOCAL client_min_messages = warning;
 
 -- something to be hostile to
 SELECT payment.register_psp('hostile', 'stripe', 'http://127.0.0.1:1', 'none') AS psp \gset
@@ -73,6 +74,7 @@ INSERT INTO right_value VALUES
     ('reverse_journal', 'amounts', 'ARRAY[-1, 1]::bigint[]'),
     (NULL, 'at', 'now()'), (NULL, 'from_time', 'now() - interval ''1 day'''), (NULL, 'until_time', 'now()'),
     (NULL, 'after_journal', 'NULL::uuid'), (NULL, 'after_leg', 'NULL::integer'), (NULL, 'page_size', '10'),
+    ('adopt', 'reason', '''a copy'''), (NULL, 'may_have_sent', 'false'), (NULL, 'max_standbys', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'position', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
@@ -187,7 +189,8 @@ $$;
 CREATE TEMP TABLE call AS
 SELECT p.oid::regprocedure AS function, p.provolatile = 'v' AS writes, 'right' AS how,
     format('SELECT * FROM payment.%I(%s)', p.proname, (SELECT string_agg(right_value, ', ' ORDER BY number) FROM argument WHERE function = p.oid)) AS command
-FROM pg_proc p WHERE p.pronamespace = 'payment'::regnamespace AND p.prorettype <> 'trigger'::regtype
+FROM pg_proc p WHERE p.pronamespace = 'payment'::regnamespace
+    AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 UNION ALL
 SELECT a.function, a.provolatile = 'v', 'hostile', format('SELECT * FROM payment.%I(%s)', a.name, (
     SELECT string_agg(CASE o.number WHEN a.number THEN h ELSE o.right_value END, ', ' ORDER BY o.number) FROM argument o WHERE o.function = a.function))
@@ -216,6 +219,7 @@ SELECT is_empty($$
     WHERE pronamespace = 'payment'::regnamespace AND prorettype = 'trigger'::regtype
         AND pg_temp.attempt(format('SELECT %s', oid::regprocedure), false) <> '39P01'
     $$, 'S73 trigger functions are no functions to call');
+SELECT is(pg_temp.attempt('SELECT payment.guard_drop()', false), '39P03', 'S73 nor are event trigger functions');
 -- and on tables, for events and at times that they are not made for
 CREATE TABLE pg_temp.any_table (a int);
 CREATE FUNCTION pg_temp.misuse(function regproc, clause text) RETURNS text LANGUAGE plpgsql AS $$

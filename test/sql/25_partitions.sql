@@ -70,6 +70,7 @@ ROLLBACK TO worker;
 
 -- dropping the extension would take the partitions with it
 \set VERBOSITY terse
+SET LOCAL payment.allow_drop = on;
 DROP EXTENSION payment;
 \set VERBOSITY default
 ROLLBACK;

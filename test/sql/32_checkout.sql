@@ -189,6 +189,7 @@ RESET ROLE;
 
 -- the extension is dropped and made again in one session: plans follow
 BEGIN;
+SET LOCAL payment.allow_drop = on;
 DROP EXTENSION payment;
 SELECT pg_temp.error_of('SELECT payment.checkout(''k'', ''p'', ''[]'')');
 CREATE EXTENSION payment;

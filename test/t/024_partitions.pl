@@ -142,13 +142,16 @@ foreach my $how ([ 'by_psql', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f',
     is($t->sqlstate("DELETE FROM payment.entry_$month", database => $database), 'PY203', "S71 $database: guarded");
     is($t->sql('SELECT payment.create_partitions()', database => $database), '0', "S71 $database: no partition is missing");
     $t->sql("SELECT payment.release(id) FROM payment.order_record LIMIT 1", database => $database);
+    $t->sql("SET client_min_messages = warning; SELECT payment.adopt('test')", database => $database);
     order_flow("after $database", database => $database);
     is($t->sql('SELECT * FROM payment.verify()', database => $database), '', "S71 $database: payments go on");
 }
 
 # ---- dropping the extension ----
 
-is($t->sqlstate('DROP EXTENSION payment'), '2BP01', 'DROP EXTENSION does not take the partitions unasked');
-is($t->sqlstate('SET client_min_messages = error; DROP EXTENSION payment CASCADE'), '00000', 'with CASCADE it does');
+is($t->sqlstate('DROP EXTENSION payment CASCADE'), 'PY600', 'DROP EXTENSION does not take payments unasked');
+is($t->sqlstate('SET payment.allow_drop = on; DROP EXTENSION payment'), '2BP01', 'nor, asked, the partitions');
+is($t->sqlstate('SET client_min_messages = error; SET payment.allow_drop = on; DROP EXTENSION payment CASCADE'),
+    '00000', 'with CASCADE it does');
 
 $t->finish;

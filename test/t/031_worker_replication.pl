@@ -11,7 +11,7 @@ use Time::HiRes ();
 my $t = PaymentTest->new(
     'primary',
     init     => [ allows_streaming => 1 ],
-    settings => { 'payment.poll_interval' => '200ms' });
+    settings => { 'payment.poll_interval' => '200ms', 'payment.failover_standbys' => 'another, "standby"' });
 my $primary = $t->node;
 $t->start_sandbox;
 $t->call(
