@@ -141,6 +141,14 @@ sub database    { return $_[0]->{database} }
 sub secrets_dir { return Cwd::abs_path($_[0]->{node}->basedir) . '/secrets' }
 sub log_file    { return $_[0]->{node}->logfile }
 
+=head2 on(node)
+
+The same shop, with the same sandbox, on another server: a copy or a standby.
+
+=cut
+
+sub on { my ($self, $node) = @_; return bless { %$self, node => $node }, ref $self }
+
 =head2 create_database(name, extension => 0|1)
 
 One more database, with the extension unless told otherwise.
