@@ -115,6 +115,21 @@ subtest 'S09 a 500 that Adyen keeps with the key' => sub {
     $adyen->register;
 };
 
+# Only one order is ill, and it is asked about again and again.
+subtest 'a failure that is told again says nothing of how Adyen is now' => sub {
+    $adyen->register(breaker_failures => 3, breaker_pause_ms => 600_000);
+    $t->faults(error_500_after => 'next:1');
+    my $order = $adyen->pay('told again');
+    $t->wait_for("SELECT count(*) > 8 FROM payment.attempt WHERE object_id = '$order' AND outcome = 'unknown'",
+        what => 'the same answer many times');
+    my $other = $adyen->pay('of another');
+    $t->wait_for("SELECT status = 'captured' FROM payment.payment_order WHERE id = '$other'", what => 'the other one');
+    $t->charged_once($other, 'others are paid meanwhile');
+    $t->sql("DELETE FROM payment.task WHERE object_id = '$order'");
+    push @{ $adyen->{conflicted} }, $order;
+    $adyen->register(breaker_failures => 10, breaker_pause_ms => 5000);
+};
+
 $adyen->waits('conflict_409', 'S11', 409, [ ('send unknown') x 2, 'send succeeded' ]);
 $adyen->waits('rate_limit', 'S11', 429, [ ('send retry') x 2, 'send succeeded' ], retry_after_s => 1);
 $adyen->waits('error_500_before', 'S12', '500, to be tried again', [ ('send retry') x 2, 'send succeeded' ],
