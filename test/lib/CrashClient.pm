@@ -56,13 +56,14 @@ my @isolation = ('', '', '', 'ISOLATION LEVEL REPEATABLE READ', 'ISOLATION LEVEL
 
 =head2 CrashClient::draw(seed, what, list)
 
-One of the list, always the same one.  A plain function.
+One of the list, always the same one; undef of none.  A plain function.
 
 =cut
 
 sub draw
 {
     my ($seed, $what, @list) = @_;
+    return undef if !@list;
     return $list[ unpack('N', Digest::MD5::md5("$seed $what")) % @list ];
 }
 

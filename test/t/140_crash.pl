@@ -107,6 +107,7 @@ sub register_psps
             secret_name => $psp eq 'paypal' ? 'paypal' : 'sandbox',
             settings    => {
                 timeout_ms => 1500, max_in_flight => 24, max_attempts => 25, backoff_max_ms => 400,
+                breaker_pause_ms => 300, breaker_pause_max_ms => 1000,
                 ($config{$psp} ? (config => $config{$psp}) : ()), %settings });
     }
     return;
