@@ -545,7 +545,7 @@ CREATE TABLE payment.fee_schedule (
 -- Which PSP executes a payment whose caller named none.
 CREATE TABLE payment.routing_rule (
     name text NOT NULL PRIMARY KEY,
-    "position" integer NOT NULL CHECK ("position" BETWEEN 1 AND 1000000),
+    priority integer NOT NULL CHECK (priority BETWEEN 1 AND 1000000),
     currency text,
     min_amount bigint CHECK (min_amount > 0),
     max_amount bigint CHECK (max_amount > 0),
@@ -855,9 +855,9 @@ COMMENT ON COLUMN payment.fee_schedule.basis_points IS 'Hundredths of a percent 
 
 COMMENT ON TABLE payment.routing_rule IS
     'Which PSP executes a payment whose caller named none, written by payment.set_routing_rule(). Of the active rules that '
-    'match, the lowest position counts, among equals chance by weight. A rule that leaves a column null does not ask for it.';
+    'match, the lowest priority counts, among equals chance by weight. A rule that leaves a column null does not ask for it.';
 COMMENT ON COLUMN payment.routing_rule.name IS 'What the administrator calls it.';
-COMMENT ON COLUMN payment.routing_rule."position" IS 'Rules are asked in ascending order; those of one position share the payments.';
+COMMENT ON COLUMN payment.routing_rule.priority IS 'Rules are asked in ascending order; those of one priority share the payments.';
 COMMENT ON COLUMN payment.routing_rule.currency IS 'Only payments all of whose orders are in this currency.';
 COMMENT ON COLUMN payment.routing_rule.min_amount IS 'Only payments of at least that total, in minor units of currency.';
 COMMENT ON COLUMN payment.routing_rule.max_amount IS 'Only payments of at most that total, in minor units of currency.';
@@ -865,7 +865,7 @@ COMMENT ON COLUMN payment.routing_rule.seller_id IS 'Only payments all of whose 
 COMMENT ON COLUMN payment.routing_rule.payment_method IS
     'Only payment methods, as the PSP names them, that look like this: * stands for any characters, also none.';
 COMMENT ON COLUMN payment.routing_rule.psp_id IS 'The PSP it sends payments to. One that is paused is left out.';
-COMMENT ON COLUMN payment.routing_rule.weight IS 'Its share, 1 to 1000, among rules of the same position that match.';
+COMMENT ON COLUMN payment.routing_rule.weight IS 'Its share, 1 to 1000, among rules of the same priority that match.';
 COMMENT ON COLUMN payment.routing_rule.state IS 'active, or paused: not asked.';
 
 COMMENT ON TABLE payment.idempotency IS 'The keys of all calls that made something, kept for good.';
@@ -1102,7 +1102,7 @@ COMMENT ON FUNCTION payment.set_fee_schedule(bigint, integer, uuid, text) IS
     '(100 are 1 %), never more than the order''s amount. The most specific schedule wins: seller and currency, seller, '
     'currency, neither; without any the fee is 0. Errors: PY001, PY002, PY003, PY011.';
 
-CREATE FUNCTION payment.set_routing_rule(name text, psp text, "position" integer, currency text DEFAULT NULL,
+CREATE FUNCTION payment.set_routing_rule(name text, psp text, priority integer, currency text DEFAULT NULL,
     min_amount bigint DEFAULT NULL, max_amount bigint DEFAULT NULL, seller uuid DEFAULT NULL,
     payment_method text DEFAULT NULL, weight integer DEFAULT 100, state text DEFAULT 'active') RETURNS void
     LANGUAGE c VOLATILE
@@ -1111,9 +1111,9 @@ CREATE FUNCTION payment.set_routing_rule(name text, psp text, "position" integer
 
 COMMENT ON FUNCTION payment.set_routing_rule(text, text, integer, text, bigint, bigint, uuid, text, integer, text) IS
     'Make a routing rule, or replace the one of that name: payments that match, and whose caller names no PSP, go to psp. '
-    'position: 1 to 1000000, the lowest that matches counts. currency, min_amount and max_amount (the payment''s total in '
+    'priority: 1 to 1000000, the lowest that matches counts. currency, min_amount and max_amount (the payment''s total in '
     'minor units, inclusive; only with a currency), seller (all of its orders are that seller''s), payment_method (* stands '
-    'for any characters): what it asks for, null: nothing. weight: 1 to 1000, its share among rules of one position. state: '
+    'for any characters): what it asks for, null: nothing. weight: 1 to 1000, its share among rules of one priority. state: '
     'active or paused. At most payment.max_routing_rules. Errors: PY001, PY002, PY003, PY005, PY006, PY010, PY011.';
 
 CREATE FUNCTION payment.remove_routing_rule(name text) RETURNS boolean

@@ -163,8 +163,8 @@ failover(const Outcome *outcome)
 			return class && strcmp(class, "soft") == 0 ? FAILOVER_NOW
 													   : FAILOVER_NEVER;
 		case OUTCOME_FAILED:
-			return class == NULL || strcmp(class, "soft") == 0 ||
-						   strcmp(class, "not_applicable") == 0
+			return class && (strcmp(class, "soft") == 0 ||
+							 strcmp(class, "not_applicable") == 0)
 					   ? FAILOVER_NOW
 					   : FAILOVER_NEVER;
 		case OUTCOME_RETRY:

@@ -8,7 +8,7 @@
  * certainly not executed there goes on to the next (failover.c).  What the
  * rules say later changes nothing for a payment that is on its way.
  *
- * Chance among rules of one position is drawn from the payment's id, so that
+ * Chance among rules of one priority is drawn from the payment's id, so that
  * whoever looks at a payment can tell why it went where it went.
  *
  *-------------------------------------------------------------------------
@@ -24,7 +24,7 @@
 
 typedef struct Rule
 {
-	int32		position;
+	int32		priority;
 	const char *currency; /* or NULL, as the others */
 	int64		min_amount;
 	int64		max_amount; /* PG_INT64_MAX: any */
@@ -43,7 +43,7 @@ typedef struct Facts
 	int64			 total;		/* of the one currency */
 } Facts;
 
-/* by position, then name: what has no order of its own gets one */
+/* by priority, then name: what has no order of its own gets one */
 static Rule *
 read_rules(const PspList *list, int *count)
 {
@@ -52,10 +52,10 @@ read_rules(const PspList *list, int *count)
 	int				  rows;
 
 	plan_keep(&plan,
-			  "SELECT \"position\", currency, coalesce(min_amount, 0), "
+			  "SELECT priority, currency, coalesce(min_amount, 0), "
 			  "coalesce(max_amount, 9223372036854775807), seller_id, "
 			  "payment_method, psp_id, weight FROM payment.routing_rule "
-			  "WHERE state = 'active' ORDER BY \"position\", name",
+			  "WHERE state = 'active' ORDER BY priority, name",
 			  0, NULL);
 	rows = (int) spi_read(plan, NULL, NULL);
 	rules = palloc0(sizeof(Rule) * Max(rows, 1));
@@ -65,7 +65,7 @@ read_rules(const PspList *list, int *count)
 		Rule	 *rule = &rules[*count];
 		pg_uuid_t psp_id;
 
-		rule->position = row_int32(row, 1);
+		rule->priority = row_int32(row, 1);
 		rule->currency = row_text(row, 2);
 		rule->min_amount = row_int64(row, 3);
 		rule->max_amount = row_int64(row, 4);
@@ -163,7 +163,7 @@ add_psp(Event *event, const Psp *psp)
 	event->route[event->route_count++] = psp->id;
 }
 
-/* All of one position, each draw by the weights of those that are left. */
+/* All of one priority, each draw by the weights of those that are left. */
 static void
 draw_psps(Event *event, const Rule **rules, int count)
 {
@@ -197,7 +197,7 @@ find_route(Event *event, const Rule *rules, int count)
 	event->route_count = 0;
 	for (int i = 0; i < count; i++)
 	{
-		if (i > 0 && rules[i].position != rules[i - 1].position)
+		if (i > 0 && rules[i].priority != rules[i - 1].priority)
 		{
 			draw_psps(event, equals, equal_count);
 			equal_count = 0;

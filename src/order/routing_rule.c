@@ -25,7 +25,7 @@ PG_FUNCTION_INFO_V1(payment_set_routing_rule);
 PG_FUNCTION_INFO_V1(payment_remove_routing_rule);
 
 #define RULE_COLUMNS 10
-#define MAX_POSITION 1000000
+#define MAX_PRIORITY 1000000
 #define MAX_WEIGHT 1000
 
 static const EventPlace here = { 0, 0 };
@@ -34,7 +34,7 @@ typedef struct RoutingRule
 {
 	char	  *name;
 	char	  *psp;
-	int32	   position;
+	int32	   priority;
 	char	  *currency;
 	bool	   has_min_amount;
 	int64	   min_amount;
@@ -93,7 +93,7 @@ check_rule(const RoutingRule *rule)
 	event_check_text(&here, "name", rule->name);
 	event_check_text(&here, "psp", rule->psp);
 	event_check_optional(&here, "payment_method", rule->payment_method);
-	check_range("position", rule->position, MAX_POSITION);
+	check_range("priority", rule->priority, MAX_PRIORITY);
 	check_range("weight", rule->weight, MAX_WEIGHT);
 	if (rule->currency)
 		currency_check(rule->currency);
@@ -114,7 +114,7 @@ read_rule(FunctionCallInfo fcinfo, RoutingRule *rule)
 	rule->currency = text_argument(fcinfo, 3, "currency");
 	rule->payment_method = text_argument(fcinfo, 7, "payment_method");
 	rule->state = text_argument(fcinfo, 9, "state");
-	rule->position = int32_argument(fcinfo, 2, "position");
+	rule->priority = int32_argument(fcinfo, 2, "priority");
 	rule->has_min_amount = !PG_ARGISNULL(4);
 	rule->min_amount = rule->has_min_amount ? PG_GETARG_INT64(4) : 0;
 	rule->has_max_amount = !PG_ARGISNULL(5);
@@ -149,7 +149,7 @@ store_rule(const RoutingRule *rule, const Psp *psp)
 	char			  nulls[RULE_COLUMNS];
 
 	put(values, nulls, 0, true, text_datum(rule->name));
-	put(values, nulls, 1, true, Int32GetDatum(rule->position));
+	put(values, nulls, 1, true, Int32GetDatum(rule->priority));
 	put(values, nulls, 2, rule->currency != NULL, text_datum(rule->currency));
 	put(values, nulls, 3, rule->has_min_amount,
 		Int64GetDatum(rule->min_amount));
@@ -162,12 +162,12 @@ store_rule(const RoutingRule *rule, const Psp *psp)
 	put(values, nulls, 8, true, Int32GetDatum(rule->weight));
 	put(values, nulls, 9, true, text_datum(rule->state));
 	batch_run(plan_keep(&plan,
-						"INSERT INTO payment.routing_rule (name, \"position\","
+						"INSERT INTO payment.routing_rule (name, priority,"
 						" currency, min_amount, max_amount, seller_id,"
 						" payment_method, psp_id, weight, state)"
 						" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 						" ON CONFLICT (name) DO UPDATE SET"
-						" \"position\" = excluded.\"position\","
+						" priority = excluded.priority,"
 						" currency = excluded.currency,"
 						" min_amount = excluded.min_amount,"
 						" max_amount = excluded.max_amount,"
@@ -213,7 +213,7 @@ check_count(void)
 }
 
 /*
- * payment.set_routing_rule(name, psp, position, currency, min_amount,
+ * payment.set_routing_rule(name, psp, priority, currency, min_amount,
  * max_amount, seller, payment_method, weight, state)
  */
 Datum

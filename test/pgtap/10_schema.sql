@@ -40,7 +40,7 @@ FROM (VALUES
     ('register_psp', 'name text, adapter text, base_url text, secret_name text, settings jsonb DEFAULT ''{}''::jsonb -> uuid'),
     ('register_seller', 'reference text, name text, metadata jsonb DEFAULT ''{}''::jsonb -> uuid'),
     ('set_fee_schedule', 'fixed bigint, basis_points integer, seller uuid DEFAULT NULL::uuid, currency text DEFAULT NULL::text -> uuid'),
-    ('set_routing_rule', 'name text, psp text, "position" integer, currency text DEFAULT NULL::text, min_amount bigint DEFAULT NULL::bigint, '
+    ('set_routing_rule', 'name text, psp text, priority integer, currency text DEFAULT NULL::text, min_amount bigint DEFAULT NULL::bigint, '
         'max_amount bigint DEFAULT NULL::bigint, seller uuid DEFAULT NULL::uuid, payment_method text DEFAULT NULL::text, '
         'weight integer DEFAULT 100, state text DEFAULT ''active''::text -> void'),
     ('remove_routing_rule', 'name text -> boolean'),

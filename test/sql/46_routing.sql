@@ -41,7 +41,7 @@ SELECT pg_temp.route('{1 10.00 EUR}', '{"route b": "pm_b"}');
 SELECT pg_temp.refusal('{1 10.00 EUR}', '{"route a": "pm_a", "route b": "pm_b"}');
 SELECT pg_temp.route('{1 10.00 EUR}', 'pm_a', psp => 'route a'), pg_temp.route('{1 10.00 EUR}', psp => 'route c');
 
--- position, then what each rule asks for
+-- priority, then what each rule asks for
 SELECT payment.set_routing_rule('route rest', 'route c', 900);
 SELECT payment.set_routing_rule('route euro', 'route a', 100, currency => 'EUR', max_amount => 10000);
 SELECT payment.set_routing_rule('route large', 'route b', 200, currency => 'EUR', min_amount => 10000, max_amount => 20000);
@@ -116,5 +116,5 @@ SET LOCAL payment.max_routing_rules = 2;
 SELECT payment.set_routing_rule('route rest', 'route a', 6);
 SELECT pg_temp.error_of($$SELECT payment.set_routing_rule('route third', 'route a', 6)$$);
 ROLLBACK;
-SELECT name, position, currency, weight, state FROM payment.routing_rule WHERE name LIKE 'route%' ORDER BY name;
+SELECT name, priority, currency, weight, state FROM payment.routing_rule WHERE name LIKE 'route%' ORDER BY name;
 SELECT count(*) FROM unnest('{rest,more}'::text[]) AS n WHERE payment.remove_routing_rule('route ' || n);

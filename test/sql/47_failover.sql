@@ -106,8 +106,6 @@ SELECT pg_temp.answer('class 1/1', 'declined', 'hard'), pg_temp.answer('class 2/
     pg_temp.answer('class 3/1', 'declined'), pg_temp.answer('class 4/1', 'failed', 'hard'),
     pg_temp.answer('class 5/1', 'failed', 'authentication_required'), pg_temp.answer('class 6/1', 'failed');
 SELECT * FROM pg_temp.show('class%');
-SELECT count(*) FROM pg_temp.claim('b');
-SELECT pg_temp.answer('class 6/1', 'succeeded', reference => 'b_class');
 
 -- nor does anything move that the caller keeps at one PSP, or has one token for
 SELECT pg_temp.buy('named', psp => 'fail a');
