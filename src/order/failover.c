@@ -30,29 +30,30 @@
  * order's attempts have later ids than the order: older partitions need not be
  * looked into.
  */
-#define FIND_QUERY                                                           \
-	"SELECT o.id, next.id, p.payment_methods ->> next.name"                  \
-	" FROM unnest($1, $2, $3) AS u (id, attempt_id, only_if_unsent)"         \
-	" JOIN payment.order_record AS o ON o.id = u.id"                         \
-	" JOIN payment.payment_record AS p ON p.id = o.payment_id"               \
-	" CROSS JOIN LATERAL (SELECT v.id, v.name"                               \
-	"  FROM unnest(p.route) WITH ORDINALITY AS r (psp_id, number)"           \
-	"  JOIN payment.psp AS v ON v.id = r.psp_id"                             \
-	"  WHERE v.state = 'active' AND v.id <> o.psp_id"                        \
-	"  AND p.payment_methods ? v.name AND NOT EXISTS (SELECT"                \
-	"   FROM payment.attempt AS a WHERE a.object_id = o.id AND a.id > o.id"  \
-	"   AND a.operation = 'pay' AND a.psp_id = v.id)"                        \
-	"  ORDER BY r.number LIMIT 1) AS next"                                   \
-	" WHERE o.routed AND o.status = 'executing' AND o.attempt_no < $4"       \
-	" AND NOT EXISTS (SELECT FROM payment.attempt AS a"                      \
-	"  WHERE a.object_id = o.id AND a.id > o.id AND a.operation = 'pay'"     \
-	"  AND a.step = 'send' AND a.id <> u.attempt_id AND (a.outcome IS NULL"  \
-	"  OR a.outcome NOT IN ('declined', 'failed', 'retry')))"                \
-	" AND (NOT u.only_if_unsent OR EXISTS (SELECT FROM payment.task AS t"    \
-	"  JOIN payment.psp AS v ON v.id = t.psp_id"                             \
-	"  WHERE t.object_id = o.id AND t.operation = 'pay'"                     \
-	"  AND t.attempt_id = u.attempt_id AND t.dead_at IS NULL"                \
-	"  AND t.tries >= v.max_attempts AND t.first_sent_at = t.last_sent_at))" \
+#define FIND_QUERY                                                            \
+	"SELECT o.id, next.id, p.payment_methods ->> next.name"                   \
+	" FROM unnest($1, $2, $3) AS u (id, attempt_id, only_if_unsent)"          \
+	" JOIN payment.order_record AS o ON o.id = u.id"                          \
+	" JOIN payment.payment_record AS p ON p.id = o.payment_id"                \
+	" CROSS JOIN LATERAL (SELECT v.id, v.name"                                \
+	"  FROM unnest(p.route) WITH ORDINALITY AS r (psp_id, number)"            \
+	"  JOIN payment.psp AS v ON v.id = r.psp_id"                              \
+	"  LEFT JOIN payment.circuit_breaker AS b ON b.psp_id = v.id"             \
+	"  WHERE v.state = 'active' AND v.id <> o.psp_id"                         \
+	"  AND p.payment_methods ? v.name AND NOT EXISTS (SELECT"                 \
+	"   FROM payment.attempt AS a WHERE a.object_id = o.id AND a.id > o.id"   \
+	"   AND a.operation = 'pay' AND a.psp_id = v.id)"                         \
+	"  ORDER BY coalesce(b.state = 'open', false), r.number LIMIT 1) AS next" \
+	" WHERE o.routed AND o.status = 'executing' AND o.attempt_no < $4"        \
+	" AND NOT EXISTS (SELECT FROM payment.attempt AS a"                       \
+	"  WHERE a.object_id = o.id AND a.id > o.id AND a.operation = 'pay'"      \
+	"  AND a.step = 'send' AND a.id <> u.attempt_id AND (a.outcome IS NULL"   \
+	"  OR a.outcome NOT IN ('declined', 'failed', 'retry')))"                 \
+	" AND (NOT u.only_if_unsent OR EXISTS (SELECT FROM payment.task AS t"     \
+	"  JOIN payment.psp AS v ON v.id = t.psp_id"                              \
+	"  WHERE t.object_id = o.id AND t.operation = 'pay'"                      \
+	"  AND t.attempt_id = u.attempt_id AND t.dead_at IS NULL"                 \
+	"  AND t.tries >= v.max_attempts AND t.first_sent_at = t.last_sent_at))"  \
 	" AND NOT " MAY_BE_CHARGED("o.id") " ORDER BY o.id"
 
 NextPsp *

@@ -22,8 +22,9 @@ psp_read_all(PspList *list)
 	static SPIPlanPtr plan = NULL;
 
 	plan_keep(&plan,
-			  "SELECT id, name, CASE WHEN state = 'active' THEN 1 ELSE 0 END, "
-			  "CASE WHEN payouts THEN 1 ELSE 0 END FROM payment.psp",
+			  "SELECT p.id, p.name, p.state = 'active', p.payouts, "
+			  "coalesce(b.state = 'open', false) FROM payment.psp AS p "
+			  "LEFT JOIN payment.circuit_breaker AS b ON b.psp_id = p.id",
 			  0, NULL);
 	list->count = (int) spi_read(plan, NULL, NULL);
 	list->psps = palloc0(sizeof(Psp) * (list->count + 1));
@@ -31,8 +32,9 @@ psp_read_all(PspList *list)
 	{
 		row_uuid(i, 1, &list->psps[i].id);
 		list->psps[i].name = row_text(i, 2);
-		list->psps[i].active = row_int32(i, 3) != 0;
-		list->psps[i].payouts = row_int32(i, 4) != 0;
+		list->psps[i].active = row_bool(i, 3);
+		list->psps[i].payouts = row_bool(i, 4);
+		list->psps[i].broken = row_bool(i, 5);
 	}
 }
 

@@ -185,8 +185,27 @@ draw_psps(Event *event, const Rule **rules, int count)
 	}
 }
 
+/* Those that are left alone at present come last, in the same order. */
 static void
-find_route(Event *event, const Rule *rules, int count)
+put_broken_last(const PspList *list, Event *event)
+{
+	pg_uuid_t *broken = palloc(sizeof(pg_uuid_t) * event->route_count);
+	int		   broken_count = 0;
+	int		   count = 0;
+
+	for (int i = 0; i < event->route_count; i++)
+	{
+		if (psp_by_id(list, &event->route[i])->broken)
+			broken[broken_count++] = event->route[i];
+		else
+			event->route[count++] = event->route[i];
+	}
+	memcpy(&event->route[count], broken, sizeof(pg_uuid_t) * broken_count);
+	pfree(broken);
+}
+
+static void
+find_route(const PspList *list, Event *event, const Rule *rules, int count)
 {
 	const Rule **equals = palloc(sizeof(Rule *) * Max(count, 1));
 	Facts		 facts;
@@ -206,6 +225,9 @@ find_route(Event *event, const Rule *rules, int count)
 			equals[equal_count++] = &rules[i];
 	}
 	draw_psps(event, equals, equal_count);
+	/* a single token may well be the first one's */
+	if (event->payment_methods && event->route_count > 1)
+		put_broken_last(list, event);
 	pfree(equals);
 }
 
@@ -224,7 +246,7 @@ route_resolve(const PspList *list, Event **events, int count)
 			continue;
 		if (rules == NULL)
 			rules = read_rules(list, &rule_count);
-		find_route(event, rules, rule_count);
+		find_route(list, event, rules, rule_count);
 		psp = event->route_count > 0 ? psp_by_id(list, &event->route[0])
 									 : psp_choose_only(list, event);
 		event->psp_id = psp->id;

@@ -16,6 +16,7 @@ typedef struct Psp
 	const char *name;
 	bool		active;
 	bool		payouts;
+	bool		broken; /* its circuit breaker is open */
 } Psp;
 
 typedef struct PspList

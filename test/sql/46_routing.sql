@@ -57,6 +57,11 @@ SELECT payment.register_psp('route a', 'none', 'http://127.0.0.1:1', 'none', '{"
 SELECT payment.set_routing_rule('route euro', 'route a', 100, currency => 'EUR', max_amount => 10000, state => 'paused');
 SELECT pg_temp.route('{1 100.00 EUR}');
 SELECT payment.set_routing_rule('route euro', 'route a', 100, currency => 'EUR', max_amount => 10000);
+-- one whose circuit breaker is open comes last
+SELECT payment.save_breaker(id, 'open', now(), now() + interval '1 hour', 3600000, 'test', 0) FROM payment.psp WHERE name = 'route a';
+SELECT pg_temp.route('{1 100.00 EUR}'), pg_temp.route('{1 100.00 EUR}', '{"route a": "pm_a"}'), pg_temp.route('{1 100.00 EUR}', 'pm_one');
+SELECT payment.reset_breaker('route a');
+SELECT pg_temp.route('{1 100.00 EUR}');
 -- one token only: a rule chooses, but no other PSP could use it
 SELECT pg_temp.route('{1 100.00 EUR}', 'pm_one');
 -- whoever names the PSP gets it, and stays there

@@ -127,6 +127,18 @@ SELECT payment.register_psp('fail b', 'none', 'http://127.0.0.1:1', 'none', '{"s
 SELECT count(*) FROM pg_temp.claim('c');
 SELECT pg_temp.answer('paused/1', 'succeeded', reference => 'c_paused'), pg_temp.answer('pause later/1', 'succeeded', reference => 'c_later');
 
+-- one whose circuit breaker is open is taken when there is no other
+SELECT pg_temp.buy('breaker');
+SELECT payment.save_breaker(id, 'open', now(), now() + interval '1 hour', 3600000, 'test', 0) FROM payment.psp WHERE name = 'fail b';
+SELECT count(*) FROM pg_temp.claim('a');
+SELECT pg_temp.answer('breaker/1', 'declined', 'soft');
+SELECT psp, count(*) FROM pg_temp.show('breaker%'), pg_temp.claim('c') GROUP BY psp;
+SELECT pg_temp.answer('breaker/1', 'declined', 'soft');
+SELECT * FROM pg_temp.show('breaker%');
+SELECT payment.reset_breaker('fail b');
+SELECT count(*) FROM pg_temp.claim('b');
+SELECT pg_temp.answer('breaker/1', 'succeeded', reference => 'b_breaker');
+
 -- a PSP that nobody reaches: as many tries as it has, then the next, with tries of its own
 SELECT pg_temp.buy('away'), pg_temp.buy('busy'), pg_temp.buy('broken');
 SELECT count(*) FROM pg_temp.claim('a');
