@@ -111,7 +111,7 @@ take_amount(const Target *target, const Op *op, int64_t *taken)
 		return "PY001";
 	for (int i = 0; i < target->count; i++)
 		whole += target->parts[i].left > 0 ? target->parts[i].left : 0;
-	if (op->amount > whole)
+	if (whole == 0 || op->amount > whole)
 		return "PY208";
 	for (int i = 0; i < target->count; i++)
 	{
@@ -168,7 +168,7 @@ apply_reversal(Model *model, const Op *op, Undo *undo)
 	Target	   *target = &model->targets[op->reversed];
 	int64_t		taken[MODEL_MAX_PARTS] = { 0 };
 	Leg			legs[MODEL_MAX_PARTS];
-	int			leg_count;
+	int			leg_count = 0;
 	const char *verdict;
 
 	if (!target->exists)

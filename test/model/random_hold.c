@@ -17,6 +17,7 @@
 #define HOT_ONES 3
 #define RECENT_ONES 300
 #define FIND_TRIES 40
+#define LIMIT_TRIES 4
 #define MAX_LIFE_US 150000
 
 static int64_t
@@ -106,6 +107,15 @@ give_legs(Op *op, const Leg *legs, int count)
 	memcpy(op->legs, legs, sizeof(Leg) * count);
 }
 
+/* where what is held can collide with a limit */
+static bool
+is_limited(int account)
+{
+	return world.names[account].credit_normal
+			   ? world.live->accounts[account].has_max
+			   : world.live->accounts[account].has_min;
+}
+
 void
 fill_hold(Random *random, Op *op)
 {
@@ -114,6 +124,9 @@ fill_hold(Random *random, Op *op)
 	if (world.hold_count % 1024 == 0)
 		world.holds =
 			enlarge(world.holds, sizeof(HoldName) * (world.hold_count + 1024));
+	for (int i = 0; i < LIMIT_TRIES && !is_limited(op->account); i++)
+		op->account =
+			random_account(random, world.names[op->account].currency);
 	op->hold = world.hold_count++;
 	hold = &world.holds[op->hold];
 	memset(hold, 0, sizeof(HoldName));
