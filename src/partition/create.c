@@ -321,7 +321,7 @@ report_no_lock(int group, const TimeRange *range, bool by_worker)
 			 errhint("End long transactions, or try again later.")));
 }
 
-/* the parents, in the mode that ATTACH takes: no second one makes partitions */
+/* the parents, in the mode that ATTACH takes */
 static bool
 lock_parents(int group, const TimeRange *range, bool by_worker)
 {
@@ -512,6 +512,7 @@ payment_create_partitions(PG_FUNCTION_ARGS)
 						errmsg("invalid argument \"until\""),
 						errdetail("It is infinite."),
 						errhint("Pass a time, or nothing.")));
+	lock_partitioning(false);
 	spi_begin();
 	made = make_partitions(range, until, PG_INT64_MAX, false);
 	spi_end();
@@ -537,7 +538,7 @@ payment_keep_partitions_ahead(PG_FUNCTION_ARGS)
 	range_around(GetCurrentTimestamp(), &range);
 	spi_begin();
 	plan_keep(&plan, "SELECT FROM payment.psp LIMIT 1", 0, NULL);
-	if (spi_read(plan, NULL, NULL) > 0)
+	if (spi_read(plan, NULL, NULL) > 0 && lock_partitioning(true))
 	{
 		TimestampTz until = ahead_of(range);
 

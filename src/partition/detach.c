@@ -383,6 +383,7 @@ payment_detach_partitions(PG_FUNCTION_ARGS)
 	refuse_null(fcinfo, 1, "all_tables");
 	check_isolation();
 	InitMaterializedSRF(fcinfo, 0);
+	lock_partitioning(false);
 	spi_begin();
 	detachments = find_old_partitions(older_than, PG_GETARG_BOOL(1));
 	if (detachments != NIL)

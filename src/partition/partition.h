@@ -58,10 +58,11 @@ extern List *list_partitions(const PartitionedTable *table);
 /* lock.c */
 typedef struct LockWish
 {
-	Oid		 relid;
+	Oid		 relid; /* InvalidOid: the right to make or detach partitions */
 	LOCKMODE mode;
 } LockWish;
 
 extern bool lock_tables(const LockWish *wishes, int count, int patience_ms);
+extern bool lock_partitioning(bool by_worker);
 
 #endif /* PAYMENT_PARTITION_H */
