@@ -183,7 +183,10 @@ fill_slot(SlotTable *table, const pg_uuid_t *account_id, int64 number,
 	row->tts_values[SLOT_ACCOUNT_ID - 1] = UUIDPGetDatum(account_id);
 	row->tts_values[SLOT_SLOT - 1] = Int64GetDatum(number);
 	row->tts_values[SLOT_BALANCE - 1] = Int64GetDatum(balance);
-	memset(row->tts_isnull, 0, sizeof(bool) * SLOT_COLUMNS);
+	memset(row->tts_isnull, false, sizeof(bool) * SLOT_COLUMNS);
+	/* columns that somebody added */
+	memset(row->tts_isnull + SLOT_COLUMNS, true,
+		   sizeof(bool) * (row->tts_tupleDescriptor->natts - SLOT_COLUMNS));
 	ExecStoreVirtualTuple(row);
 }
 

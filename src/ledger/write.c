@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "ledger/posting.h"
+#include "order/guard.h"
 
 #define WRITE_BATCH_ROWS 8192
 
@@ -38,6 +39,8 @@ typedef struct TableWriter
 	ResultRelInfo	*result;
 	CommandId		 command;
 	TupleDesc		 desc; /* a copy, of the partition, for more than a few */
+	int				 column_count;			   /* of the parent */
+	int				 columns[JOURNAL_COLUMNS]; /* their numbers there */
 	TupleTableSlot	*few[FEW_ROWS];
 	TupleTableSlot **rows;
 	int				 capacity;
@@ -53,6 +56,8 @@ writer_begin(TableWriter *writer, EState *estate, LedgerTable table)
 	writer->capacity = FEW_ROWS;
 	writer->estate = estate;
 	writer->parent = ledger_open(table, RowExclusiveLock);
+	writer->column_count =
+		table == LEDGER_JOURNAL ? JOURNAL_COLUMNS : ENTRY_COLUMNS;
 	writer->command = GetCurrentCommandId(true);
 }
 
@@ -114,6 +119,21 @@ writer_close_partition(TableWriter *writer)
 }
 
 /*
+ * A table that somebody attached may have its columns in another order, and
+ * others that he dropped.
+ */
+static void
+map_columns(TableWriter *writer)
+{
+	TupleDesc from = RelationGetDescr(writer->parent);
+	TupleDesc to = RelationGetDescr(writer->partition);
+
+	for (int i = 0; i < writer->column_count; i++)
+		writer->columns[i] =
+			column_number(to, NameStr(TupleDescAttr(from, i)->attname), i + 1);
+}
+
+/*
  * Have the partition open that the id belongs to.  While we waited for its
  * lock another may have been attached that takes the id over, so the way is
  * looked up again once the lock, which keeps that from happening, is ours.
@@ -145,9 +165,22 @@ writer_route(TableWriter *writer, const pg_uuid_t *id)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("partition \"%s\" is not an ordinary table",
 							   RelationGetRelationName(writer->partition))));
+	map_columns(writer);
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, writer->partition, 0, NULL, 0);
 	ExecOpenIndices(writer->result, false);
+}
+
+/* columns that are not ours stay null */
+static TupleTableSlot *
+make_row(TableWriter *writer, TupleDesc desc)
+{
+	TupleTableSlot *row =
+		MakeSingleTupleTableSlot(desc,
+								 table_slot_callbacks(writer->partition));
+
+	memset(row->tts_isnull, true, sizeof(bool) * desc->natts);
+	return row;
 }
 
 /* a descriptor that is counted thousands of times slows the count down */
@@ -169,9 +202,7 @@ add_row(TableWriter *writer)
 		writer->capacity *= 4;
 	}
 	writer->rows[writer->row_count] =
-		MakeSingleTupleTableSlot(writer->row_count < FEW_ROWS ? desc
-															  : writer->desc,
-								 table_slot_callbacks(writer->partition));
+		make_row(writer, writer->row_count < FEW_ROWS ? desc : writer->desc);
 	writer->row_count++;
 }
 
@@ -195,10 +226,13 @@ writer_end(TableWriter *writer)
 }
 
 static void
-put(TupleTableSlot *row, int column, Datum value, bool isnull)
+put(const TableWriter *writer, TupleTableSlot *row, int column, Datum value,
+	bool isnull)
 {
-	row->tts_values[column - 1] = value;
-	row->tts_isnull[column - 1] = isnull;
+	int there = writer->columns[column - 1];
+
+	row->tts_values[there - 1] = value;
+	row->tts_isnull[there - 1] = isnull;
 }
 
 static void
@@ -209,19 +243,20 @@ write_journal(TableWriter *writer, const LedgerJournal *journal,
 	TimestampTz		effective_at =
 		journal->effective_at ? journal->effective_at : now;
 
-	put(row, JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
-	put(row, JOURNAL_KIND, CStringGetTextDatum(journal->kind), false);
-	put(row, JOURNAL_SUBJECT, UUIDPGetDatum(&journal->subject),
+	put(writer, row, JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
+	put(writer, row, JOURNAL_KIND, CStringGetTextDatum(journal->kind), false);
+	put(writer, row, JOURNAL_SUBJECT, UUIDPGetDatum(&journal->subject),
 		!journal->has_subject);
-	put(row, JOURNAL_REVERSES, UUIDPGetDatum(&journal->reverses),
+	put(writer, row, JOURNAL_REVERSES, UUIDPGetDatum(&journal->reverses),
 		!journal->has_reverses);
-	put(row, JOURNAL_EFFECTIVE_AT, TimestampTzGetDatum(effective_at), false);
-	put(row, JOURNAL_RECORDED_AT, TimestampTzGetDatum(now), false);
+	put(writer, row, JOURNAL_EFFECTIVE_AT, TimestampTzGetDatum(effective_at),
+		false);
+	put(writer, row, JOURNAL_RECORDED_AT, TimestampTzGetDatum(now), false);
 	if (journal->description)
-		put(row, JOURNAL_DESCRIPTION,
+		put(writer, row, JOURNAL_DESCRIPTION,
 			CStringGetTextDatum(journal->description), false);
 	else
-		put(row, JOURNAL_DESCRIPTION, (Datum) 0, true);
+		put(writer, row, JOURNAL_DESCRIPTION, (Datum) 0, true);
 	ExecStoreVirtualTuple(row);
 }
 
@@ -232,12 +267,12 @@ write_entries(TableWriter *writer, const LedgerJournal *journal)
 	{
 		TupleTableSlot *row = writer_row(writer, &journal->id);
 
-		put(row, ENTRY_JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
-		put(row, ENTRY_LEG, Int16GetDatum(leg + 1), false);
-		put(row, ENTRY_ACCOUNT_ID,
+		put(writer, row, ENTRY_JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
+		put(writer, row, ENTRY_LEG, Int16GetDatum(leg + 1), false);
+		put(writer, row, ENTRY_ACCOUNT_ID,
 			UUIDPGetDatum(&journal->legs[leg].account_id), false);
-		put(row, ENTRY_AMOUNT, Int64GetDatum(journal->legs[leg].amount),
-			false);
+		put(writer, row, ENTRY_AMOUNT,
+			Int64GetDatum(journal->legs[leg].amount), false);
 		ExecStoreVirtualTuple(row);
 	}
 }
