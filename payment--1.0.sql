@@ -1762,8 +1762,8 @@ CREATE FUNCTION payment.create_partitions(until timestamptz DEFAULT NULL) RETURN
 
 COMMENT ON FUNCTION payment.create_partitions(timestamptz) IS
     'Make the time partitions of all tables for what comes until then; without an argument for the current and the next '
-    'payment.partitions_ahead months or days (payment.partition_interval, UTC). Ranges that a partition covers, or of '
-    'which the default partition holds rows, are left as they are. Returns how many were made. Errors: PY001, PY006, '
+    'payment.partitions_ahead months or days (payment.partition_interval, UTC). Ranges that a partition covers, that '
+    'were detached, or of which the default partition holds rows, are left as they are. Returns how many were made. Errors: PY001, PY006, '
     'PY222 when another session makes or detaches partitions, PY303 (no default partition), 55P03 when a table is in use all the time.';
 
 CREATE FUNCTION payment.keep_partitions_ahead(max_partitions integer) RETURNS bigint
@@ -1786,7 +1786,7 @@ CREATE FUNCTION payment.detach_partitions(older_than timestamptz, all_tables boo
 COMMENT ON FUNCTION payment.detach_partitions(timestamptz, boolean) IS
     'Detach the whole partitions of before that time: those of journals and entries, or of all tables. They stay as '
     'ordinary tables, and what they sum to stays in payment.detached_balance. Returns what was detached. Errors: PY001, '
-    'PY220 when something of that time is still open, PY222 when another session makes or detaches partitions, PY303 when journals and entries are partitioned otherwise, 25001 '
+    'PY220 when something of that time is still open, PY222 when another session makes or detaches partitions, PY303 when journals and entries are partitioned otherwise or were detached before, 25001 '
     'in REPEATABLE READ or SERIALIZABLE, 55P03 when a table is in use all the time.';
 
 GRANT EXECUTE ON FUNCTION payment.create_partitions(timestamptz), payment.detach_partitions(timestamptz, boolean)

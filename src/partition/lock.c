@@ -83,6 +83,16 @@ try_locks(const LockWish *wishes, int count)
 	return locked;
 }
 
+/* others may go on meanwhile */
+void
+lock_pause(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 PAUSE_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* for patience_ms; false when that was not enough */
 bool
 lock_tables(const LockWish *wishes, int count, int patience_ms)
@@ -96,11 +106,7 @@ lock_tables(const LockWish *wishes, int count, int patience_ms)
 			return true;
 		if (GetCurrentTimestamp() >= give_up_at)
 			return false;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 PAUSE_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		lock_pause();
 	}
 }
 

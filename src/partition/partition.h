@@ -63,6 +63,10 @@ typedef struct LockWish
 } LockWish;
 
 extern bool lock_tables(const LockWish *wishes, int count, int patience_ms);
+extern void lock_pause(void);
 extern bool lock_partitioning(bool by_worker);
+
+/* undo.c */
+extern bool do_or_undo(bool (*work)(void *), void *argument);
 
 #endif /* PAYMENT_PARTITION_H */
