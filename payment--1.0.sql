@@ -1786,8 +1786,9 @@ CREATE FUNCTION payment.detach_partitions(older_than timestamptz, all_tables boo
 COMMENT ON FUNCTION payment.detach_partitions(timestamptz, boolean) IS
     'Detach the whole partitions of before that time: those of journals and entries, or of all tables. They stay as '
     'ordinary tables, and what they sum to stays in payment.detached_balance. Returns what was detached. Errors: PY001, '
-    'PY220 when something of that time is still open, PY222 when another session makes or detaches partitions, PY303 when journals and entries are partitioned otherwise or were detached before, 25001 '
-    'in REPEATABLE READ or SERIALIZABLE, 55P03 when a table is in use all the time.';
+    'PY220 when something of that time is still open, PY222 when another session makes or detaches partitions, PY303 '
+    'when journals and entries are partitioned otherwise or were detached before, 25001 in REPEATABLE READ or '
+    'SERIALIZABLE, 55P03 when a table is in use all the time.';
 
 GRANT EXECUTE ON FUNCTION payment.create_partitions(timestamptz), payment.detach_partitions(timestamptz, boolean)
     TO payment_admin;
