@@ -5,9 +5,9 @@
  *
  * Postings go through the table access method and fire no triggers, so what
  * arrives here was written by hand.  An INSERT into an empty table of the
- * extension itself passes: it
- * is what the COPY of a restored dump meets.  The triggers are ENABLE ALWAYS,
- * so that session_replication_role does not switch them off.
+ * extension itself passes: it is what the COPY of a restored dump meets.  The
+ * triggers are ENABLE ALWAYS, so that session_replication_role does not switch
+ * them off.
  *
  *-------------------------------------------------------------------------
  */
