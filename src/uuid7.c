@@ -171,12 +171,6 @@ payment_id_shard(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(uuid7_shard(uuid7_argument(fcinfo)));
 }
 
-int
-uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b)
-{
-	return memcmp(a->data, b->data, UUID_LEN);
-}
-
 char *
 uuid_text(const pg_uuid_t *id)
 {

@@ -22,6 +22,7 @@
 #include "executor/executor.h"
 #include "utils/rel.h"
 #include "utils/uuid.h"
+#include "uuid7.h"
 
 #include "ledger/posting.h"
 
@@ -54,15 +55,20 @@ all_are_plain(const ResultRelInfo *result)
 	return true;
 }
 
-static int
-compare_keyed_rows(const void *a, const void *b)
+static inline int
+compare_keyed_rows(const KeyedRow *a, const KeyedRow *b)
 {
-	const KeyedRow *left = a;
-	const KeyedRow *right = b;
-	int				order = memcmp(&left->key, &right->key, sizeof(pg_uuid_t));
+	int order = uuid_compare(&a->key, &b->key);
 
-	return order != 0 ? order : left->row - right->row;
+	return order != 0 ? order : a->row - b->row;
 }
+
+#define ST_SORT sort_keyed_rows
+#define ST_ELEMENT_TYPE KeyedRow
+#define ST_COMPARE(a, b) compare_keyed_rows(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* the rows in order of the first column; rows without one first */
 static KeyedRow *
@@ -80,7 +86,7 @@ sort_rows(const IndexInfo *info, TupleTableSlot **rows, int count)
 		if (!isnull)
 			keyed[i].key = *DatumGetUUIDP(value);
 	}
-	qsort(keyed, count, sizeof(KeyedRow), compare_keyed_rows);
+	sort_keyed_rows(keyed, count);
 	return keyed;
 }
 

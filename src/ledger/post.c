@@ -149,12 +149,18 @@ check_shape(LedgerJournal *journals, int count)
 	return (int) legs;
 }
 
-static int
-compare_leg_refs(const void *a, const void *b)
+static inline int
+compare_leg_refs(const LegRef *a, const LegRef *b)
 {
-	return uuid_compare(&((const LegRef *) a)->account_id,
-						&((const LegRef *) b)->account_id);
+	return uuid_compare(&a->account_id, &b->account_id);
 }
+
+#define ST_SORT sort_leg_refs
+#define ST_ELEMENT_TYPE LegRef
+#define ST_COMPARE(a, b) compare_leg_refs(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* the distinct accounts in ascending order, with what each is moved by */
 static void
@@ -176,7 +182,7 @@ collect_accounts(Posting *posting)
 			position++;
 		}
 	}
-	qsort(refs, position, sizeof(LegRef), compare_leg_refs);
+	sort_leg_refs(refs, position);
 
 	posting->accounts =
 		palloc_extended(sizeof(TouchedAccount) * posting->leg_count,
