@@ -77,6 +77,7 @@ typedef struct TouchedAccount
 	pg_uuid_t		id;
 	int64			delta;
 	ItemPointerData tid; /* the version that was checked */
+	TupleTableSlot *row; /* that version, kept in its buffer, or NULL */
 	char			currency[CURRENCY_CODE_LENGTH + 1];
 	char			code[LEDGER_MAX_NAME_LENGTH + 1];
 	char			kind[16];
@@ -125,13 +126,17 @@ extern bool hint_get(HintKind kind, const pg_uuid_t *account_id,
 extern bool hint_block_exists(Relation rel, BlockNumber block);
 
 /* account.c */
+#define KEPT_ACCOUNT_ROWS 4
+
 typedef struct AccountReader
 {
 	Relation		rel;
 	Relation		index; /* opened when needed, as is scan */
 	IndexScanDesc	scan;
 	SnapshotData	dirty;
-	TupleTableSlot *row;
+	TupleTableSlot *row;					 /* read last */
+	TupleTableSlot *kept[KEPT_ACCOUNT_ROWS]; /* those of the first accounts */
+	int				kept_count;
 } AccountReader;
 
 extern void account_reader_begin(AccountReader *reader, LOCKMODE lockmode);
