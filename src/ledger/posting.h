@@ -172,6 +172,7 @@ typedef struct SlotTable
 	SnapshotData	dirty;
 	TupleTableSlot *row;
 	TupleTableSlot *new_row;
+	bool			searching; /* among the slots, no hint having led to one */
 } SlotTable;
 
 /* one slot, as a scan found it */

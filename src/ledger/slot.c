@@ -48,16 +48,18 @@
 /* full transaction ids stay far below; above it, see new_slot_number() */
 #define SLOT_NUMBER_STEP (INT64CONST(1) << 48)
 
-#define HINT_COUNT 1024
+/* few, so that they stay in the nearest cache of the processor */
+#define HINT_COUNT 64
 
 /* room for some more versions of slots, also of postings under way */
 #define PRUNE_BELOW_BYTES 1024
 
 /*
- * Which version of a slot this backend wrote last: usually it is still the
- * newest.  Of an account that all post to, each backend so has a slot that is
- * its own for the most part; hint.c knows what anybody wrote last.  Found by its address, which also keeps a transaction of very many
- * postings from searching among all the versions that it made itself.
+ * Where hint.c knows of every account the version of a slot that anybody wrote
+ * last, this knows the one that this backend wrote, of those accounts alone of
+ * which the other turned out to be taken.  So of an account that all post to,
+ * each backend has a slot that is its own for the most part; and a transaction
+ * of very many postings need not search among all the versions that it made.
  */
 typedef struct SlotHint
 {
@@ -79,9 +81,13 @@ remember_hint(SlotTable *table, const pg_uuid_t *account_id)
 {
 	SlotHint *hint = hint_of(account_id);
 
-	hint->account_id = *account_id;
-	hint->tid = table->new_row->tts_tid;
-	hint_set(HINT_SLOT, account_id, &hint->tid);
+	if (table->searching ||
+		memcmp(&hint->account_id, account_id, UUID_LEN) == 0)
+	{
+		hint->account_id = *account_id;
+		hint->tid = table->new_row->tts_tid;
+	}
+	hint_set(HINT_SLOT, account_id, &table->new_row->tts_tid);
 }
 
 void
@@ -91,6 +97,7 @@ slot_table_begin(SlotTable *table, EState *estate)
 	table->rel = ledger_open(LEDGER_BALANCE_SLOT, RowExclusiveLock);
 	table->result = NULL;
 	table->scan = NULL;
+	table->searching = false;
 	InitDirtySnapshot(table->dirty);
 	table->row = table_slot_create(table->rel, NULL);
 	table->new_row = table_slot_create(table->rel, NULL);
@@ -456,8 +463,10 @@ slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 {
 	FoundSlots found = { 0 };
 
+	table->searching = false;
 	if (try_hint(table, account_id, delta))
 		return;
+	table->searching = true;
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
