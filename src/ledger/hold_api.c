@@ -361,7 +361,7 @@ take_posting_key(const char *key, const HoldPosting *posting,
 					  sizeof(LedgerLeg) * posting->leg_count);
 	fingerprint_bytes(&fingerprint, &posting->close, sizeof(bool));
 	fingerprint_bytes(&fingerprint, &journal->effective_at,
-					  sizeof(journal->effective_at));
+					  journal->has_effective_at ? sizeof(TimestampTz) : 0);
 	fingerprint_text(&fingerprint, journal->description);
 	fingerprint_end(&fingerprint, digest);
 	return idempotency_take(key, "post_hold", digest, &journal->id, 1);
@@ -380,7 +380,10 @@ payment_post_hold(PG_FUNCTION_ARGS)
 	posting.close = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	read_counter_legs(fcinfo, &posting);
 	if (!PG_ARGISNULL(5))
+	{
 		journal.effective_at = time_argument(fcinfo, 5, "effective_at");
+		journal.has_effective_at = true;
+	}
 	if (description)
 		check_text("description", description, strlen(description));
 	journal.description = description;

@@ -54,8 +54,9 @@ typedef struct LedgerJournal
 	bool		has_subject;
 	pg_uuid_t	reverses;
 	bool		has_reverses;
-	TimestampTz effective_at; /* 0: now */
-	const char *description;  /* or NULL */
+	TimestampTz effective_at;
+	bool		has_effective_at; /* else it is now */
+	const char *description;	  /* or NULL */
 	LedgerLeg  *legs;
 	int			leg_count;
 } LedgerJournal;

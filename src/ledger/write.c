@@ -241,7 +241,7 @@ write_journal(TableWriter *writer, const LedgerJournal *journal,
 {
 	TupleTableSlot *row = writer_row(writer, &journal->id);
 	TimestampTz		effective_at =
-		journal->effective_at ? journal->effective_at : now;
+		journal->has_effective_at ? journal->effective_at : now;
 
 	put(writer, row, JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
 	put(writer, row, JOURNAL_KIND, CStringGetTextDatum(journal->kind), false);
