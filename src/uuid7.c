@@ -121,7 +121,8 @@ uuid7_shard(const pg_uuid_t *id)
 void
 uuid7_floor(TimestampTz at, pg_uuid_t *id)
 {
-	if (TIMESTAMP_IS_NOEND(at))
+	/* all of the 48 bits are used up in the year 10889 */
+	if (at > 0 && ((uint64) at + UNIX_EPOCH_OFFSET_US) / 1000 >> 48 != 0)
 		memset(id->data, 0xff, UUID_LEN);
 	else
 		set_ticks(id, ticks_of(at));

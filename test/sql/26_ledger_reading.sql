@@ -109,3 +109,8 @@ SELECT effective_at FROM payment.journal WHERE id = :'journal';
 SELECT payment.create_hold(:'a', 1) AS hold \gset
 SELECT payment.post_hold(:'hold', ARRAY[:'b']::uuid[], effective_at => '2000-01-01 00:00:00+00') AS journal \gset
 SELECT effective_at FROM payment.journal WHERE id = :'journal';
+-- nor does one end that no id can hold
+SELECT until, balance = (payment.balance(:'a')).posted AS same
+    FROM unnest(ARRAY['9999-12-31', '10889-08-02', '10889-08-03', '10900-01-01', '294276-12-31', 'infinity']::timestamptz[]) until,
+    payment.statement(:'a', until_time => until) WHERE line = 'closing';
+SELECT payment.id_floor('10889-08-02'), payment.id_floor('10889-08-03');
