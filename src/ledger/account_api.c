@@ -286,6 +286,7 @@ payment_balance(PG_FUNCTION_ARGS)
 	account_argument(fcinfo, 0, &account);
 
 	/* by one snapshot, so that a hold being posted is in one of the two */
+	ledger_lock(LEDGER_HOLD);
 	balance_reader_begin(&reader);
 	row = balance_row(BlessTupleDesc(desc), &account, &reader);
 	balance_reader_end(&reader);

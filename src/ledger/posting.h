@@ -108,6 +108,8 @@ typedef struct PostingExtras
 
 /* relations.c */
 extern Relation ledger_open(LedgerTable table, LOCKMODE lockmode);
+/* against being altered, until the end of the transaction */
+extern void ledger_lock(LedgerTable table);
 /* counts up whenever one of the tables may have been replaced */
 extern uint64 ledger_generation(void);
 

@@ -145,7 +145,9 @@ check_columns(LedgerTable table, TupleDesc desc)
 
 /*
  * The extension may be dropped, and created again, between the look-up and
- * the lock; then the look-up is done again.
+ * the lock; then the look-up is done again.  So it is when the table changed
+ * while we waited: what is not noted here while it is used, is not told of
+ * when it changes again.
  */
 Relation
 ledger_open(LedgerTable table, LOCKMODE lockmode)
@@ -174,12 +176,21 @@ ledger_open(LedgerTable table, LOCKMODE lockmode)
 			table_oids[table] = relid;
 		}
 		rel = try_table_open(relid, lockmode);
-		if (rel != NULL)
+		if (rel == NULL)
+			table_oids[table] = InvalidOid;
+		else if (table_oids[table] != relid)
+			table_close(rel, NoLock);
+		else
 		{
 			if (!columns_checked[table])
 				check_columns(table, RelationGetDescr(rel));
 			return rel;
 		}
-		table_oids[table] = InvalidOid;
 	}
+}
+
+void
+ledger_lock(LedgerTable table)
+{
+	table_close(ledger_open(table, AccessShareLock), NoLock);
 }
