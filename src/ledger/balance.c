@@ -50,8 +50,12 @@ balance_reader_begin(BalanceReader *reader)
 	begin_at(reader, RegisterSnapshot(GetLatestSnapshot()));
 }
 
-int64
-balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
+/*
+ * Each slot keeps to 64 bits, their sum may not: postings that do not see each
+ * other can lead there.
+ */
+static int128
+read_sum(BalanceReader *reader, const pg_uuid_t *account_id)
 {
 	ScanKeyData key;
 	int128		sum = 0;
@@ -64,7 +68,13 @@ balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
 		slot_getallattrs(reader->row);
 		sum += DatumGetInt64(reader->row->tts_values[SLOT_BALANCE - 1]);
 	}
-	return money_from_int128(sum);
+	return sum;
+}
+
+int64
+balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
+{
+	return money_from_int128(read_sum(reader, account_id));
 }
 
 static void
@@ -83,14 +93,14 @@ balance_reader_end(BalanceReader *reader)
 	UnregisterSnapshot(reader->snapshot);
 }
 
-int64
+int128
 ledger_balance(const pg_uuid_t *account_id)
 {
 	BalanceReader reader;
-	int64		  balance;
+	int128		  balance;
 
 	balance_reader_begin(&reader);
-	balance = balance_read(&reader, account_id);
+	balance = read_sum(&reader, account_id);
 	balance_reader_end(&reader);
 	return balance;
 }

@@ -68,10 +68,10 @@ check_room(const TouchedAccount *account, int64 amount)
 			(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
 			 errmsg("account \"%s\" has too little to hold", account->code),
 			 errdetail(
-				 "Its balance is " INT64_FORMAT
-				 " minor units of %s (debits positive), of which " INT64_FORMAT
+				 "Its balance is %s "
+				 "minor units of %s (debits positive), of which " INT64_FORMAT
 				 " are held; the %s is " INT64_FORMAT ".",
-				 (int64) balance, account->currency, held,
+				 int128_text(balance), account->currency, held,
 				 is_debit ? "minimum" : "maximum",
 				 is_debit ? account->min_balance : account->max_balance),
 			 errhint("Hold a smaller amount, or wait for money to come in.")));

@@ -76,7 +76,10 @@ extern void ledger_chart_account(AccountCode code, const pg_uuid_t *owner,
  */
 extern void ledger_post(LedgerJournal *journals, int count);
 
-/* posted balance, debit positive, by the latest snapshot */
-extern int64 ledger_balance(const pg_uuid_t *account_id);
+/*
+ * Posted balance, debit positive, by the latest snapshot.  Wide, so that an
+ * account whose balance is no amount any more can be posted back.
+ */
+extern int128 ledger_balance(const pg_uuid_t *account_id);
 
 #endif /* PAYMENT_LEDGER_H */

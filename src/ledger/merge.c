@@ -156,8 +156,10 @@ merge_account(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
 	for (int i = 1; i < found->count; i++)
 	{
 		int64 with;
+		int64 added;
 
 		if (pg_add_s64_overflow(sum, found->slots[i].balance, &with) ||
+			pg_sub_s64_overflow(with, target->balance, &added) ||
 			!delete_slot(table, &found->slots[i]))
 			continue;
 		sum = with;

@@ -258,7 +258,7 @@ check_open(const Posting *posting, int account)
 }
 
 /* 128 bits as decimal digits */
-static char *
+char *
 int128_text(int128 value)
 {
 	char	buffer[48];
@@ -391,13 +391,13 @@ check_limit(const Posting *posting, int account)
 
 	if (!moves_towards_limit(a))
 		return;
-	balance = (int128) ledger_balance(&a->id) + a->delta;
+	balance = ledger_balance(&a->id) + a->delta;
 	held = held_towards_limit(a);
 	if ((a->delta < 0 && a->has_min && balance + held < a->min_balance) ||
 		(a->delta > 0 && a->has_max && balance + held > a->max_balance))
 		refuse_limit(posting, account, balance, held);
-	a->balance = money_from_int128(balance);
-	a->has_balance = true;
+	a->balance = (int64) balance;
+	a->has_balance = a->balance == balance;
 }
 
 static void

@@ -243,9 +243,10 @@ extern Datum balance_row(TupleDesc desc, const TouchedAccount *account,
 						 BalanceReader *reader);
 
 /* post.c */
-extern void ledger_post_with(LedgerJournal *journals, int count,
-							 PostingExtras *extras);
-extern void ledger_check_name(const char *argument, const char *name);
-extern void refuse_size(const char *what, int64 count, int limit);
+extern void	 ledger_post_with(LedgerJournal *journals, int count,
+							  PostingExtras *extras);
+extern char *int128_text(int128 value);
+extern void	 ledger_check_name(const char *argument, const char *name);
+extern void	 refuse_size(const char *what, int64 count, int limit);
 
 #endif /* PAYMENT_POSTING_H */
