@@ -46,8 +46,9 @@ refuse_hold(const pg_uuid_t *id)
 
 /* ---- create ---- */
 
-/* the account's row is locked: what it holds and has cannot become less */
-static void
+/* the account's row is locked: what it holds and has cannot become less;
+ * returns what is held */
+static int64
 check_room(const TouchedAccount *account, int64 amount)
 {
 	int	   count;
@@ -59,11 +60,11 @@ check_room(const TouchedAccount *account, int64 amount)
 		refuse_size("open holds of one account", count + 1,
 					LEDGER_MAX_OPEN_HOLDS);
 	if (is_debit ? !account->has_min : !account->has_max)
-		return;
+		return held;
 	balance = ledger_balance(&account->id);
 	if (is_debit ? balance - held - amount >= account->min_balance
 				 : balance + held + amount <= account->max_balance)
-		return;
+		return held;
 	ereport(ERROR,
 			(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
 			 errmsg("account \"%s\" has too little to hold", account->code),
@@ -97,7 +98,8 @@ insert_checked(const Hold *hold, const pg_uuid_t *subject,
 							   account.currency, account.state),
 						errdetail("Its id is %s.", uuid_text(&account.id)),
 						errhint("Only open accounts can be held.")));
-	check_room(&account, hold->amount);
+	/* what is held in all is an amount itself */
+	(void) money_add(check_room(&account, hold->amount), hold->amount);
 	hold_insert(hold, subject, description);
 }
 

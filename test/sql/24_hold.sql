@@ -238,3 +238,13 @@ FROM payment.verify() v LEFT JOIN payment.hold h ON h.id = v.object_id LEFT JOIN
 ORDER BY 1, 2;
 ROLLBACK;
 EXECUTE verify;
+
+-- what is held in all is an amount itself
+BEGIN;
+SELECT payment.open_account('hold_much', 'asset', 'USD') AS much \gset
+SELECT payment.create_hold(:'much', 9000000000000000000) IS NOT NULL AS held;
+SAVEPOINT held;
+SELECT payment.create_hold(:'much', 9000000000000000000);
+ROLLBACK TO held;
+SELECT payment.balance(:'much');
+ROLLBACK;
