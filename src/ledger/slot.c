@@ -206,28 +206,23 @@ insert_index_entries(SlotTable *table)
 									table->estate, false, false, NULL, NIL));
 }
 
+#ifdef USE_ASSERT_CHECKING
 /*
  * heap_update() can be told not to wait, and then says that the row is taken;
  * but no caller of the server's own does, and servers that were built with
  * assertions stop there.  For their sake the row is locked first.
  */
 static bool
-lock_where_asserted(SlotTable *table, const ItemPointerData *address,
-					bool *wait)
+lock_free_slot(SlotTable *table, const ItemPointerData *address)
 {
-#ifdef USE_ASSERT_CHECKING
 	ItemPointerData tid = *address;
 	TM_FailureData	failure;
 
-	if (!*wait &&
-		table_tuple_lock(table->rel, &tid, InvalidSnapshot, table->row,
-						 GetCurrentCommandId(true), LockTupleNoKeyExclusive,
-						 LockWaitSkip, 0, &failure) != TM_Ok)
-		return false;
-	*wait = true;
-#endif
-	return true;
+	return table_tuple_lock(table->rel, &tid, InvalidSnapshot, table->row,
+							GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							LockWaitSkip, 0, &failure) == TM_Ok;
 }
+#endif
 
 /*
  * Add to a slot unless another transaction got there first.  "wait" is for a
@@ -244,8 +239,12 @@ slot_try(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
 
 	fill_slot(table, account_id, found->number,
 			  money_add(found->balance, delta));
-	if (!lock_where_asserted(table, &tid, &wait) ||
-		table_tuple_update(table->rel, &tid, table->new_row,
+#ifdef USE_ASSERT_CHECKING
+	if (!wait && !lock_free_slot(table, &tid))
+		return false;
+	wait = true;
+#endif
+	if (table_tuple_update(table->rel, &tid, table->new_row,
 						   GetCurrentCommandId(true), InvalidSnapshot,
 						   InvalidSnapshot, wait, &failure, &lock_mode,
 						   &update_indexes) != TM_Ok)
