@@ -248,3 +248,9 @@ SELECT payment.create_hold(:'much', 9000000000000000000);
 ROLLBACK TO held;
 SELECT payment.balance(:'much');
 ROLLBACK;
+
+-- an index that lacks holds is not asked
+SELECT pg_temp.error_of($$ DO $x$ BEGIN
+    UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'payment.hold_open_idx'::regclass;
+    PERFORM payment.balance(pg_temp.acct('owed'));
+END $x$ $$);
