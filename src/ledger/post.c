@@ -448,11 +448,11 @@ check_unchanged(const Posting *posting, AccountReader *reader)
 }
 
 static void
-write_balances(const Posting *posting, EState *estate)
+write_balances(const Posting *posting)
 {
 	SlotTable table;
 
-	slot_table_begin(&table, estate);
+	slot_table_begin(&table);
 	for (int i = 0; i < posting->account_count; i++)
 		slot_add(&table, &posting->accounts[i].id, posting->accounts[i].delta);
 	slot_table_end(&table);
@@ -493,7 +493,6 @@ read_balances(Posting *posting)
 static void
 post(Posting *posting, PostingExtras *extras)
 {
-	EState		 *estate = CreateExecutorState();
 	AccountReader reader;
 
 	collect_accounts(posting);
@@ -503,11 +502,10 @@ post(Posting *posting, PostingExtras *extras)
 	lock_and_check_limits(posting, &reader);
 
 	give_ids(posting->journals, posting->count);
-	write_journals(estate, posting->journals, posting->count);
-	write_balances(posting, estate);
+	write_journals(posting->journals, posting->count);
+	write_balances(posting);
 	check_unchanged(posting, &reader);
 	account_reader_end(&reader);
-	FreeExecutorState(estate);
 
 	/* the next posting of this transaction updates what this one wrote */
 	CommandCounterIncrement();

@@ -164,13 +164,26 @@ extern bool account_update_limits(const pg_uuid_t *id,
 extern bool	 account_is_debit_normal(const TouchedAccount *account);
 extern int64 account_normal_side(const TouchedAccount *account, int64 balance);
 
+/* index_rows.c: a table's indexes while rows are written to it */
+typedef struct IndexSet
+{
+	Relation	   table;
+	Relation	  *indexes;
+	int			   count;
+	EState		  *estate; /* NULL: the executor is not needed */
+	ResultRelInfo *result;
+} IndexSet;
+
+extern void index_set_open(IndexSet *set, Relation table);
+extern void index_set_enter(IndexSet *set, TupleTableSlot **rows, int count);
+extern void index_set_close(IndexSet *set);
+
 /* slot.c */
 typedef struct SlotTable
 {
-	EState		   *estate;
 	Relation		rel;
-	ResultRelInfo  *result; /* with indexes, opened when needed, as is scan */
-	IndexScanDesc	scan;
+	IndexSet		indexes; /* opened when needed, as is scan */
+	IndexScanDesc	scan;	 /* NULL: both are not open */
 	SnapshotData	dirty;
 	TupleTableSlot *row;
 	TupleTableSlot *new_row;
@@ -195,7 +208,7 @@ typedef struct FoundSlots
 	int		   capacity;
 } FoundSlots;
 
-extern void slot_table_begin(SlotTable *table, EState *estate);
+extern void slot_table_begin(SlotTable *table);
 extern void slot_table_open_indexes(SlotTable *table);
 extern void slot_add(SlotTable *table, const pg_uuid_t *account_id,
 					 int64 delta);
@@ -210,14 +223,8 @@ extern void slot_wait_for_postings(const pg_uuid_t *account_id);
 extern void ledger_read_begin(void);
 extern void ledger_read_end(void);
 
-/* index_rows.c */
-extern void index_rows(ResultRelInfo *result, EState *estate,
-					   TupleTableSlot **rows, int count);
-extern void index_rows_close(ResultRelInfo *result);
-
 /* write.c */
-extern void write_journals(EState *estate, const LedgerJournal *journals,
-						   int count);
+extern void write_journals(const LedgerJournal *journals, int count);
 
 /* chart.c */
 extern bool			chart_lookup(const char *name, AccountCode *code);

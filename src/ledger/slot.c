@@ -91,11 +91,9 @@ remember_hint(SlotTable *table, const pg_uuid_t *account_id)
 }
 
 void
-slot_table_begin(SlotTable *table, EState *estate)
+slot_table_begin(SlotTable *table)
 {
-	table->estate = estate;
 	table->rel = ledger_open(LEDGER_BALANCE_SLOT, RowExclusiveLock);
-	table->result = NULL;
 	table->scan = NULL;
 	table->searching = false;
 	InitDirtySnapshot(table->dirty);
@@ -109,17 +107,13 @@ slot_table_open_indexes(SlotTable *table)
 {
 	Relation primary_key = NULL;
 
-	if (table->result)
+	if (table->scan)
 		return;
-	table->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->result, table->rel, 0, NULL, 0);
-	ExecOpenIndices(table->result, false);
-	for (int i = 0; i < table->result->ri_NumIndices; i++)
+	index_set_open(&table->indexes, table->rel);
+	for (int i = 0; i < table->indexes.count; i++)
 	{
-		Relation index = table->result->ri_IndexRelationDescs[i];
-
-		if (index->rd_index->indisprimary)
-			primary_key = index;
+		if (table->indexes.indexes[i]->rd_index->indisprimary)
+			primary_key = table->indexes.indexes[i];
 	}
 	if (primary_key == NULL)
 		elog(ERROR, "table \"balance_slot\" has no primary key");
@@ -132,10 +126,10 @@ slot_table_end(SlotTable *table)
 {
 	ExecDropSingleTupleTableSlot(table->row);
 	ExecDropSingleTupleTableSlot(table->new_row);
-	if (table->result)
+	if (table->scan)
 	{
 		index_endscan(table->scan);
-		ExecCloseIndices(table->result);
+		index_set_close(&table->indexes);
 	}
 	table_close(table->rel, NoLock);
 }
@@ -201,9 +195,7 @@ static void
 insert_index_entries(SlotTable *table)
 {
 	slot_table_open_indexes(table);
-	ResetPerTupleExprContext(table->estate);
-	list_free(ExecInsertIndexTuples(table->result, table->new_row,
-									table->estate, false, false, NULL, NIL));
+	index_set_enter(&table->indexes, &table->new_row, 1);
 }
 
 #ifdef USE_ASSERT_CHECKING
@@ -513,10 +505,9 @@ void
 slot_wait_for_postings(const pg_uuid_t *account_id)
 {
 	SlotTable table;
-	EState	 *estate = CreateExecutorState();
 	bool	  waited;
 
-	slot_table_begin(&table, estate);
+	slot_table_begin(&table);
 	do
 	{
 		waited = false;
@@ -535,5 +526,4 @@ slot_wait_for_postings(const pg_uuid_t *account_id)
 		CHECK_FOR_INTERRUPTS();
 	} while (waited);
 	slot_table_end(&table);
-	FreeExecutorState(estate);
 }

@@ -33,10 +33,9 @@
 
 typedef struct TableWriter
 {
-	EState			*estate;
 	Relation		 parent;
 	Relation		 partition; /* where the rows in hand go */
-	ResultRelInfo	*result;
+	IndexSet		 indexes;
 	CommandId		 command;
 	TupleDesc		 desc; /* a copy, of the partition, for more than a few */
 	int				 column_count;			   /* of the parent */
@@ -49,12 +48,11 @@ typedef struct TableWriter
 } TableWriter;
 
 static void
-writer_begin(TableWriter *writer, EState *estate, LedgerTable table)
+writer_begin(TableWriter *writer, LedgerTable table)
 {
 	memset(writer, 0, sizeof(*writer));
 	writer->rows = writer->few;
 	writer->capacity = FEW_ROWS;
-	writer->estate = estate;
 	writer->parent = ledger_open(table, RowExclusiveLock);
 	writer->column_count =
 		table == LEDGER_JOURNAL ? JOURNAL_COLUMNS : ENTRY_COLUMNS;
@@ -98,7 +96,7 @@ writer_flush(TableWriter *writer)
 		return;
 	table_multi_insert(writer->partition, writer->rows, writer->used,
 					   writer->command, 0, NULL);
-	index_rows(writer->result, writer->estate, writer->rows, writer->used);
+	index_set_enter(&writer->indexes, writer->rows, writer->used);
 	for (int i = 0; i < writer->used; i++)
 		ExecClearTuple(writer->rows[i]);
 	writer->used = 0;
@@ -113,7 +111,7 @@ writer_close_partition(TableWriter *writer)
 	for (int i = 0; i < writer->row_count; i++)
 		ExecDropSingleTupleTableSlot(writer->rows[i]);
 	writer->row_count = 0;
-	index_rows_close(writer->result);
+	index_set_close(&writer->indexes);
 	table_close(writer->partition, NoLock);
 	writer->partition = NULL;
 }
@@ -166,9 +164,7 @@ writer_route(TableWriter *writer, const pg_uuid_t *id)
 						errmsg("partition \"%s\" is not an ordinary table",
 							   RelationGetRelationName(writer->partition))));
 	map_columns(writer);
-	writer->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->result, writer->partition, 0, NULL, 0);
-	ExecOpenIndices(writer->result, false);
+	index_set_open(&writer->indexes, writer->partition);
 }
 
 /* columns that are not ours stay null */
@@ -279,17 +275,17 @@ write_entries(TableWriter *writer, const LedgerJournal *journal)
 
 /* rows and texts live in the caller's context, which ends with the call */
 void
-write_journals(EState *estate, const LedgerJournal *journals, int count)
+write_journals(const LedgerJournal *journals, int count)
 {
 	TableWriter writer;
 	TimestampTz now = GetCurrentTimestamp();
 
-	writer_begin(&writer, estate, LEDGER_JOURNAL);
+	writer_begin(&writer, LEDGER_JOURNAL);
 	for (int i = 0; i < count; i++)
 		write_journal(&writer, &journals[i], now);
 	writer_end(&writer);
 
-	writer_begin(&writer, estate, LEDGER_ENTRY);
+	writer_begin(&writer, LEDGER_ENTRY);
 	for (int i = 0; i < count; i++)
 		write_entries(&writer, &journals[i]);
 	writer_end(&writer);
