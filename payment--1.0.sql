@@ -325,9 +325,11 @@ CREATE FUNCTION payment.set_account_limits(account uuid, min_balance bigint, max
 COMMENT ON FUNCTION payment.set_account_limits(uuid, bigint, bigint) IS
     'Change both limits of an account (minor units, debits positive; null: none); waits for postings under way. Errors: PY001, PY202 when the present balance is past them, PY204.';
 
+-- The only writer that runs as its caller: it runs no SQL, so there is nothing
+-- that a privilege or a search_path could change; see journal_api.c.
 CREATE FUNCTION payment.post_journal(kind text, accounts uuid[], amounts bigint[], subject uuid DEFAULT NULL,
     effective_at timestamptz DEFAULT NULL, description text DEFAULT NULL) RETURNS uuid
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'payment_post_journal';
 COMMENT ON FUNCTION payment.post_journal(text, uuid[], bigint[], uuid, timestamptz, text) IS
     'Post one journal: minor units for each account, debits positive, credits negative, zero in sum per currency. Returns its id; post_journals also returns balances. Errors: PY001, PY003, PY004, PY005, PY006, PY200, PY201, PY202, PY204; 40001 when an account is changed meanwhile.';
@@ -2020,9 +2022,9 @@ CREATE FUNCTION payment.create_partitions(until timestamptz DEFAULT NULL) RETURN
 
 COMMENT ON FUNCTION payment.create_partitions(timestamptz) IS
     'Make the time partitions of all tables for what comes until then; without an argument for the current and the next '
-    'payment.partitions_ahead months or days (payment.partition_interval, UTC). Ranges that a partition covers, or of '
-    'which the default partition holds rows, are left as they are. Returns how many were made. Errors: PY001, PY006, '
-    'PY303 (no default partition), 55P03 when a table is in use all the time.';
+    'payment.partitions_ahead months or days (payment.partition_interval, UTC). Ranges that a partition covers, that '
+    'were detached, or of which the default partition holds rows, are left as they are. Returns how many were made. Errors: PY001, PY006, '
+    'PY222 when another session makes or detaches partitions, PY303 (no default partition), 55P03 when a table is in use all the time.';
 
 CREATE FUNCTION payment.keep_partitions_ahead(max_partitions integer) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -2044,8 +2046,9 @@ CREATE FUNCTION payment.detach_partitions(older_than timestamptz, all_tables boo
 COMMENT ON FUNCTION payment.detach_partitions(timestamptz, boolean) IS
     'Detach the whole partitions of before that time: those of journals and entries, or of all tables. They stay as '
     'ordinary tables, and what they sum to stays in payment.detached_balance. Returns what was detached. Errors: PY001, '
-    'PY220 when something of that time is still open, PY303 when journals and entries are partitioned otherwise, 25001 '
-    'in REPEATABLE READ or SERIALIZABLE, 55P03 when a table is in use all the time.';
+    'PY220 when something of that time is still open, PY222 when another session makes or detaches partitions, PY303 '
+    'when journals and entries are partitioned otherwise or were detached before, 25001 in REPEATABLE READ or '
+    'SERIALIZABLE, 55P03 when a table is in use all the time.';
 
 GRANT EXECUTE ON FUNCTION payment.create_partitions(timestamptz), payment.detach_partitions(timestamptz, boolean)
     TO payment_admin;

@@ -121,7 +121,8 @@ uuid7_shard(const pg_uuid_t *id)
 void
 uuid7_floor(TimestampTz at, pg_uuid_t *id)
 {
-	if (TIMESTAMP_IS_NOEND(at))
+	/* all of the 48 bits are used up in the year 10889 */
+	if (at > 0 && ((uint64) at + UNIX_EPOCH_OFFSET_US) / 1000 >> 48 != 0)
 		memset(id->data, 0xff, UUID_LEN);
 	else
 		set_ticks(id, ticks_of(at));
@@ -169,12 +170,6 @@ Datum
 payment_id_shard(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(uuid7_shard(uuid7_argument(fcinfo)));
-}
-
-int
-uuid_compare(const pg_uuid_t *a, const pg_uuid_t *b)
-{
-	return memcmp(a->data, b->data, UUID_LEN);
 }
 
 char *

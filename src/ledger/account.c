@@ -48,6 +48,7 @@ account_reader_begin(AccountReader *reader, LOCKMODE lockmode)
 	reader->scan = NULL;
 	InitDirtySnapshot(reader->dirty);
 	reader->row = table_slot_create(reader->rel, NULL);
+	reader->kept_count = 0;
 }
 
 static void
@@ -68,6 +69,8 @@ open_index(AccountReader *reader)
 void
 account_reader_end(AccountReader *reader)
 {
+	for (int i = 0; i < reader->kept_count; i++)
+		ExecDropSingleTupleTableSlot(reader->kept[i]);
 	ExecDropSingleTupleTableSlot(reader->row);
 	if (reader->scan)
 	{
@@ -142,6 +145,7 @@ account_find(const pg_uuid_t *id, TouchedAccount *account)
 	bool		  found;
 
 	account->id = *id;
+	account->row = NULL;
 	account_reader_begin(&reader, AccessShareLock);
 	found = read_committed(&reader, account);
 	account_reader_end(&reader);
@@ -194,22 +198,12 @@ read_at_hint(AccountReader *reader, TouchedAccount *account)
 	return true;
 }
 
-/*
- * Read the newest version of an account, at every isolation level, after
- * waiting for whoever is changing it.  False when there is no such account.
- *
- * The dirty snapshot shows changes in progress, and leaves no predicate locks
- * that would make serializable postings to one account fail each other.  But
- * a scan with it can miss a row that just moved to another page, so only an
- * MVCC snapshot can say that there is none.
- */
-bool
-account_read(AccountReader *reader, TouchedAccount *account)
+/* the newest version, through the index */
+static bool
+read_newest(AccountReader *reader, TouchedAccount *account)
 {
 	ScanKeyData key;
 
-	if (read_at_hint(reader, account))
-		return true;
 	open_index(reader);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&account->id));
@@ -238,23 +232,57 @@ account_read(AccountReader *reader, TouchedAccount *account)
 }
 
 /*
+ * The row read last stays with its account, as long as there are few: to look
+ * at it again its buffer need not be found again.  *row is for the next.
+ */
+static void
+keep_row(AccountReader *reader, TouchedAccount *account)
+{
+	account->row = NULL;
+	if (reader->kept_count == KEPT_ACCOUNT_ROWS)
+		return;
+	account->row = reader->row;
+	reader->kept[reader->kept_count++] = reader->row;
+	reader->row = table_slot_create(reader->rel, NULL);
+}
+
+/*
+ * Read the newest version of an account, at every isolation level, after
+ * waiting for whoever is changing it.  False when there is no such account.
+ *
+ * The dirty snapshot shows changes in progress, and leaves no predicate locks
+ * that would make serializable postings to one account fail each other.  But
+ * a scan with it can miss a row that just moved to another page, so only an
+ * MVCC snapshot can say that there is none.
+ */
+bool
+account_read(AccountReader *reader, TouchedAccount *account)
+{
+	if (!read_at_hint(reader, account) && !read_newest(reader, account))
+		return false;
+	keep_row(reader, account);
+	return true;
+}
+
+/*
  * Take the row lock under which postings towards a limit follow one another,
  * and read the account again: it may have changed before the lock was ours.
  */
 void
 account_lock(AccountReader *reader, TouchedAccount *account)
 {
-	TM_FailureData failure;
-	TM_Result	   result;
+	TupleTableSlot *row = account->row ? account->row : reader->row;
+	TM_FailureData	failure;
+	TM_Result		result;
 
-	result = table_tuple_lock(reader->rel, &account->tid, InvalidSnapshot,
-							  reader->row, GetCurrentCommandId(false),
+	result = table_tuple_lock(reader->rel, &account->tid, InvalidSnapshot, row,
+							  GetCurrentCommandId(false),
 							  LockTupleNoKeyExclusive, LockWaitBlock,
 							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	if (result != TM_Ok)
 		elog(ERROR, "account row could not be locked: status %d",
 			 (int) result);
-	load_account(reader->row, account);
+	load_account(row, account);
 }
 
 /*
@@ -266,11 +294,15 @@ bool
 account_is_unchanged(AccountReader *reader, const TouchedAccount *account)
 {
 	ItemPointerData tid = account->tid;
+	bool			found;
 
-	return table_tuple_fetch_row_version(reader->rel, &tid, &reader->dirty,
-										 reader->row) &&
-		   !TransactionIdIsValid(reader->dirty.xmin) &&
-		   !TransactionIdIsValid(reader->dirty.xmax);
+	if (account->row)
+		found = table_tuple_satisfies_snapshot(reader->rel, account->row,
+											   &reader->dirty);
+	else
+		found = table_tuple_fetch_row_version(reader->rel, &tid,
+											  &reader->dirty, reader->row);
+	return found && !TransactionIdIsValid(changer_of(reader));
 }
 
 bool

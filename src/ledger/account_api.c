@@ -129,17 +129,17 @@ change_account(bool changed, const TouchedAccount *account)
 static void
 check_empty(const TouchedAccount *account)
 {
-	int64 balance = ledger_balance(&account->id);
-	int	  hold_count;
+	int128 balance = ledger_balance(&account->id);
+	int	   hold_count;
 
 	(void) hold_sum_locked(&account->id, &hold_count);
 	if (balance != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
 				 errmsg("account \"%s\" is not empty", account->code),
-				 errdetail("Its balance is " INT64_FORMAT
-						   " minor units of %s (debits positive).",
-						   balance, account->currency),
+				 errdetail("Its balance is %s minor units of %s (debits "
+						   "positive).",
+						   int128_text(balance), account->currency),
 				 errhint("Move the balance to another account first.")));
 	if (hold_count > 0)
 		ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
@@ -169,25 +169,24 @@ payment_set_account_state(PG_FUNCTION_ARGS)
 static void
 check_new_limits(const TouchedAccount *account)
 {
-	int64 balance = ledger_balance(&account->id);
-	int	  hold_count;
-	int64 held = hold_sum_locked(&account->id, &hold_count);
-	bool  is_debit = account_is_debit_normal(account);
-	bool below = account->has_min && (int128) balance - (is_debit ? held : 0) <
-										 account->min_balance;
+	int128 balance = ledger_balance(&account->id);
+	int	   hold_count;
+	int64  held = hold_sum_locked(&account->id, &hold_count);
+	bool   is_debit = account_is_debit_normal(account);
+	bool   below = account->has_min &&
+				 balance - (is_debit ? held : 0) < account->min_balance;
 
-	if (!below &&
-		!(account->has_max &&
-		  (int128) balance + (is_debit ? 0 : held) > account->max_balance))
+	if (!below && !(account->has_max &&
+					balance + (is_debit ? 0 : held) > account->max_balance))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
 			 errmsg("account \"%s\" is past this limit", account->code),
 			 errdetail(
-				 "Its balance is " INT64_FORMAT
-				 " minor units of %s (debits positive), of which " INT64_FORMAT
+				 "Its balance is %s "
+				 "minor units of %s (debits positive), of which " INT64_FORMAT
 				 " are held; the %s would be " INT64_FORMAT ".",
-				 balance, account->currency, held,
+				 int128_text(balance), account->currency, held,
 				 below ? "minimum" : "maximum",
 				 below ? account->min_balance : account->max_balance),
 			 errhint("Pass limits that the present balance keeps, or move "
@@ -286,6 +285,7 @@ payment_balance(PG_FUNCTION_ARGS)
 	account_argument(fcinfo, 0, &account);
 
 	/* by one snapshot, so that a hold being posted is in one of the two */
+	ledger_lock(LEDGER_HOLD);
 	balance_reader_begin(&reader);
 	row = balance_row(BlessTupleDesc(desc), &account, &reader);
 	balance_reader_end(&reader);

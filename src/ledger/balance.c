@@ -28,10 +28,14 @@
 
 PG_FUNCTION_INFO_V1(payment_latest_balance);
 
+/*
+ * A snapshot is taken after the tables are locked: rows that an ALTER TABLE
+ * writes anew while we wait are rows of its own transaction, which an older
+ * snapshot does not see.
+ */
 static void
 begin_at(BalanceReader *reader, Snapshot snapshot)
 {
-	reader->rel = ledger_open(LEDGER_BALANCE_SLOT, AccessShareLock);
 	reader->index =
 		index_open(RelationGetPrimaryKeyIndex(reader->rel), AccessShareLock);
 	reader->snapshot = snapshot;
@@ -42,11 +46,16 @@ begin_at(BalanceReader *reader, Snapshot snapshot)
 void
 balance_reader_begin(BalanceReader *reader)
 {
+	reader->rel = ledger_open(LEDGER_BALANCE_SLOT, AccessShareLock);
 	begin_at(reader, RegisterSnapshot(GetLatestSnapshot()));
 }
 
-int64
-balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
+/*
+ * Each slot keeps to 64 bits, their sum may not: postings that do not see each
+ * other can lead there.
+ */
+static int128
+read_sum(BalanceReader *reader, const pg_uuid_t *account_id)
 {
 	ScanKeyData key;
 	int128		sum = 0;
@@ -59,7 +68,13 @@ balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
 		slot_getallattrs(reader->row);
 		sum += DatumGetInt64(reader->row->tts_values[SLOT_BALANCE - 1]);
 	}
-	return money_from_int128(sum);
+	return sum;
+}
+
+int64
+balance_read(BalanceReader *reader, const pg_uuid_t *account_id)
+{
+	return money_from_int128(read_sum(reader, account_id));
 }
 
 static void
@@ -78,14 +93,14 @@ balance_reader_end(BalanceReader *reader)
 	UnregisterSnapshot(reader->snapshot);
 }
 
-int64
+int128
 ledger_balance(const pg_uuid_t *account_id)
 {
 	BalanceReader reader;
-	int64		  balance;
+	int128		  balance;
 
 	balance_reader_begin(&reader);
-	balance = balance_read(&reader, account_id);
+	balance = read_sum(&reader, account_id);
 	balance_reader_end(&reader);
 	return balance;
 }
@@ -150,6 +165,8 @@ query_state(FunctionCallInfo fcinfo)
 	if (get_call_result_type(fcinfo, NULL, &kept->desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "latest_balance() must return a row");
 	kept->desc = BlessTupleDesc(CreateTupleDescCopy(kept->desc));
+	ledger_lock(LEDGER_BALANCE_SLOT);
+	ledger_lock(LEDGER_HOLD);
 	latest = GetLatestSnapshot();
 	kept->snapshot = *latest;
 	kept->snapshot.xip = copy_xids(latest->xip, latest->xcnt);
@@ -173,6 +190,7 @@ payment_latest_balance(PG_FUNCTION_ARGS)
 	account.id = *PG_GETARG_UUID_P(0);
 	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), account.kind,
 						   sizeof(account.kind));
+	reader.rel = ledger_open(LEDGER_BALANCE_SLOT, AccessShareLock);
 	begin_at(&reader, &state->snapshot);
 	row = balance_row(state->desc, &account, &reader);
 	end_at(&reader);

@@ -4,9 +4,10 @@
  *	  Triggers that refuse every write to the ledger but its own.
  *
  * Postings go through the table access method and fire no triggers, so what
- * arrives here was written by hand.  An INSERT into an empty table passes: it
- * is what the COPY of a restored dump meets.  The triggers are ENABLE ALWAYS,
- * so that session_replication_role does not switch them off.
+ * arrives here was written by hand.  An INSERT into an empty table of the
+ * extension itself passes: it is what the COPY of a restored dump meets.  The
+ * triggers are ENABLE ALWAYS, so that session_replication_role does not switch
+ * them off.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,7 +45,7 @@ payment_guard_ledger(PG_FUNCTION_ARGS)
 		trigger_data(fcinfo, "guard_ledger", TRIGGER_EVENT_BEFORE, false);
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) &&
-		table_is_empty(trigdata->tg_relation))
+		restore_may_insert(trigdata->tg_relation))
 		return PointerGetDatum(NULL);
 	refuse_write(
 		trigdata,
@@ -61,7 +62,7 @@ payment_guard_account(PG_FUNCTION_ARGS)
 	TriggerEvent event = trigdata->tg_event;
 
 	if (TRIGGER_FIRED_BY_INSERT(event) &&
-		(account_write_active() || table_is_empty(trigdata->tg_relation)))
+		(account_write_active() || restore_may_insert(trigdata->tg_relation)))
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_UPDATE(event) && account_write_active())
 		return PointerGetDatum(NULL);
@@ -81,7 +82,7 @@ payment_guard_record(PG_FUNCTION_ARGS)
 	TriggerEvent event = trigdata->tg_event;
 
 	if (TRIGGER_FIRED_BY_INSERT(event) &&
-		(record_write_active() || table_is_empty(trigdata->tg_relation)))
+		(record_write_active() || restore_may_insert(trigdata->tg_relation)))
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_UPDATE(event) && record_write_active())
 		return PointerGetDatum(NULL);

@@ -32,6 +32,7 @@
 #include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "errcodes.h"
 #include "executor/executor.h"
 #include "order/plan.h"
 #include "utils/builtins.h"
@@ -61,6 +62,8 @@ hold_is_over(const Hold *hold)
 static Relation
 open_index(void)
 {
+	Relation index;
+
 	if (!OidIsValid(open_index_id) ||
 		open_index_generation != ledger_generation())
 	{
@@ -71,7 +74,16 @@ open_index(void)
 		if (!OidIsValid(open_index_id))
 			elog(ERROR, "index \"hold_open_idx\" is missing");
 	}
-	return index_open(open_index_id, AccessShareLock);
+	index = index_open(open_index_id, AccessShareLock);
+	/* one that somebody makes anew may lack rows that count */
+	if (!index->rd_index->indisvalid ||
+		index->rd_index->indkey.values[0] != HOLD_ACCOUNT_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("index \"hold_open_idx\" is not valid"),
+				 errdetail("What is held of an account cannot be told."),
+				 errhint("Run REINDEX INDEX payment.hold_open_idx.")));
+	return index;
 }
 
 /* the index may still lead to holds that are open no longer */

@@ -46,8 +46,9 @@ refuse_hold(const pg_uuid_t *id)
 
 /* ---- create ---- */
 
-/* the account's row is locked: what it holds and has cannot become less */
-static void
+/* the account's row is locked: what it holds and has cannot become less;
+ * returns what is held */
+static int64
 check_room(const TouchedAccount *account, int64 amount)
 {
 	int	   count;
@@ -59,19 +60,19 @@ check_room(const TouchedAccount *account, int64 amount)
 		refuse_size("open holds of one account", count + 1,
 					LEDGER_MAX_OPEN_HOLDS);
 	if (is_debit ? !account->has_min : !account->has_max)
-		return;
+		return held;
 	balance = ledger_balance(&account->id);
 	if (is_debit ? balance - held - amount >= account->min_balance
 				 : balance + held + amount <= account->max_balance)
-		return;
+		return held;
 	ereport(ERROR,
 			(errcode(ERRCODE_PAYMENT_BALANCE_LIMIT),
 			 errmsg("account \"%s\" has too little to hold", account->code),
 			 errdetail(
-				 "Its balance is " INT64_FORMAT
-				 " minor units of %s (debits positive), of which " INT64_FORMAT
+				 "Its balance is %s "
+				 "minor units of %s (debits positive), of which " INT64_FORMAT
 				 " are held; the %s is " INT64_FORMAT ".",
-				 (int64) balance, account->currency, held,
+				 int128_text(balance), account->currency, held,
 				 is_debit ? "minimum" : "maximum",
 				 is_debit ? account->min_balance : account->max_balance),
 			 errhint("Hold a smaller amount, or wait for money to come in.")));
@@ -97,7 +98,8 @@ insert_checked(const Hold *hold, const pg_uuid_t *subject,
 							   account.currency, account.state),
 						errdetail("Its id is %s.", uuid_text(&account.id)),
 						errhint("Only open accounts can be held.")));
-	check_room(&account, hold->amount);
+	/* what is held in all is an amount itself */
+	(void) money_add(check_room(&account, hold->amount), hold->amount);
 	hold_insert(hold, subject, description);
 }
 
@@ -361,7 +363,7 @@ take_posting_key(const char *key, const HoldPosting *posting,
 					  sizeof(LedgerLeg) * posting->leg_count);
 	fingerprint_bytes(&fingerprint, &posting->close, sizeof(bool));
 	fingerprint_bytes(&fingerprint, &journal->effective_at,
-					  sizeof(journal->effective_at));
+					  journal->has_effective_at ? sizeof(TimestampTz) : 0);
 	fingerprint_text(&fingerprint, journal->description);
 	fingerprint_end(&fingerprint, digest);
 	return idempotency_take(key, "post_hold", digest, &journal->id, 1);
@@ -380,7 +382,10 @@ payment_post_hold(PG_FUNCTION_ARGS)
 	posting.close = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	read_counter_legs(fcinfo, &posting);
 	if (!PG_ARGISNULL(5))
+	{
 		journal.effective_at = time_argument(fcinfo, 5, "effective_at");
+		journal.has_effective_at = true;
+	}
 	if (description)
 		check_text("description", description, strlen(description));
 	journal.description = description;

@@ -6,22 +6,27 @@
  * The executor goes row by row and, for each, index by index.  Here it is
  * index by index, and where the first column is a uuid, in its order: of the
  * many rows of a batch those of neighbouring accounts meet the same pages
- * while these are at hand.
+ * while these are at hand.  All that has to be known of an index is in the
+ * relation cache; to have the executor make its own state of it for each
+ * posting costs as much as entering a row does.
  *
- * Indexes of another make than the ledger's own (on expressions, partial,
- * deferred, exclusion constraints), which an administrator may have added, are
- * left to the executor.
+ * Indexes of another make than the ledger's own (no B-tree, on expressions,
+ * partial, deferred, exclusion constraints), which an administrator may have
+ * added, are left to the executor, and with them all others of the table.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "catalog/index.h"
+#include "access/htup_details.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/rel.h"
-#include "utils/uuid.h"
+#include "utils/relcache.h"
+#include "uuid7.h"
 
 #include "ledger/posting.h"
 
@@ -35,41 +40,76 @@ typedef struct KeyedRow
 } KeyedRow;
 
 static bool
-is_plain(Relation index, const IndexInfo *info)
+is_plain(Relation index)
 {
-	return info->ii_Expressions == NIL && info->ii_Predicate == NIL &&
-		   info->ii_ExclusionOps == NULL && info->ii_ReadyForInserts &&
-		   index->rd_index->indimmediate;
-}
+	Form_pg_index form = index->rd_index;
 
-static bool
-all_are_plain(const ResultRelInfo *result)
-{
-	for (int i = 0; i < result->ri_NumIndices; i++)
+	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisready ||
+		!form->indimmediate || form->indisexclusion ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		return false;
+	/* an expression has no number, a system column one below zero */
+	for (int i = 0; i < form->indnatts; i++)
 	{
-		if (!is_plain(result->ri_IndexRelationDescs[i],
-					  result->ri_IndexRelationInfo[i]))
+		if (form->indkey.values[i] <= 0)
 			return false;
 	}
 	return true;
 }
 
-static int
-compare_keyed_rows(const void *a, const void *b)
+static void
+prepare_executor(IndexSet *set)
 {
-	const KeyedRow *left = a;
-	const KeyedRow *right = b;
-	int				order = memcmp(&left->key, &right->key, sizeof(pg_uuid_t));
-
-	return order != 0 ? order : left->row - right->row;
+	set->estate = CreateExecutorState();
+	set->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(set->result, set->table, 0, NULL, 0);
+	ExecOpenIndices(set->result, false);
 }
+
+/* the table is locked for writing already */
+void
+index_set_open(IndexSet *set, Relation table)
+{
+	List	 *ids = RelationGetIndexList(table);
+	bool	  plain = true;
+	ListCell *cell;
+
+	set->table = table;
+	set->estate = NULL;
+	set->count = 0;
+	set->indexes = palloc(sizeof(Relation) * Max(1, list_length(ids)));
+	foreach (cell, ids)
+	{
+		Relation index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		set->indexes[set->count++] = index;
+		plain = plain && is_plain(index);
+	}
+	list_free(ids);
+	if (!plain)
+		prepare_executor(set);
+}
+
+static inline int
+compare_keyed_rows(const KeyedRow *a, const KeyedRow *b)
+{
+	int order = uuid_compare(&a->key, &b->key);
+
+	return order != 0 ? order : a->row - b->row;
+}
+
+#define ST_SORT sort_keyed_rows
+#define ST_ELEMENT_TYPE KeyedRow
+#define ST_COMPARE(a, b) compare_keyed_rows(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* the rows in order of the first column; rows without one first */
 static KeyedRow *
-sort_rows(const IndexInfo *info, TupleTableSlot **rows, int count)
+sort_rows(AttrNumber column, TupleTableSlot **rows, int count)
 {
-	AttrNumber column = info->ii_IndexAttrNumbers[0];
-	KeyedRow  *keyed = palloc0(sizeof(KeyedRow) * count);
+	KeyedRow *keyed = palloc0(sizeof(KeyedRow) * count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -80,62 +120,66 @@ sort_rows(const IndexInfo *info, TupleTableSlot **rows, int count)
 		if (!isnull)
 			keyed[i].key = *DatumGetUUIDP(value);
 	}
-	qsort(keyed, count, sizeof(KeyedRow), compare_keyed_rows);
+	sort_keyed_rows(keyed, count);
 	return keyed;
 }
 
 static void
-enter_row(Relation table, Relation index, IndexInfo *info, EState *estate,
-		  TupleTableSlot *row)
+enter_row(Relation table, Relation index, TupleTableSlot *row)
 {
-	Datum values[INDEX_MAX_KEYS];
-	bool  isnull[INDEX_MAX_KEYS];
+	Form_pg_index form = index->rd_index;
+	Datum		  values[INDEX_MAX_KEYS];
+	bool		  isnull[INDEX_MAX_KEYS];
 
-	FormIndexDatum(info, row, estate, values, isnull);
+	for (int i = 0; i < form->indnatts; i++)
+		values[i] = slot_getattr(row, form->indkey.values[i], &isnull[i]);
+	/* a B-tree has no use for what the executor knows of it */
 	index_insert(index, values, isnull, &row->tts_tid, table,
-				 info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false,
-				 info);
+				 form->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false,
+				 NULL);
 }
 
 static void
-enter_rows(Relation table, Relation index, IndexInfo *info, EState *estate,
-		   TupleTableSlot **rows, int count)
+enter_rows(Relation table, Relation index, TupleTableSlot **rows, int count)
 {
 	KeyedRow *keyed = NULL;
 
-	if (count >= SORT_MIN_ROWS && info->ii_IndexAttrNumbers[0] > 0 &&
+	if (count >= SORT_MIN_ROWS &&
 		TupleDescAttr(RelationGetDescr(index), 0)->atttypid == UUIDOID)
-		keyed = sort_rows(info, rows, count);
+		keyed = sort_rows(index->rd_index->indkey.values[0], rows, count);
 	for (int i = 0; i < count; i++)
-		enter_row(table, index, info, estate, rows[keyed ? keyed[i].row : i]);
+		enter_row(table, index, rows[keyed ? keyed[i].row : i]);
 	if (keyed)
 		pfree(keyed);
 }
 
 void
-index_rows(ResultRelInfo *result, EState *estate, TupleTableSlot **rows,
-		   int count)
+index_set_enter(IndexSet *set, TupleTableSlot **rows, int count)
 {
-	if (all_are_plain(result))
+	if (set->estate == NULL)
 	{
-		for (int i = 0; i < result->ri_NumIndices; i++)
-			enter_rows(result->ri_RelationDesc,
-					   result->ri_IndexRelationDescs[i],
-					   result->ri_IndexRelationInfo[i], estate, rows, count);
+		for (int i = 0; i < set->count; i++)
+			enter_rows(set->table, set->indexes[i], rows, count);
 		return;
 	}
 	for (int i = 0; i < count; i++)
 	{
-		ResetPerTupleExprContext(estate);
-		list_free(ExecInsertIndexTuples(result, rows[i], estate, false, false,
-										NULL, NIL));
+		ResetPerTupleExprContext(set->estate);
+		list_free(ExecInsertIndexTuples(set->result, rows[i], set->estate,
+										false, false, NULL, NIL));
 	}
 }
 
 /* their locks go with the transaction, which may well post again */
 void
-index_rows_close(ResultRelInfo *result)
+index_set_close(IndexSet *set)
 {
-	for (int i = 0; i < result->ri_NumIndices; i++)
-		index_close(result->ri_IndexRelationDescs[i], NoLock);
+	if (set->estate)
+	{
+		ExecCloseIndices(set->result);
+		FreeExecutorState(set->estate);
+	}
+	for (int i = 0; i < set->count; i++)
+		index_close(set->indexes[i], NoLock);
+	pfree(set->indexes);
 }

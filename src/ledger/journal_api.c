@@ -41,6 +41,14 @@ enum
 	ARG_RETURN_BALANCES
 };
 
+/*
+ * Not SECURITY DEFINER, as all other writers are.  Changing the user and the
+ * search_path costs as much as an index entry or two, since leaving such a
+ * function goes through all of the server's settings; and here it would change
+ * nothing: whoever may execute this reaches the tables through the table
+ * access method, which knows neither privileges nor names.  So nothing below
+ * ledger_post() may run SQL.
+ */
 Datum
 payment_post_journal(PG_FUNCTION_ARGS)
 {
@@ -57,7 +65,10 @@ payment_post_journal(PG_FUNCTION_ARGS)
 		journal.has_subject = true;
 	}
 	if (!PG_ARGISNULL(4))
+	{
 		journal.effective_at = time_argument(fcinfo, 4, "effective_at");
+		journal.has_effective_at = true;
+	}
 	if (journal.description)
 		check_text("description", journal.description,
 				   strlen(journal.description));
@@ -170,6 +181,7 @@ describe_journals(FunctionCallInfo fcinfo, LedgerJournal *journals, int count)
 		if (times.values && !times.nulls[i])
 		{
 			journal->effective_at = DatumGetTimestampTz(times.values[i]);
+			journal->has_effective_at = true;
 			if (TIMESTAMP_NOT_FINITE(journal->effective_at))
 				refuse_argument("effective_at", "infinity", "Pass a time.");
 		}
@@ -198,7 +210,7 @@ fingerprint_journals(const LedgerJournal *journals, int count, uint8 *result)
 		fingerprint_bytes(&fingerprint, &journal->subject,
 						  journal->has_subject ? UUID_LEN : 0);
 		fingerprint_bytes(&fingerprint, &journal->effective_at,
-						  sizeof(journal->effective_at));
+						  journal->has_effective_at ? sizeof(TimestampTz) : 0);
 		fingerprint_text(&fingerprint, journal->description);
 		fingerprint_bytes(&fingerprint, journal->legs,
 						  sizeof(LedgerLeg) * journal->leg_count);

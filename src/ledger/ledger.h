@@ -54,8 +54,9 @@ typedef struct LedgerJournal
 	bool		has_subject;
 	pg_uuid_t	reverses;
 	bool		has_reverses;
-	TimestampTz effective_at; /* 0: now */
-	const char *description;  /* or NULL */
+	TimestampTz effective_at;
+	bool		has_effective_at; /* else it is now */
+	const char *description;	  /* or NULL */
 	LedgerLeg  *legs;
 	int			leg_count;
 } LedgerJournal;
@@ -75,7 +76,10 @@ extern void ledger_chart_account(AccountCode code, const pg_uuid_t *owner,
  */
 extern void ledger_post(LedgerJournal *journals, int count);
 
-/* posted balance, debit positive, by the latest snapshot */
-extern int64 ledger_balance(const pg_uuid_t *account_id);
+/*
+ * Posted balance, debit positive, by the latest snapshot.  Wide, so that an
+ * account whose balance is no amount any more can be posted back.
+ */
+extern int128 ledger_balance(const pg_uuid_t *account_id);
 
 #endif /* PAYMENT_LEDGER_H */

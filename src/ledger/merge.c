@@ -156,8 +156,10 @@ merge_account(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
 	for (int i = 1; i < found->count; i++)
 	{
 		int64 with;
+		int64 added;
 
 		if (pg_add_s64_overflow(sum, found->slots[i].balance, &with) ||
+			pg_sub_s64_overflow(with, target->balance, &added) ||
 			!delete_slot(table, &found->slots[i]))
 			continue;
 		sum = with;
@@ -173,7 +175,6 @@ merge_account(SlotTable *table, const pg_uuid_t *account_id, FoundSlots *found)
 Datum
 payment_merge_balance_slots(PG_FUNCTION_ARGS)
 {
-	EState	  *estate = CreateExecutorState();
 	FoundSlots found = { 0 };
 	Candidates candidates = { 0 };
 	SlotTable  table;
@@ -191,7 +192,7 @@ payment_merge_balance_slots(PG_FUNCTION_ARGS)
 
 	candidates.scan_limit = (int64) candidates.capacity * MERGE_SCAN_FACTOR;
 	candidates.accounts = palloc(sizeof(pg_uuid_t) * candidates.capacity);
-	slot_table_begin(&table, estate);
+	slot_table_begin(&table);
 	find_candidates(&table, &candidates);
 	for (int i = 0; i < candidates.count; i++)
 	{
@@ -200,7 +201,6 @@ payment_merge_balance_slots(PG_FUNCTION_ARGS)
 			merged++;
 	}
 	slot_table_end(&table);
-	FreeExecutorState(estate);
 	CommandCounterIncrement();
 	PG_RETURN_INT64(merged);
 }

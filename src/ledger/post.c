@@ -149,12 +149,18 @@ check_shape(LedgerJournal *journals, int count)
 	return (int) legs;
 }
 
-static int
-compare_leg_refs(const void *a, const void *b)
+static inline int
+compare_leg_refs(const LegRef *a, const LegRef *b)
 {
-	return uuid_compare(&((const LegRef *) a)->account_id,
-						&((const LegRef *) b)->account_id);
+	return uuid_compare(&a->account_id, &b->account_id);
 }
+
+#define ST_SORT sort_leg_refs
+#define ST_ELEMENT_TYPE LegRef
+#define ST_COMPARE(a, b) compare_leg_refs(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* the distinct accounts in ascending order, with what each is moved by */
 static void
@@ -176,7 +182,7 @@ collect_accounts(Posting *posting)
 			position++;
 		}
 	}
-	qsort(refs, position, sizeof(LegRef), compare_leg_refs);
+	sort_leg_refs(refs, position);
 
 	posting->accounts =
 		palloc_extended(sizeof(TouchedAccount) * posting->leg_count,
@@ -252,7 +258,7 @@ check_open(const Posting *posting, int account)
 }
 
 /* 128 bits as decimal digits */
-static char *
+char *
 int128_text(int128 value)
 {
 	char	buffer[48];
@@ -385,13 +391,13 @@ check_limit(const Posting *posting, int account)
 
 	if (!moves_towards_limit(a))
 		return;
-	balance = (int128) ledger_balance(&a->id) + a->delta;
+	balance = ledger_balance(&a->id) + a->delta;
 	held = held_towards_limit(a);
 	if ((a->delta < 0 && a->has_min && balance + held < a->min_balance) ||
 		(a->delta > 0 && a->has_max && balance + held > a->max_balance))
 		refuse_limit(posting, account, balance, held);
-	a->balance = money_from_int128(balance);
-	a->has_balance = true;
+	a->balance = (int64) balance;
+	a->has_balance = a->balance == balance;
 }
 
 static void
@@ -442,11 +448,11 @@ check_unchanged(const Posting *posting, AccountReader *reader)
 }
 
 static void
-write_balances(const Posting *posting, EState *estate)
+write_balances(const Posting *posting)
 {
 	SlotTable table;
 
-	slot_table_begin(&table, estate);
+	slot_table_begin(&table);
 	for (int i = 0; i < posting->account_count; i++)
 		slot_add(&table, &posting->accounts[i].id, posting->accounts[i].delta);
 	slot_table_end(&table);
@@ -487,7 +493,6 @@ read_balances(Posting *posting)
 static void
 post(Posting *posting, PostingExtras *extras)
 {
-	EState		 *estate = CreateExecutorState();
 	AccountReader reader;
 
 	collect_accounts(posting);
@@ -497,11 +502,10 @@ post(Posting *posting, PostingExtras *extras)
 	lock_and_check_limits(posting, &reader);
 
 	give_ids(posting->journals, posting->count);
-	write_journals(estate, posting->journals, posting->count);
-	write_balances(posting, estate);
+	write_journals(posting->journals, posting->count);
+	write_balances(posting);
 	check_unchanged(posting, &reader);
 	account_reader_end(&reader);
-	FreeExecutorState(estate);
 
 	/* the next posting of this transaction updates what this one wrote */
 	CommandCounterIncrement();

@@ -77,6 +77,7 @@ typedef struct TouchedAccount
 	pg_uuid_t		id;
 	int64			delta;
 	ItemPointerData tid; /* the version that was checked */
+	TupleTableSlot *row; /* that version, kept in its buffer, or NULL */
 	char			currency[CURRENCY_CODE_LENGTH + 1];
 	char			code[LEDGER_MAX_NAME_LENGTH + 1];
 	char			kind[16];
@@ -107,6 +108,8 @@ typedef struct PostingExtras
 
 /* relations.c */
 extern Relation ledger_open(LedgerTable table, LOCKMODE lockmode);
+/* against being altered, until the end of the transaction */
+extern void ledger_lock(LedgerTable table);
 /* counts up whenever one of the tables may have been replaced */
 extern uint64 ledger_generation(void);
 
@@ -125,13 +128,17 @@ extern bool hint_get(HintKind kind, const pg_uuid_t *account_id,
 extern bool hint_block_exists(Relation rel, BlockNumber block);
 
 /* account.c */
+#define KEPT_ACCOUNT_ROWS 4
+
 typedef struct AccountReader
 {
 	Relation		rel;
 	Relation		index; /* opened when needed, as is scan */
 	IndexScanDesc	scan;
 	SnapshotData	dirty;
-	TupleTableSlot *row;
+	TupleTableSlot *row;					 /* read last */
+	TupleTableSlot *kept[KEPT_ACCOUNT_ROWS]; /* those of the first accounts */
+	int				kept_count;
 } AccountReader;
 
 extern void account_reader_begin(AccountReader *reader, LOCKMODE lockmode);
@@ -157,16 +164,30 @@ extern bool account_update_limits(const pg_uuid_t *id,
 extern bool	 account_is_debit_normal(const TouchedAccount *account);
 extern int64 account_normal_side(const TouchedAccount *account, int64 balance);
 
+/* index_rows.c: a table's indexes while rows are written to it */
+typedef struct IndexSet
+{
+	Relation	   table;
+	Relation	  *indexes;
+	int			   count;
+	EState		  *estate; /* NULL: the executor is not needed */
+	ResultRelInfo *result;
+} IndexSet;
+
+extern void index_set_open(IndexSet *set, Relation table);
+extern void index_set_enter(IndexSet *set, TupleTableSlot **rows, int count);
+extern void index_set_close(IndexSet *set);
+
 /* slot.c */
 typedef struct SlotTable
 {
-	EState		   *estate;
 	Relation		rel;
-	ResultRelInfo  *result; /* with indexes, opened when needed, as is scan */
-	IndexScanDesc	scan;
+	IndexSet		indexes; /* opened when needed, as is scan */
+	IndexScanDesc	scan;	 /* NULL: both are not open */
 	SnapshotData	dirty;
 	TupleTableSlot *row;
 	TupleTableSlot *new_row;
+	bool			searching; /* among the slots, no hint having led to one */
 } SlotTable;
 
 /* one slot, as a scan found it */
@@ -187,7 +208,7 @@ typedef struct FoundSlots
 	int		   capacity;
 } FoundSlots;
 
-extern void slot_table_begin(SlotTable *table, EState *estate);
+extern void slot_table_begin(SlotTable *table);
 extern void slot_table_open_indexes(SlotTable *table);
 extern void slot_add(SlotTable *table, const pg_uuid_t *account_id,
 					 int64 delta);
@@ -202,14 +223,8 @@ extern void slot_wait_for_postings(const pg_uuid_t *account_id);
 extern void ledger_read_begin(void);
 extern void ledger_read_end(void);
 
-/* index_rows.c */
-extern void index_rows(ResultRelInfo *result, EState *estate,
-					   TupleTableSlot **rows, int count);
-extern void index_rows_close(ResultRelInfo *result);
-
 /* write.c */
-extern void write_journals(EState *estate, const LedgerJournal *journals,
-						   int count);
+extern void write_journals(const LedgerJournal *journals, int count);
 
 /* chart.c */
 extern bool			chart_lookup(const char *name, AccountCode *code);
@@ -235,9 +250,10 @@ extern Datum balance_row(TupleDesc desc, const TouchedAccount *account,
 						 BalanceReader *reader);
 
 /* post.c */
-extern void ledger_post_with(LedgerJournal *journals, int count,
-							 PostingExtras *extras);
-extern void ledger_check_name(const char *argument, const char *name);
-extern void refuse_size(const char *what, int64 count, int limit);
+extern void	 ledger_post_with(LedgerJournal *journals, int count,
+							  PostingExtras *extras);
+extern char *int128_text(int128 value);
+extern void	 ledger_check_name(const char *argument, const char *name);
+extern void	 refuse_size(const char *what, int64 count, int limit);
 
 #endif /* PAYMENT_POSTING_H */

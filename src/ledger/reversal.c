@@ -412,7 +412,8 @@ read_arguments(FunctionCallInfo fcinfo, Reversal *reversal)
 				 errhint("Pass an amount for a part of each leg, or "
 						 "accounts and amounts, or neither for all that is "
 						 "left.")));
-	if (!PG_ARGISNULL(ARG_EFFECTIVE_AT))
+	journal->has_effective_at = !PG_ARGISNULL(ARG_EFFECTIVE_AT);
+	if (journal->has_effective_at)
 		journal->effective_at =
 			time_argument(fcinfo, ARG_EFFECTIVE_AT, "effective_at");
 	if (description)
@@ -436,7 +437,7 @@ take_key(const char *key, Reversal *reversal)
 	fingerprint_bytes(&fingerprint, reversal->legs,
 					  sizeof(LedgerLeg) * reversal->leg_count);
 	fingerprint_bytes(&fingerprint, &journal->effective_at,
-					  sizeof(journal->effective_at));
+					  journal->has_effective_at ? sizeof(TimestampTz) : 0);
 	fingerprint_text(&fingerprint, journal->description);
 	fingerprint_end(&fingerprint, digest);
 	return idempotency_take(key, "reverse_journal", digest, &journal->id, 1);

@@ -48,16 +48,18 @@
 /* full transaction ids stay far below; above it, see new_slot_number() */
 #define SLOT_NUMBER_STEP (INT64CONST(1) << 48)
 
-#define HINT_COUNT 1024
+/* few, so that they stay in the nearest cache of the processor */
+#define HINT_COUNT 64
 
 /* room for some more versions of slots, also of postings under way */
 #define PRUNE_BELOW_BYTES 1024
 
 /*
- * Which version of a slot this backend wrote last: usually it is still the
- * newest.  Of an account that all post to, each backend so has a slot that is
- * its own for the most part; hint.c knows what anybody wrote last.  Found by its address, which also keeps a transaction of very many
- * postings from searching among all the versions that it made itself.
+ * Where hint.c knows of every account the version of a slot that anybody wrote
+ * last, this knows the one that this backend wrote, of those accounts alone of
+ * which the other turned out to be taken.  So of an account that all post to,
+ * each backend has a slot that is its own for the most part; and a transaction
+ * of very many postings need not search among all the versions that it made.
  */
 typedef struct SlotHint
 {
@@ -79,18 +81,21 @@ remember_hint(SlotTable *table, const pg_uuid_t *account_id)
 {
 	SlotHint *hint = hint_of(account_id);
 
-	hint->account_id = *account_id;
-	hint->tid = table->new_row->tts_tid;
-	hint_set(HINT_SLOT, account_id, &hint->tid);
+	if (table->searching ||
+		memcmp(&hint->account_id, account_id, UUID_LEN) == 0)
+	{
+		hint->account_id = *account_id;
+		hint->tid = table->new_row->tts_tid;
+	}
+	hint_set(HINT_SLOT, account_id, &table->new_row->tts_tid);
 }
 
 void
-slot_table_begin(SlotTable *table, EState *estate)
+slot_table_begin(SlotTable *table)
 {
-	table->estate = estate;
 	table->rel = ledger_open(LEDGER_BALANCE_SLOT, RowExclusiveLock);
-	table->result = NULL;
 	table->scan = NULL;
+	table->searching = false;
 	InitDirtySnapshot(table->dirty);
 	table->row = table_slot_create(table->rel, NULL);
 	table->new_row = table_slot_create(table->rel, NULL);
@@ -102,17 +107,13 @@ slot_table_open_indexes(SlotTable *table)
 {
 	Relation primary_key = NULL;
 
-	if (table->result)
+	if (table->scan)
 		return;
-	table->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->result, table->rel, 0, NULL, 0);
-	ExecOpenIndices(table->result, false);
-	for (int i = 0; i < table->result->ri_NumIndices; i++)
+	index_set_open(&table->indexes, table->rel);
+	for (int i = 0; i < table->indexes.count; i++)
 	{
-		Relation index = table->result->ri_IndexRelationDescs[i];
-
-		if (index->rd_index->indisprimary)
-			primary_key = index;
+		if (table->indexes.indexes[i]->rd_index->indisprimary)
+			primary_key = table->indexes.indexes[i];
 	}
 	if (primary_key == NULL)
 		elog(ERROR, "table \"balance_slot\" has no primary key");
@@ -125,10 +126,10 @@ slot_table_end(SlotTable *table)
 {
 	ExecDropSingleTupleTableSlot(table->row);
 	ExecDropSingleTupleTableSlot(table->new_row);
-	if (table->result)
+	if (table->scan)
 	{
 		index_endscan(table->scan);
-		ExecCloseIndices(table->result);
+		index_set_close(&table->indexes);
 	}
 	table_close(table->rel, NoLock);
 }
@@ -183,7 +184,10 @@ fill_slot(SlotTable *table, const pg_uuid_t *account_id, int64 number,
 	row->tts_values[SLOT_ACCOUNT_ID - 1] = UUIDPGetDatum(account_id);
 	row->tts_values[SLOT_SLOT - 1] = Int64GetDatum(number);
 	row->tts_values[SLOT_BALANCE - 1] = Int64GetDatum(balance);
-	memset(row->tts_isnull, 0, sizeof(bool) * SLOT_COLUMNS);
+	memset(row->tts_isnull, false, sizeof(bool) * SLOT_COLUMNS);
+	/* columns that somebody added */
+	memset(row->tts_isnull + SLOT_COLUMNS, true,
+		   sizeof(bool) * (row->tts_tupleDescriptor->natts - SLOT_COLUMNS));
 	ExecStoreVirtualTuple(row);
 }
 
@@ -191,10 +195,26 @@ static void
 insert_index_entries(SlotTable *table)
 {
 	slot_table_open_indexes(table);
-	ResetPerTupleExprContext(table->estate);
-	list_free(ExecInsertIndexTuples(table->result, table->new_row,
-									table->estate, false, false, NULL, NIL));
+	index_set_enter(&table->indexes, &table->new_row, 1);
 }
+
+#ifdef USE_ASSERT_CHECKING
+/*
+ * heap_update() can be told not to wait, and then says that the row is taken;
+ * but no caller of the server's own does, and servers that were built with
+ * assertions stop there.  For their sake the row is locked first.
+ */
+static bool
+lock_free_slot(SlotTable *table, const ItemPointerData *address)
+{
+	ItemPointerData tid = *address;
+	TM_FailureData	failure;
+
+	return table_tuple_lock(table->rel, &tid, InvalidSnapshot, table->row,
+							GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							LockWaitSkip, 0, &failure) == TM_Ok;
+}
+#endif
 
 /*
  * Add to a slot unless another transaction got there first.  "wait" is for a
@@ -211,6 +231,11 @@ slot_try(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
 
 	fill_slot(table, account_id, found->number,
 			  money_add(found->balance, delta));
+#ifdef USE_ASSERT_CHECKING
+	if (!wait && !lock_free_slot(table, &tid))
+		return false;
+	wait = true;
+#endif
 	if (table_tuple_update(table->rel, &tid, table->new_row,
 						   GetCurrentCommandId(true), InvalidSnapshot,
 						   InvalidSnapshot, wait, &failure, &lock_mode,
@@ -453,8 +478,10 @@ slot_add(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 {
 	FoundSlots found = { 0 };
 
+	table->searching = false;
 	if (try_hint(table, account_id, delta))
 		return;
+	table->searching = true;
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -478,10 +505,9 @@ void
 slot_wait_for_postings(const pg_uuid_t *account_id)
 {
 	SlotTable table;
-	EState	 *estate = CreateExecutorState();
 	bool	  waited;
 
-	slot_table_begin(&table, estate);
+	slot_table_begin(&table);
 	do
 	{
 		waited = false;
@@ -500,5 +526,4 @@ slot_wait_for_postings(const pg_uuid_t *account_id)
 		CHECK_FOR_INTERRUPTS();
 	} while (waited);
 	slot_table_end(&table);
-	FreeExecutorState(estate);
 }

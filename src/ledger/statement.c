@@ -82,12 +82,6 @@ static const char last_detached_sql[] =
 	"JOIN payment.detached_partition p ON p.parent = 'journal' "
 	"AND p.from_id = b.from_id WHERE b.account_id = $1";
 
-static void
-lock_table(LedgerTable table)
-{
-	table_close(ledger_open(table, AccessShareLock), NoLock);
-}
-
 /*
  * Read by one snapshot, the latest.  Which partitions there are is no matter
  * of snapshots, so the tables are locked before it is taken: what it does not
@@ -96,8 +90,9 @@ lock_table(LedgerTable table)
 void
 ledger_read_begin(void)
 {
-	lock_table(LEDGER_JOURNAL);
-	lock_table(LEDGER_ENTRY);
+	ledger_lock(LEDGER_JOURNAL);
+	ledger_lock(LEDGER_ENTRY);
+	ledger_lock(LEDGER_BALANCE_SLOT);
 	PushActiveSnapshot(GetLatestSnapshot());
 	spi_begin();
 }

@@ -19,12 +19,14 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "ledger/posting.h"
 #include "order/plan.h"
+#include "partition/partition.h"
 
 #define FETCH_ROWS 1000
 #define MAX_RESULT_COLUMNS 5
@@ -312,6 +314,18 @@ return_query(ReturnSetInfo *result, const char *first, const char *query)
 	SPI_cursor_close(portal);
 }
 
+/*
+ * Which partitions there are is no matter of snapshots: see
+ * ledger_read_begin().  Here orders and payouts are read as well.
+ */
+static void
+lock_partitioned_tables(void)
+{
+	for (int i = 0; i < PARTITIONED_TABLES; i++)
+		LockRelationOid(partitioned_table_oid(&partitioned_tables[i]),
+						AccessShareLock);
+}
+
 /* what another session sees in pg_stat_activity */
 static void
 report_progress(int check)
@@ -328,6 +342,7 @@ Datum
 payment_verify(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
+	lock_partitioned_tables();
 	ledger_read_begin();
 	for (int i = 0; i < (int) lengthof(checks); i++)
 	{

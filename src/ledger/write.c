@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "ledger/posting.h"
+#include "order/guard.h"
 
 #define WRITE_BATCH_ROWS 8192
 
@@ -32,12 +33,13 @@
 
 typedef struct TableWriter
 {
-	EState			*estate;
 	Relation		 parent;
 	Relation		 partition; /* where the rows in hand go */
-	ResultRelInfo	*result;
+	IndexSet		 indexes;
 	CommandId		 command;
 	TupleDesc		 desc; /* a copy, of the partition, for more than a few */
+	int				 column_count;			   /* of the parent */
+	int				 columns[JOURNAL_COLUMNS]; /* their numbers there */
 	TupleTableSlot	*few[FEW_ROWS];
 	TupleTableSlot **rows;
 	int				 capacity;
@@ -46,13 +48,14 @@ typedef struct TableWriter
 } TableWriter;
 
 static void
-writer_begin(TableWriter *writer, EState *estate, LedgerTable table)
+writer_begin(TableWriter *writer, LedgerTable table)
 {
 	memset(writer, 0, sizeof(*writer));
 	writer->rows = writer->few;
 	writer->capacity = FEW_ROWS;
-	writer->estate = estate;
 	writer->parent = ledger_open(table, RowExclusiveLock);
+	writer->column_count =
+		table == LEDGER_JOURNAL ? JOURNAL_COLUMNS : ENTRY_COLUMNS;
 	writer->command = GetCurrentCommandId(true);
 }
 
@@ -93,7 +96,7 @@ writer_flush(TableWriter *writer)
 		return;
 	table_multi_insert(writer->partition, writer->rows, writer->used,
 					   writer->command, 0, NULL);
-	index_rows(writer->result, writer->estate, writer->rows, writer->used);
+	index_set_enter(&writer->indexes, writer->rows, writer->used);
 	for (int i = 0; i < writer->used; i++)
 		ExecClearTuple(writer->rows[i]);
 	writer->used = 0;
@@ -108,9 +111,24 @@ writer_close_partition(TableWriter *writer)
 	for (int i = 0; i < writer->row_count; i++)
 		ExecDropSingleTupleTableSlot(writer->rows[i]);
 	writer->row_count = 0;
-	index_rows_close(writer->result);
+	index_set_close(&writer->indexes);
 	table_close(writer->partition, NoLock);
 	writer->partition = NULL;
+}
+
+/*
+ * A table that somebody attached may have its columns in another order, and
+ * others that he dropped.
+ */
+static void
+map_columns(TableWriter *writer)
+{
+	TupleDesc from = RelationGetDescr(writer->parent);
+	TupleDesc to = RelationGetDescr(writer->partition);
+
+	for (int i = 0; i < writer->column_count; i++)
+		writer->columns[i] =
+			column_number(to, NameStr(TupleDescAttr(from, i)->attname), i + 1);
 }
 
 /*
@@ -145,9 +163,20 @@ writer_route(TableWriter *writer, const pg_uuid_t *id)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("partition \"%s\" is not an ordinary table",
 							   RelationGetRelationName(writer->partition))));
-	writer->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->result, writer->partition, 0, NULL, 0);
-	ExecOpenIndices(writer->result, false);
+	map_columns(writer);
+	index_set_open(&writer->indexes, writer->partition);
+}
+
+/* columns that are not ours stay null */
+static TupleTableSlot *
+make_row(TableWriter *writer, TupleDesc desc)
+{
+	TupleTableSlot *row =
+		MakeSingleTupleTableSlot(desc,
+								 table_slot_callbacks(writer->partition));
+
+	memset(row->tts_isnull, true, sizeof(bool) * desc->natts);
+	return row;
 }
 
 /* a descriptor that is counted thousands of times slows the count down */
@@ -169,9 +198,7 @@ add_row(TableWriter *writer)
 		writer->capacity *= 4;
 	}
 	writer->rows[writer->row_count] =
-		MakeSingleTupleTableSlot(writer->row_count < FEW_ROWS ? desc
-															  : writer->desc,
-								 table_slot_callbacks(writer->partition));
+		make_row(writer, writer->row_count < FEW_ROWS ? desc : writer->desc);
 	writer->row_count++;
 }
 
@@ -195,10 +222,13 @@ writer_end(TableWriter *writer)
 }
 
 static void
-put(TupleTableSlot *row, int column, Datum value, bool isnull)
+put(const TableWriter *writer, TupleTableSlot *row, int column, Datum value,
+	bool isnull)
 {
-	row->tts_values[column - 1] = value;
-	row->tts_isnull[column - 1] = isnull;
+	int there = writer->columns[column - 1];
+
+	row->tts_values[there - 1] = value;
+	row->tts_isnull[there - 1] = isnull;
 }
 
 static void
@@ -207,21 +237,22 @@ write_journal(TableWriter *writer, const LedgerJournal *journal,
 {
 	TupleTableSlot *row = writer_row(writer, &journal->id);
 	TimestampTz		effective_at =
-		journal->effective_at ? journal->effective_at : now;
+		journal->has_effective_at ? journal->effective_at : now;
 
-	put(row, JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
-	put(row, JOURNAL_KIND, CStringGetTextDatum(journal->kind), false);
-	put(row, JOURNAL_SUBJECT, UUIDPGetDatum(&journal->subject),
+	put(writer, row, JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
+	put(writer, row, JOURNAL_KIND, CStringGetTextDatum(journal->kind), false);
+	put(writer, row, JOURNAL_SUBJECT, UUIDPGetDatum(&journal->subject),
 		!journal->has_subject);
-	put(row, JOURNAL_REVERSES, UUIDPGetDatum(&journal->reverses),
+	put(writer, row, JOURNAL_REVERSES, UUIDPGetDatum(&journal->reverses),
 		!journal->has_reverses);
-	put(row, JOURNAL_EFFECTIVE_AT, TimestampTzGetDatum(effective_at), false);
-	put(row, JOURNAL_RECORDED_AT, TimestampTzGetDatum(now), false);
+	put(writer, row, JOURNAL_EFFECTIVE_AT, TimestampTzGetDatum(effective_at),
+		false);
+	put(writer, row, JOURNAL_RECORDED_AT, TimestampTzGetDatum(now), false);
 	if (journal->description)
-		put(row, JOURNAL_DESCRIPTION,
+		put(writer, row, JOURNAL_DESCRIPTION,
 			CStringGetTextDatum(journal->description), false);
 	else
-		put(row, JOURNAL_DESCRIPTION, (Datum) 0, true);
+		put(writer, row, JOURNAL_DESCRIPTION, (Datum) 0, true);
 	ExecStoreVirtualTuple(row);
 }
 
@@ -232,29 +263,29 @@ write_entries(TableWriter *writer, const LedgerJournal *journal)
 	{
 		TupleTableSlot *row = writer_row(writer, &journal->id);
 
-		put(row, ENTRY_JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
-		put(row, ENTRY_LEG, Int16GetDatum(leg + 1), false);
-		put(row, ENTRY_ACCOUNT_ID,
+		put(writer, row, ENTRY_JOURNAL_ID, UUIDPGetDatum(&journal->id), false);
+		put(writer, row, ENTRY_LEG, Int16GetDatum(leg + 1), false);
+		put(writer, row, ENTRY_ACCOUNT_ID,
 			UUIDPGetDatum(&journal->legs[leg].account_id), false);
-		put(row, ENTRY_AMOUNT, Int64GetDatum(journal->legs[leg].amount),
-			false);
+		put(writer, row, ENTRY_AMOUNT,
+			Int64GetDatum(journal->legs[leg].amount), false);
 		ExecStoreVirtualTuple(row);
 	}
 }
 
 /* rows and texts live in the caller's context, which ends with the call */
 void
-write_journals(EState *estate, const LedgerJournal *journals, int count)
+write_journals(const LedgerJournal *journals, int count)
 {
 	TableWriter writer;
 	TimestampTz now = GetCurrentTimestamp();
 
-	writer_begin(&writer, estate, LEDGER_JOURNAL);
+	writer_begin(&writer, LEDGER_JOURNAL);
 	for (int i = 0; i < count; i++)
 		write_journal(&writer, &journals[i], now);
 	writer_end(&writer);
 
-	writer_begin(&writer, estate, LEDGER_ENTRY);
+	writer_begin(&writer, LEDGER_ENTRY);
 	for (int i = 0; i < count; i++)
 		write_entries(&writer, &journals[i]);
 	writer_end(&writer);

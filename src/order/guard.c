@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
@@ -360,27 +361,39 @@ leaf_is_empty(Oid relid, Snapshot snapshot)
 }
 
 /*
- * Not through SPI: whoever inserts may have no right to read.  Latest
- * snapshot, so that a REPEATABLE READ transaction cannot look away from rows
- * that others committed.
+ * Not through SPI: whoever inserts may have no right to read.  Dirty, so that
+ * neither an old snapshot hides rows that others committed, nor a commit to
+ * come those that they are writing.
  */
-bool
+static bool
 table_is_empty(Relation rel)
 {
-	Snapshot  snapshot = RegisterSnapshot(GetLatestSnapshot());
-	List	 *leaves;
-	ListCell *cell;
-	bool	  empty = true;
+	SnapshotData dirty;
+	List		*leaves;
+	ListCell	*cell;
+	bool		 empty = true;
 
+	InitDirtySnapshot(dirty);
 	leaves = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
 	foreach (cell, leaves)
 	{
-		empty = leaf_is_empty(lfirst_oid(cell), snapshot);
+		empty = leaf_is_empty(lfirst_oid(cell), &dirty);
 		if (!empty)
 			break;
 	}
-	UnregisterSnapshot(snapshot);
 	return empty;
+}
+
+/*
+ * Into the extension's own tables; a partition made later gets its guards
+ * after its rows, and is mostly empty when it could be written to by hand.
+ */
+bool
+restore_may_insert(Relation rel)
+{
+	return OidIsValid(getExtensionOfObject(RelationRelationId,
+										   RelationGetRelid(rel))) &&
+		   table_is_empty(rel);
 }
 
 const char *
@@ -413,7 +426,7 @@ payment_guard_rows(PG_FUNCTION_ARGS)
 		trigger->tgnargs == 1 && strcmp(trigger->tgargs[0], "transient") == 0;
 
 	if (TRIGGER_FIRED_BY_INSERT(event) &&
-		(order_write_active() || table_is_empty(rel)))
+		(order_write_active() || restore_may_insert(rel)))
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_UPDATE(event) && order_write_active() &&
 		(trigger->tgnargs == 0 || transient))

@@ -15,8 +15,8 @@
 extern TriggerData	   *trigger_data(FunctionCallInfo fcinfo, const char *name,
 									 TriggerEvent timing, bool for_row);
 extern TransitionObject trigger_object(const TriggerData *trigdata);
-/* no row in the table or its partitions, by the latest snapshot */
-extern bool table_is_empty(Relation rel);
+/* a table of the extension, without a row in it or its partitions */
+extern bool restore_may_insert(Relation rel);
 /* INSERT, UPDATE, DELETE or TRUNCATE */
 extern const char *event_name(TriggerEvent event);
 extern int column_number(TupleDesc desc, const char *name, int likely_attnum);

@@ -190,6 +190,27 @@ default_holds_rows(const PartitionedTable *table, const TimeRange *range)
 	return found;
 }
 
+/*
+ * What comes late for a range that was detached goes to the default partition:
+ * another one could not be detached, and the name may still be in use.
+ */
+static bool
+was_detached(const PartitionedTable *table, const TimeRange *range)
+{
+	Oid	  types[] = { TEXTOID, UUIDOID, UUIDOID };
+	Datum values[] = { CStringGetTextDatum(table->name),
+					   UUIDPGetDatum(&range->from_id),
+					   UUIDPGetDatum(&range->until_id) };
+
+	if (SPI_execute_with_args("SELECT FROM payment.detached_partition WHERE "
+							  "parent = $1 AND from_id < $3 AND until_id > $2",
+							  lengthof(types), types, values, NULL, false,
+							  1) != SPI_OK_SELECT)
+		elog(ERROR, "detached partitions could not be read");
+	SPI_freetuptable(SPI_tuptable);
+	return SPI_processed > 0;
+}
+
 static bool
 is_covered(const PartitionedTable *table, const TimeRange *range)
 {
@@ -274,6 +295,16 @@ make_table(const PartitionedTable *table, const TimeRange *range)
 				 errmsg("table \"%s\" has no default partition", table->name),
 				 errdetail("New partitions are made like it."),
 				 errhint("Attach it again.")));
+	if (OidIsValid(
+			get_relname_relid(name, get_namespace_oid("payment", false))))
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("the partition of \"%s\" for %s cannot be made",
+						table->name, range_text(range)),
+				 errdetail("There is another \"%s\" that is no partition of "
+						   "it.",
+						   name),
+				 errhint("Rename it or drop it.")));
 	execute_written(make_table_sql, template, name, text);
 	execute_written(make_triggers_sql, template, name, text);
 	execute_written(make_grants_sql, template, name, text);
@@ -300,11 +331,14 @@ group_is_free(int group, const TimeRange *range)
 		const PartitionedTable *table = &partitioned_tables[i];
 
 		if (table->group == group &&
-			(is_covered(table, range) || default_holds_rows(table, range)))
+			(is_covered(table, range) || was_detached(table, range) ||
+			 default_holds_rows(table, range)))
 			return false;
 	}
 	return true;
 }
+
+#define IN_USE (-1)
 
 static void
 report_no_lock(int group, const TimeRange *range, bool by_worker)
@@ -321,7 +355,7 @@ report_no_lock(int group, const TimeRange *range, bool by_worker)
 			 errhint("End long transactions, or try again later.")));
 }
 
-/* the parents, in the mode that ATTACH takes: no second one makes partitions */
+/* the parents, in the mode that ATTACH takes */
 static bool
 lock_parents(int group, const TimeRange *range, bool by_worker)
 {
@@ -371,12 +405,23 @@ lock_rows(int group, const TimeRange *range, bool by_worker)
 
 #define IN_USE (-1)
 
-/* how many were made; IN_USE, or 0 when the range was taken meanwhile */
-static int
-make_and_attach(int group, const TimeRange *range, bool by_worker)
+/* of a group of tables for a range */
+typedef struct Making
 {
-	char *names[PARTITIONED_TABLES];
-	int	  made = 0;
+	int				 group;
+	const TimeRange *range;
+	bool			 by_worker;
+	int made; /* IN_USE, or 0 when the range was taken meanwhile */
+} Making;
+
+/* false when nothing came of it */
+static bool
+make_and_attach(void *argument)
+{
+	Making			*making = argument;
+	const TimeRange *range = making->range;
+	int				 group = making->group;
+	char			*names[PARTITIONED_TABLES];
 
 	make_view();
 	for (int i = 0; i < PARTITIONED_TABLES; i++)
@@ -384,18 +429,21 @@ make_and_attach(int group, const TimeRange *range, bool by_worker)
 		if (partitioned_tables[i].group == group)
 			names[i] = make_table(&partitioned_tables[i], range);
 	}
-	if (!lock_rows(group, range, by_worker))
-		return IN_USE;
+	if (!lock_rows(group, range, making->by_worker))
+	{
+		making->made = IN_USE;
+		return false;
+	}
 	if (!group_is_free(group, range))
-		return 0;
+		return false;
 	for (int i = 0; i < PARTITIONED_TABLES; i++)
 	{
 		if (partitioned_tables[i].group != group)
 			continue;
 		attach(&partitioned_tables[i], names[i], range);
-		made++;
+		making->made++;
 	}
-	return made;
+	return true;
 }
 
 /*
@@ -405,9 +453,7 @@ make_and_attach(int group, const TimeRange *range, bool by_worker)
 static int
 make_group(int group, const TimeRange *range, bool by_worker)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	int			  made;
+	Making making = { group, range, by_worker, 0 };
 
 	if (!group_is_free(group, range))
 		return 0;
@@ -415,32 +461,8 @@ make_group(int group, const TimeRange *range, bool by_worker)
 		return IN_USE;
 	if (!group_is_free(group, range))
 		return 0;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		made = make_and_attach(group, range, by_worker);
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	if (made > 0)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return made;
+	(void) do_or_undo(make_and_attach, &making);
+	return making.made;
 }
 
 static void
@@ -512,6 +534,7 @@ payment_create_partitions(PG_FUNCTION_ARGS)
 						errmsg("invalid argument \"until\""),
 						errdetail("It is infinite."),
 						errhint("Pass a time, or nothing.")));
+	lock_partitioning(false);
 	spi_begin();
 	made = make_partitions(range, until, PG_INT64_MAX, false);
 	spi_end();
@@ -537,7 +560,7 @@ payment_keep_partitions_ahead(PG_FUNCTION_ARGS)
 	range_around(GetCurrentTimestamp(), &range);
 	spi_begin();
 	plan_keep(&plan, "SELECT FROM payment.psp LIMIT 1", 0, NULL);
-	if (spi_read(plan, NULL, NULL) > 0)
+	if (spi_read(plan, NULL, NULL) > 0 && lock_partitioning(true))
 	{
 		TimestampTz until = ahead_of(range);
 

@@ -14,10 +14,15 @@
  * a lock on the old partition alone, which nobody writes to any more.  What
  * comes late for its range goes to the default partition.
  *
+ * Who comes late while the sums are taken waits for that lock, with the parent
+ * locked: we would wait for each other.  So he is let through, and the sums
+ * are taken again.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "argument.h"
 #include "catalog/namespace.h"
@@ -28,8 +33,10 @@
 #include "order/plan.h"
 #include "order/transition.h"
 #include "payment.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "uuid7.h"
@@ -39,6 +46,7 @@
 PG_FUNCTION_INFO_V1(payment_detach_partitions);
 
 #define DETACH_PATIENCE_MS 30000
+#define MAX_TRIES 5
 #define RESULT_COLUMNS 5
 
 typedef struct Detachment
@@ -80,6 +88,13 @@ static const OpenCheck open_checks[] = {
 	{ "settlement lines that are not reconciled",
 	  "SELECT count(*) FROM payment.settlement_line WHERE id < $1 AND "
 	  "match = 'pending'" },
+	/* the clock was set back: detached, they would seem to be missing */
+	{ "journals of orders, payouts or holds of a later time",
+	  "SELECT count(*) FROM payment.journal j WHERE j.id < $1 AND "
+	  "j.subject >= $1 AND (EXISTS (SELECT FROM payment.order_record o WHERE "
+	  "o.id = j.subject) OR EXISTS (SELECT FROM payment.payout_record p "
+	  "WHERE p.id = j.subject) OR EXISTS (SELECT FROM payment.hold h WHERE "
+	  "h.id = j.subject))" },
 	{ "exceptions that are not closed",
 	  "SELECT count(*) FROM payment.exception_record WHERE closed_at IS NULL "
 	  "AND (id < $1 OR order_id < $1 OR line_id < $1)" },
@@ -119,7 +134,7 @@ check_closed(const TimeRange *last)
 							timestamptz_to_str(last->until)),
 					 errdetail("Before that there are %s: " INT64_FORMAT ".",
 							   open_checks[i].what, count),
-					 errhint("Settle them first, or pass an earlier time.")));
+					 errhint("Settle them first, or pass another time.")));
 	}
 	PopActiveSnapshot();
 }
@@ -193,6 +208,39 @@ check_pairs(List *detachments)
 					 errdetail("Journals and entries have no partitions of "
 							   "the same range there."),
 					 errhint("Make them alike, or pass an earlier time.")));
+	}
+}
+
+/* sums are kept by the first id of what they are of */
+static void
+check_not_detached_before(List *detachments)
+{
+	Oid		  types[] = { TEXTOID, UUIDOID };
+	ListCell *cell;
+
+	foreach (cell, detachments)
+	{
+		Detachment *detachment = lfirst(cell);
+		Datum		values[] = { CStringGetTextDatum(detachment->table->name),
+								 UUIDPGetDatum(
+									 &detachment->partition->range.from_id) };
+
+		if (SPI_execute_with_args("SELECT FROM payment.detached_partition "
+								  "WHERE parent = $1 AND from_id = $2",
+								  lengthof(types), types, values, NULL, false,
+								  1) != SPI_OK_SELECT)
+			elog(ERROR, "detached partitions could not be read");
+		SPI_freetuptable(SPI_tuptable);
+		if (SPI_processed > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+					 errmsg("partition %s cannot be detached",
+							detachment->name),
+					 errdetail("A partition of this table that begins with "
+							   "the same id was detached before, and its sums "
+							   "are kept."),
+					 errhint("Do not attach again what was detached. Move "
+							 "what came later to the default partition.")));
 	}
 }
 
@@ -281,10 +329,35 @@ keep_sums(Detachment *detachment)
 				detachment);
 }
 
-/* parents and default partitions too, as DETACH does, in its order */
-static void
+/* for a lock that keep_sums() took */
+static bool
+somebody_waits(List *detachments)
+{
+	ListCell *cell;
+
+	foreach (cell, detachments)
+	{
+		const Detachment *detachment = lfirst(cell);
+		Relation rel = table_open(detachment->partition->relid, NoLock);
+		bool	 waits = LockHasWaitersRelation(rel, ShareLock);
+
+		table_close(rel, NoLock);
+		if (waits)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Parents and default partitions too, as DETACH does, in its order.  False
+ * when somebody has to be let through first.
+ */
+static bool
 lock_for_detach(List *detachments)
 {
+	TimestampTz give_up_at =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DETACH_PATIENCE_MS);
+
 	LockWish *wishes = palloc(sizeof(LockWish) * (list_length(detachments) +
 												  PARTITIONED_TABLES * 2));
 	int		  count = 0;
@@ -314,18 +387,89 @@ lock_for_detach(List *detachments)
 			first = false;
 		}
 	}
-	if (!lock_tables(wishes, count, DETACH_PATIENCE_MS))
-		refuse_busy(linitial(detachments));
+	while (!lock_tables(wishes, count, 0))
+	{
+		if (somebody_waits(detachments))
+			return false;
+		if (GetCurrentTimestamp() >= give_up_at)
+			refuse_busy(linitial(detachments));
+		lock_pause();
+	}
+	return true;
 }
 
 static void
-detach(const Detachment *detachment)
+execute(const char *statement)
 {
-	char *statement = psprintf("ALTER TABLE payment.%s DETACH PARTITION %s",
-							   detachment->table->name, detachment->name);
-
 	if (SPI_execute(statement, false, 0) < 0)
 		elog(ERROR, "\"%s\" failed", statement);
+}
+
+/* row triggers come from the parent, and go with DETACH */
+static List *
+row_trigger_statements(const Detachment *detachment)
+{
+	Oid	  types[] = { OIDOID };
+	Datum values[] = { ObjectIdGetDatum(detachment->partition->relid) };
+	List *statements = NIL;
+
+	if (SPI_execute_with_args(
+			"SELECT pg_get_triggerdef(oid), format('ALTER TABLE %s %s TRIGGER "
+			"%I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ENABLE "
+			"ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' "
+			"ELSE 'ENABLE' END, tgname) FROM pg_trigger WHERE tgrelid = $1 "
+			"AND tgparentid <> 0 AND NOT tgisinternal ORDER BY tgname",
+			lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "triggers of %s could not be read", detachment->name);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		for (int column = 1; column <= 2; column++)
+			statements = lappend(statements,
+								 SPI_getvalue(SPI_tuptable->vals[i],
+											  SPI_tuptable->tupdesc, column));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return statements;
+}
+
+/* what is detached stays guarded */
+static void
+detach(const Detachment *detachment)
+{
+	List	 *triggers = row_trigger_statements(detachment);
+	ListCell *cell;
+
+	execute(psprintf("ALTER TABLE payment.%s DETACH PARTITION %s",
+					 detachment->table->name, detachment->name));
+	foreach (cell, triggers)
+		execute(lfirst(cell));
+}
+
+/* false when it has to be tried again */
+static bool
+try_detach(void *argument)
+{
+	List	 *detachments = argument;
+	ListCell *cell;
+
+	foreach (cell, detachments)
+		keep_sums(lfirst(cell));
+	if (!lock_for_detach(detachments))
+		return false;
+	foreach (cell, detachments)
+		detach(lfirst(cell));
+	return true;
+}
+
+static void
+detach_all(List *detachments)
+{
+	for (int tries = 1; !do_or_undo(try_detach, detachments); tries++)
+	{
+		if (tries == MAX_TRIES)
+			refuse_busy(linitial(detachments));
+		lock_pause();
+	}
 }
 
 static void
@@ -383,20 +527,17 @@ payment_detach_partitions(PG_FUNCTION_ARGS)
 	refuse_null(fcinfo, 1, "all_tables");
 	check_isolation();
 	InitMaterializedSRF(fcinfo, 0);
+	lock_partitioning(false);
 	spi_begin();
 	detachments = find_old_partitions(older_than, PG_GETARG_BOOL(1));
 	if (detachments != NIL)
 	{
 		check_pairs(detachments);
+		check_not_detached_before(detachments);
 		check_closed(last_range(detachments));
+		detach_all(detachments);
 		foreach (cell, detachments)
-			keep_sums(lfirst(cell));
-		lock_for_detach(detachments);
-		foreach (cell, detachments)
-		{
-			detach(lfirst(cell));
 			return_row((ReturnSetInfo *) fcinfo->resultinfo, lfirst(cell));
-		}
 	}
 	spi_end();
 	return (Datum) 0;

@@ -12,6 +12,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "errcodes.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -23,6 +26,25 @@
 #include "partition/partition.h"
 
 #define PAUSE_MS 500
+#define PARTITIONING_PATIENCE_MS 10000
+
+/*
+ * Held by whoever makes or detaches partitions, until his transaction ends.
+ * No lock of a table: others' business with the tables goes on.  The extension
+ * as such (object 0) is locked by DROP EXTENSION.
+ */
+#define PARTITIONING_LOCK 1
+
+static void
+take_lock(const LockWish *wish)
+{
+	if (OidIsValid(wish->relid))
+		LockRelationOid(wish->relid, wish->mode);
+	else
+		LockDatabaseObject(ExtensionRelationId,
+						   get_extension_oid("payment", false),
+						   PARTITIONING_LOCK, wish->mode);
+}
 
 /* all of them or none */
 static bool
@@ -36,7 +58,7 @@ try_locks(const LockWish *wishes, int count)
 	PG_TRY();
 	{
 		for (int i = 0; i < count; i++)
-			LockRelationOid(wishes[i].relid, wishes[i].mode);
+			take_lock(&wishes[i]);
 		ReleaseCurrentSubTransaction();
 		locked = true;
 	}
@@ -61,6 +83,16 @@ try_locks(const LockWish *wishes, int count)
 	return locked;
 }
 
+/* others may go on meanwhile */
+void
+lock_pause(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 PAUSE_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* for patience_ms; false when that was not enough */
 bool
 lock_tables(const LockWish *wishes, int count, int patience_ms)
@@ -74,10 +106,27 @@ lock_tables(const LockWish *wishes, int count, int patience_ms)
 			return true;
 		if (GetCurrentTimestamp() >= give_up_at)
 			return false;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 PAUSE_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		lock_pause();
 	}
+}
+
+/*
+ * One session at a time makes or detaches partitions: what it found out about
+ * them stays true, and two never wait for each other's tables.
+ */
+bool
+lock_partitioning(bool by_worker)
+{
+	LockWish wish = { InvalidOid, ExclusiveLock };
+
+	if (lock_tables(&wish, 1, by_worker ? 0 : PARTITIONING_PATIENCE_MS))
+		return true;
+	ereport(by_worker ? LOG : ERROR,
+			(errcode(ERRCODE_PAYMENT_PARTITIONING_BUSY),
+			 errmsg("another session makes or detaches partitions"),
+			 errdetail("Its transaction has not ended yet."),
+			 errhint("Try again when it has; pg_locks shows it by locktype "
+					 "object, objsubid %d.",
+					 PARTITIONING_LOCK)));
+	return false;
 }

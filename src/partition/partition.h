@@ -58,10 +58,15 @@ extern List *list_partitions(const PartitionedTable *table);
 /* lock.c */
 typedef struct LockWish
 {
-	Oid		 relid;
+	Oid		 relid; /* InvalidOid: the right to make or detach partitions */
 	LOCKMODE mode;
 } LockWish;
 
 extern bool lock_tables(const LockWish *wishes, int count, int patience_ms);
+extern void lock_pause(void);
+extern bool lock_partitioning(bool by_worker);
+
+/* undo.c */
+extern bool do_or_undo(bool (*work)(void *), void *argument);
 
 #endif /* PAYMENT_PARTITION_H */

@@ -26,7 +26,7 @@ connect_or_exit(const char *conninfo)
 }
 
 /* row by row, so that a long run's rows need not be here all at once */
-static void
+void
 for_each_row(PGconn *conn, const char *sql, void (*row)(const PGresult *))
 {
 	PGresult *result;
@@ -79,39 +79,70 @@ find(Op *op, int journal, const char *time)
 	note_time(op, time);
 }
 
-/* subject, entries as "code amount,...", time of commit */
+static void
+compare_entries(Op *op, int journal, const char *entries)
+{
+	Text *expected = text_create();
+	int	  first = 0;
+	int	  end;
+
+	while (first < op->leg_count && op->legs[first].journal != journal)
+		first++;
+	for (end = first; end < op->leg_count && op->legs[end].journal == journal;
+		 end++)
+		continue;
+	describe_legs(&op->legs[first], end - first, expected);
+	if (strcmp(expected->data, entries) != 0)
+	{
+		op->found_wrong = true;
+		printf("# op %u: entries are %s, not %s\n", op->number, entries,
+			   expected->data);
+	}
+	text_free(expected);
+}
+
+/* what it posts or reverses, and then the model has to say how much of it */
+static void
+note_entries(Op *op, const char *of, const char *entries)
+{
+	const char *id = op->kind == OP_REVERSE ? world.targets[op->reversed].id
+											: world.holds[op->hold].id;
+
+	if (strcmp(id, of) != 0)
+	{
+		op->found_wrong = true;
+		printf("# op %u: the journal is of %s, not %s\n", op->number, of, id);
+	}
+	op->entries = allocate(strlen(entries) + 1);
+	memcpy(op->entries, entries, strlen(entries) + 1);
+}
+
+/* subject, entries as "code amount,...", time, what it is of, description */
 static void
 found_journal(const PGresult *row)
 {
 	const char *subject = PQgetvalue(row, 0, 0);
-	Text	   *expected;
+	const char *entries = PQgetvalue(row, 0, 1);
 	unsigned	number;
-	unsigned	journal;
+	unsigned	journal = 0;
+	bool		is_of = sscanf(PQgetvalue(row, 0, 4), "op %u", &number) == 1;
 	Op		   *op;
 
-	if (sscanf(subject, "%8x-0000-7000-8000-%12x", &number, &journal) != 2 ||
+	if ((!is_of &&
+		 sscanf(subject, "%8x-0000-7000-8000-%12x", &number, &journal) != 2) ||
 		number >= world.op_count ||
-		journal >= world.ops[number]->journal_count)
+		journal >= world.ops[number]->journal_count ||
+		is_of != (world.ops[number]->kind == OP_POST_HOLD ||
+				  world.ops[number]->kind == OP_REVERSE))
 	{
-		fail("a journal that nobody posted: subject %s, %s", subject,
-			 PQgetvalue(row, 0, 1));
+		fail("a journal that nobody posted: subject %s, %s", subject, entries);
 		return;
 	}
 	op = world.ops[number];
-	expected = text_create();
-	for (int i = 0; i < op->leg_count; i++)
-	{
-		if (op->legs[i].journal == (int) journal)
-			text_add(expected, "%sm%d %lld", expected->length > 0 ? "," : "",
-					 op->legs[i].account, (long long) op->legs[i].amount);
-	}
-	if (strcmp(expected->data, PQgetvalue(row, 0, 1)) != 0)
-	{
-		op->found_wrong = true;
-		printf("# op %u: entries are %s, not %s\n", number,
-			   PQgetvalue(row, 0, 1), expected->data);
-	}
-	text_free(expected);
+	if (is_of)
+		note_entries(op, PQgetvalue(row, 0, 3), entries);
+	else
+		compare_entries(op, (int) journal, entries);
 	find(op, (int) journal, PQgetvalue(row, 0, 2));
 }
 
@@ -133,11 +164,16 @@ expected_rows(const Op *op)
 	{
 		case OP_POST:
 		case OP_BATCH:
+		case OP_POST_HOLD:
+		case OP_REVERSE:
 			return (1u << op->journal_count) - 1;
 		case OP_OPEN:
 		case OP_OPEN_AGAIN:
 		case OP_STATE:
 		case OP_LIMITS:
+		case OP_HOLD:
+		case OP_VOID:
+		case OP_EXPIRE:
 			return 1;
 		default:
 			return 0;
@@ -230,6 +266,7 @@ replay_txn(Model *model, const Txn *txn, bool tell)
 	static Undo undo;
 
 	undo.count = 0;
+	model->at = txn->committed_at;
 	for (int i = 0; i < txn->op_count; i++)
 	{
 		const Op   *op = &txn->ops[i];
@@ -279,12 +316,12 @@ replay_group(Model *model, Txn **txns, int count)
 static Model *
 replay(void)
 {
-	Model *model = allocate(sizeof(Model));
+	Model *model = model_create();
 	Txn	 **order = allocate(sizeof(Txn *) * (world.txn_count + 1));
 	int	   count = 0;
 	int	   rejected = 0;
 
-	memset(model, 0, sizeof(Model));
+	model_reserve(model);
 	for (uint32_t i = 0; i < world.txn_count; i++)
 	{
 		if (world.txns[i]->outcome == OUTCOME_COMMITTED &&
@@ -336,7 +373,7 @@ is_limit(const PGresult *row, int column, bool has, int64_t limit)
 	return has && atoll(PQgetvalue(row, 0, column)) == limit;
 }
 
-/* code, state, min, max, balance(), entries, slots */
+/* code, state, min, max, posted, entries, slots, pending, available */
 static void
 found_account(const PGresult *row)
 {
@@ -344,6 +381,8 @@ found_account(const PGresult *row)
 	const char				*code = PQgetvalue(row, 0, 0);
 	int						 number = atoi(code + 1);
 	const Account			*account = &replayed->accounts[number];
+	int64_t					 posted = atoll(PQgetvalue(row, 0, 4));
+	int64_t					 held = atoll(PQgetvalue(row, 0, 7));
 	int64_t					 sign;
 
 	sign = number < world.account_count && world.names[number].credit_normal
@@ -354,18 +393,23 @@ found_account(const PGresult *row)
 		strcmp(states[account->state], PQgetvalue(row, 0, 1)) == 0 &&
 		is_limit(row, 2, account->has_min, account->min_balance) &&
 		is_limit(row, 3, account->has_max, account->max_balance) &&
-		atoll(PQgetvalue(row, 0, 4)) * sign == account->balance &&
+		posted * sign == account->balance &&
 		atoll(PQgetvalue(row, 0, 5)) == account->balance &&
-		atoll(PQgetvalue(row, 0, 6)) == account->balance)
+		atoll(PQgetvalue(row, 0, 6)) == account->balance &&
+		held == model_held(replayed, number) &&
+		atoll(PQgetvalue(row, 0, 8)) == posted - held)
 		return;
 	balances_wrong++;
-	printf("# %s is %s, min %s, max %s, balance %s, entries %s, slots %s; "
-		   "the model has state %d, min %lld, max %lld, balance %lld\n",
+	printf("# %s is %s, min %s, max %s, balance %s, entries %s, slots %s, "
+		   "held %s; "
+		   "the model has state %d, min %lld, max %lld, balance %lld, held "
+		   "%lld\n",
 		   code, PQgetvalue(row, 0, 1), PQgetvalue(row, 0, 2),
 		   PQgetvalue(row, 0, 3), PQgetvalue(row, 0, 4), PQgetvalue(row, 0, 5),
-		   PQgetvalue(row, 0, 6), account->state,
+		   PQgetvalue(row, 0, 6), PQgetvalue(row, 0, 7), account->state,
 		   (long long) account->min_balance, (long long) account->max_balance,
-		   (long long) account->balance);
+		   (long long) account->balance,
+		   (long long) model_held(replayed, number));
 }
 
 static int rows_seen;
@@ -384,12 +428,14 @@ check_rows(PGconn *conn)
 {
 	for_each_row(conn,
 				 "SELECT j.subject, string_agg(a.code || ' ' || e.amount, ',' "
-				 "ORDER BY e.leg), j.committed_at FROM (SELECT id, "
-				 "subject, " TIME_OF_COMMIT
+				 "ORDER BY e.leg), j.committed_at, coalesce(j.reverses, "
+				 "j.subject), j.description FROM (SELECT id, subject, "
+				 "reverses, description, " TIME_OF_COMMIT
 				 " AS committed_at FROM payment.journal) j "
 				 "LEFT JOIN payment.entry e ON e.journal_id = j.id "
 				 "LEFT JOIN payment.account a ON a.id = e.account_id "
-				 "GROUP BY j.id, j.subject, j.committed_at",
+				 "GROUP BY j.id, j.subject, j.committed_at, j.reverses, "
+				 "j.description",
 				 found_journal);
 	for_each_row(conn, "SELECT op, " TIME_OF_COMMIT " FROM model.done",
 				 found_done);
@@ -404,19 +450,23 @@ check_all(const char *conninfo)
 	check_rows(conn);
 	check_outcomes();
 	replayed = replay();
+	wait_for_expiry(replayed);
 
 	for_each_row(conn,
 				 "SELECT a.code, a.state, a.min_balance, a.max_balance, "
-				 "(payment.balance(a.id)).posted, e.amount, s.balance "
-				 "FROM payment.account a LEFT JOIN (SELECT account_id, "
+				 "b.posted, e.amount, s.balance, b.pending, b.available "
+				 "FROM payment.account a CROSS JOIN LATERAL "
+				 "payment.balance(a.id) b LEFT JOIN (SELECT account_id, "
 				 "sum(amount) AS amount FROM payment.entry GROUP BY 1) e "
 				 "ON e.account_id = a.id LEFT JOIN (SELECT account_id, "
 				 "sum(balance) AS balance FROM payment.balance_slot "
 				 "GROUP BY 1) s ON s.account_id = a.id",
 				 found_account);
 	test(balances_seen > 0 && balances_wrong == 0,
-		 "limits, state and balance of %d accounts are the model's",
+		 "limits, state, balance and what is held of %d accounts are the "
+		 "model's",
 		 balances_seen);
+	check_holds(conn, replayed);
 
 	rows_seen = 0;
 	for_each_row(conn,

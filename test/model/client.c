@@ -8,7 +8,7 @@
  *	deadlock, cancelled		from the start again
  *	connection lost			absent, unless the commit was under way: in doubt
  *
- * A single batch with an idempotency key is sent again when it is in doubt,
+ * A single operation with an idempotency key is sent again when it is in doubt,
  * and a prepared transaction is looked up: then both are no longer in doubt.
  *
  *-------------------------------------------------------------------------
@@ -37,7 +37,7 @@ now_s(void)
 }
 
 static bool
-chance(Client *client, int percent)
+client_chance(Client *client, int percent)
 {
 	return random_below(&client->random, 100) < percent;
 }
@@ -60,7 +60,7 @@ plan_steps(Client *client)
 
 	client->isolation = isolations[random_below(&client->random, 3)];
 	client->step_count = 0;
-	client->alone = client->txn->op_count == 1 && chance(client, 80);
+	client->alone = client->txn->op_count == 1 && client_chance(client, 80);
 	if (client->alone)
 	{
 		add_step(client, STEP_OP, 0);
@@ -69,22 +69,24 @@ plan_steps(Client *client)
 	add_step(client, STEP_BEGIN, 0);
 	for (int i = 0; i < client->txn->op_count; i++)
 	{
-		if (depth < MAX_DEPTH && chance(client, 30))
+		if (depth < MAX_DEPTH && client_chance(client, 30))
 		{
 			add_step(client, STEP_SAVEPOINT, 0);
 			depth++;
 		}
 		add_step(client, STEP_OP, i);
-		while (depth > 0 && chance(client, 50))
+		while (depth > 0 && client_chance(client, 50))
 		{
 			add_step(client,
-					 chance(client, 50) ? STEP_RELEASE : STEP_ROLLBACK_TO, 0);
+					 client_chance(client, 50) ? STEP_RELEASE
+											   : STEP_ROLLBACK_TO,
+					 0);
 			depth--;
 		}
 	}
-	if (chance(client, 15))
+	if (client_chance(client, 15))
 		add_step(client, STEP_ROLLBACK, 0);
-	else if (chance(client, 5))
+	else if (client_chance(client, 5))
 	{
 		add_step(client, STEP_PREPARE, 0);
 		add_step(client, STEP_COMMIT_PREPARED, 0);
@@ -103,6 +105,15 @@ send_sql(Client *client, const char *sql)
 	PQflush(client->conn);
 }
 
+/* what is sent again may have been done the first time */
+static void
+note_sending(Client *client, Op *op)
+{
+	if (!client->again)
+		op->sent_at = now_us();
+	world.live->at = now_us();
+}
+
 static void
 send_step(Client *client)
 {
@@ -115,6 +126,7 @@ send_step(Client *client)
 			text_add(text, "BEGIN ISOLATION LEVEL %s", client->isolation);
 			break;
 		case STEP_OP:
+			note_sending(client, &client->txn->ops[step->op]);
 			op_sql(&client->txn->ops[step->op], text);
 			if (world.exact)
 				client->expected =
@@ -169,6 +181,18 @@ forget_ops(Client *client, bool all)
 				world.live);
 }
 
+/* what it made can be posted to, ended or reversed by others */
+static void
+make_usable(const Op *op)
+{
+	if (op->kind == OP_OPEN)
+		world.names[op->account].usable = true;
+	else if (op->kind == OP_HOLD)
+		world.holds[op->hold].usable = true;
+	if (op->target >= 0)
+		world.targets[op->target].usable = true;
+}
+
 static void
 end_txn(Client *client, Outcome outcome)
 {
@@ -186,8 +210,7 @@ end_txn(Client *client, Outcome outcome)
 			continue;
 		if (!world.exact)
 			model_force(world.live, &txn->ops[i]);
-		if (txn->ops[i].kind == OP_OPEN)
-			world.names[txn->ops[i].account].usable = true;
+		make_usable(&txn->ops[i]);
 	}
 	counts.committed += outcome == OUTCOME_COMMITTED;
 	counts.doubts += outcome == OUTCOME_DOUBT;

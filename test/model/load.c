@@ -33,13 +33,20 @@ static Client *clients;
 /* true when the statements would return any row */
 static const char sample_sql[] =
 	"WITH s AS (SELECT account_id, sum(balance) AS balance "
-	"FROM payment.balance_slot GROUP BY account_id) "
-	"SELECT a.code || ' ' || s.balance || ' state ' || a.state || ' min ' || "
+	"FROM payment.balance_slot GROUP BY account_id), "
+	"h AS (SELECT account_id, sum(amount - posted) AS held "
+	"FROM payment.hold WHERE state = 'open' AND (expires_at IS NULL OR "
+	"expires_at > clock_timestamp()) GROUP BY account_id) "
+	"SELECT a.code || ' ' || s.balance || ' held ' || coalesce(h.held, 0) || "
+	"' state ' || a.state || ' min ' || "
 	"coalesce(a.min_balance::text, '') || ' max ' || "
 	"coalesce(a.max_balance::text, '') "
 	"FROM payment.account a JOIN s ON s.account_id = a.id "
+	"LEFT JOIN h ON h.account_id = a.id "
 	"WHERE (s.balance < a.min_balance OR s.balance > a.max_balance "
-	"OR a.state = 'closed' AND s.balance <> 0) "
+	"OR a.kind = 'asset' AND s.balance - h.held < a.min_balance "
+	"OR a.kind = 'liability' AND s.balance + h.held > a.max_balance "
+	"OR a.state = 'closed' AND (s.balance <> 0 OR h.held > 0)) "
 	"UNION ALL SELECT a.currency || ' sums to ' || sum(s.balance) "
 	"FROM payment.account a JOIN s ON s.account_id = a.id "
 	"GROUP BY a.currency HAVING sum(s.balance) <> 0";
@@ -348,7 +355,7 @@ report(void)
 		   (unsigned long long) counts.refused,
 		   (unsigned long long) counts.given_up,
 		   (unsigned long long) counts.doubts);
-	printf("# %llu tried again, %llu connections lost, %llu keyed batches "
+	printf("# %llu tried again, %llu connections lost, %llu with a key "
 		   "sent again\n",
 		   (unsigned long long) counts.retried,
 		   (unsigned long long) counts.lost,

@@ -111,8 +111,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	world.exact = load.clients == 1;
-	world.live = allocate(sizeof(Model));
-	memset(world.live, 0, sizeof(Model));
+	world.live = model_create();
 	load_run(&load);
 	test(world.failures == 0, world.exact
 								  ? "every answer was the model's"

@@ -23,6 +23,11 @@
  *
  * With one client, what the model says is compared with each answer.
  *
+ * Holds end by themselves when their time is over, and what the ledger's clock
+ * said at that moment is not known afterwards.  So the model counts a hold for
+ * as long as the transaction's commit shows that it must have counted, and
+ * takes it for open unless it was over before the operation was sent.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef PAYMENT_TEST_MODEL_H
@@ -37,6 +42,7 @@
 #define MODEL_MAX_LEGS 40 /* of one operation */
 #define MODEL_MAX_BATCH 8 /* journals */
 #define MODEL_MAX_OPS 5	  /* of one transaction */
+#define MODEL_MAX_PARTS 5 /* accounts of one journal */
 #define MODEL_CURRENCIES 3
 #define SQLSTATE_OK "00000"
 
@@ -65,11 +71,65 @@ typedef struct Account
 	int64_t		 min_balance;
 	int64_t		 max_balance;
 	int64_t		 balance;
+	int64_t		 held; /* by holds that never expire */
 } Account;
+
+/* what never changes of a hold */
+typedef struct HoldName
+{
+	char	id[40];
+	bool	usable;
+	int32_t account;
+	int32_t older; /* of the account's holds that expire, the one before */
+	int64_t amount;
+	int64_t expires_at; /* µs since 1970; 0: never */
+} HoldName;
+
+typedef enum HoldState
+{
+	HOLD_OPEN,
+	HOLD_POSTED,
+	HOLD_VOIDED
+} HoldState;
+
+typedef struct Hold
+{
+	bool	  exists;
+	HoldState state;
+	int64_t	  posted;
+} Hold;
+
+/* a journal that may be reversed, or tried to */
+typedef struct TargetName
+{
+	char id[40];
+	bool usable;
+	bool reverses; /* another one, so it cannot be reversed itself */
+	bool one_currency;
+} TargetName;
+
+typedef struct TargetPart
+{
+	int32_t account;
+	int64_t left; /* of what the journal did to it */
+} TargetPart;
+
+typedef struct Target
+{
+	bool	   exists;
+	uint8_t	   count;
+	TargetPart parts[MODEL_MAX_PARTS]; /* ascending by the account's id */
+} Target;
 
 typedef struct Model
 {
+	int64_t at;		/* µs since 1970: what is over by then does not count */
+	bool	forced; /* whatever happens is right */
 	Account accounts[MODEL_MAX_ACCOUNTS];
+	Hold   *holds;
+	int		hold_capacity;
+	Target *targets;
+	int		target_capacity;
 } Model;
 
 typedef enum OpKind
@@ -83,6 +143,11 @@ typedef enum OpKind
 	OP_LOCK,
 	OP_MERGE,
 	OP_BALANCE,
+	OP_HOLD,
+	OP_POST_HOLD,
+	OP_VOID,
+	OP_EXPIRE,
+	OP_REVERSE,
 	OP_KIND_COUNT
 } OpKind;
 
@@ -105,14 +170,23 @@ typedef struct Op
 	bool	 happened; /* and was not rolled back to a savepoint */
 	bool	 has_min;  /* of OP_OPEN and OP_LIMITS */
 	bool	 has_max;
+	bool	 whole; /* of OP_POST_HOLD and OP_REVERSE: all that is left */
+	bool	 close; /* of OP_POST_HOLD */
+	bool	 own;	/* its hold or journal is of the same transaction */
 	int32_t	 account;
+	int32_t	 hold;	   /* made, posted or voided */
+	int32_t	 reversed; /* target of OP_REVERSE */
+	int32_t	 target;   /* that its first journal is, or -1 */
 	int64_t	 min_balance;
 	int64_t	 max_balance;
+	int64_t	 amount;  /* to reverse, unless whole or with legs */
+	int64_t	 sent_at; /* µs since 1970, at first */
 	Leg		*legs;
 
 	/* what the check finds: journals and rows of model.done */
 	uint32_t found; /* a bit for each */
 	bool	 found_wrong;
+	char	*entries; /* where the model has to say what they must be */
 } Op;
 
 typedef enum Outcome
@@ -135,10 +209,21 @@ typedef struct Txn
 /* a state before an operation, to go back to */
 typedef struct Undo
 {
-	struct
+	struct UndoEntry
 	{
+		enum
+		{
+			UNDO_ACCOUNT,
+			UNDO_HOLD,
+			UNDO_TARGET
+		} what;
 		int32_t number;
-		Account before;
+		union
+		{
+			Account account;
+			Hold	hold;
+			Target	target;
+		} before;
 	} * entries;
 	int count;
 	int capacity;
@@ -156,6 +241,12 @@ typedef struct World
 	bool		exact; /* one client: each answer is known before */
 	AccountName names[MODEL_MAX_ACCOUNTS];
 	int			account_count;
+	int32_t		newest_expiring[MODEL_MAX_ACCOUNTS]; /* hold + 1 */
+	HoldName   *holds;
+	int			hold_count;
+	int64_t		last_expiry; /* µs since 1970 */
+	TargetName *targets;
+	int			target_count;
 	Model	   *live; /* what was acknowledged, roughly in order */
 	Txn		  **txns;
 	uint32_t	txn_count;
@@ -193,13 +284,39 @@ extern void	 text_add(Text *text, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* model.c */
+/* room for all holds and targets there are names for */
+extern Model *model_create(void);
+extern void	  model_reserve(Model *model);
 /* SQLSTATE_OK, and the model is changed; or why not, and it is not */
 extern const char *model_apply(Model *model, const Op *op, Undo *undo);
 /* no questions asked */
-extern void		   model_force(Model *model, const Op *op);
+extern void model_force(Model *model, const Op *op);
+extern void save_account(Undo *undo, const Model *model, int account);
+extern void save_hold(Undo *undo, const Model *model, int hold);
+extern void save_target(Undo *undo, const Model *model, int target);
+/* journals that end at their legs: all or none of them */
+extern const char *model_post(Model *model, const Leg *legs, int leg_count,
+							  int journal_count, Undo *undo);
 extern void		   undo_to(Undo *undo, int count, Model *model);
 extern const char *op_kind_name(int kind);
 extern void		   describe_op(const Op *op, Text *out);
+
+/* model_hold.c */
+/* what is held of it and counts */
+extern int64_t	   model_held(const Model *model, int account);
+extern const char *apply_hold(Model *model, const Op *op, Undo *undo);
+extern const char *apply_post_hold(Model *model, const Op *op, Undo *undo);
+extern const char *apply_void(Model *model, const Op *op, Undo *undo);
+extern int64_t	   hold_rest(const Model *model, int hold);
+
+/* model_reversal.c */
+extern void		   target_add(Model *model, const Op *op, const Leg *legs,
+							  int leg_count, Undo *undo);
+extern const char *apply_reversal(Model *model, const Op *op, Undo *undo);
+/* "m1 5,m2 -5" */
+extern void describe_legs(const Leg *legs, int leg_count, Text *out);
+/* the ledger's entries, where they are known, are these */
+extern bool entries_are(const Op *op, const Leg *legs, int leg_count);
 
 /* random_op.c */
 extern uint64_t random_next(Random *random);
@@ -207,9 +324,20 @@ extern int		random_below(Random *random, int limit);
 extern Txn	   *txn_create(Random *random);
 extern Op	   *open_op_create(Random *random);
 extern void		txn_number(Txn *txn);
+extern int		random_account(Random *random, int currency);
+extern bool		chance(Random *random, int percent);
+extern int64_t	random_amount(Random *random, int account);
+extern int32_t	target_name_create(bool reverses, bool one_currency);
+
+/* random_hold.c */
+/* false when there is nothing to do it to; the others are of its transaction */
+extern void fill_hold(Random *random, Op *op);
+extern bool fill_hold_end(Random *random, Op *op, const Op *others, int count);
+extern bool fill_reversal(Random *random, Op *op, const Op *others, int count);
 
 /* op_sql.c */
 extern const char *const currency_codes[MODEL_CURRENCIES];
+extern int64_t			 now_us(void);
 extern void				 op_sql(const Op *op, Text *sql);
 /* the answer to an operation that succeeded */
 extern void op_answer(const Op *op, const PGresult *result);
@@ -229,6 +357,12 @@ typedef struct Load
 extern void load_run(const Load *load);
 
 /* check.c */
+extern void for_each_row(PGconn *conn, const char *sql,
+						 void (*row)(const PGresult *));
 extern void check_all(const char *conninfo);
+
+/* check_holds.c */
+extern void check_holds(PGconn *conn, const Model *model);
+extern void wait_for_expiry(Model *model);
 
 #endif /* PAYMENT_TEST_MODEL_H */

@@ -12,8 +12,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define UUID_TEXT 36
 
 const char *const currency_codes[MODEL_CURRENCIES] = { "USD", "EUR", "JPY" };
+
+/* what no hold and no journal has */
+static const char no_id[] = "00000000-0000-0000-0000-000000000000";
 
 static const char *const state_names[] = { "open", "frozen", "closed" };
 
@@ -56,6 +62,13 @@ append_limits(const Op *op, Text *sql)
 }
 
 static void
+append_key(const Op *op, Text *sql)
+{
+	if (op->keyed)
+		text_add(sql, ", idempotency_key => 'model-%u'", op->number);
+}
+
+static void
 batch_sql(const Op *op, Text *sql)
 {
 	text_add_string(sql, "SELECT array_to_string(p.journal_ids, ','), "
@@ -78,8 +91,7 @@ batch_sql(const Op *op, Text *sql)
 		append_subject(op, i, sql);
 	}
 	text_add_string(sql, "}'");
-	if (op->keyed)
-		text_add(sql, ", idempotency_key => 'model-%u'", op->number);
+	append_key(op, sql);
 	text_add_string(sql, ") AS p");
 }
 
@@ -111,6 +123,81 @@ change_sql(const Op *op, Text *sql)
 	else
 		append_limits(op, sql);
 	text_add_string(sql, ")::text RETURNING answer");
+}
+
+/* the ledger's clock; a server on this machine has the same */
+int64_t
+now_us(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_REALTIME, &time);
+	return (int64_t) time.tv_sec * 1000000 + time.tv_nsec / 1000;
+}
+
+/* its key may have been used already, and its row be there */
+static void
+hold_sql(const Op *op, Text *sql)
+{
+	const HoldName *hold = &world.holds[op->hold];
+
+	text_add(sql,
+			 "WITH made AS MATERIALIZED (SELECT payment.create_hold('%s', "
+			 "%lld, subject => '",
+			 world.names[op->account].id, (long long) hold->amount);
+	append_subject(op, 0, sql);
+	text_add_string(sql, "'");
+	append_key(op, sql);
+	if (hold->expires_at != 0)
+		text_add(sql,
+				 ", expires_at => '1970-01-01 00:00:00+00'::timestamptz "
+				 "+ %lld * interval '1 microsecond'",
+				 (long long) hold->expires_at);
+	text_add(sql,
+			 ")::text AS id), done AS (INSERT INTO model.done SELECT %u, "
+			 "id FROM made%s) SELECT id FROM made",
+			 op->number, op->keyed ? " ON CONFLICT DO NOTHING" : "");
+}
+
+static const char *
+id_or_none(const char *id)
+{
+	return *id ? id : no_id;
+}
+
+static void
+post_hold_sql(const Op *op, Text *sql)
+{
+	text_add(sql, "SELECT payment.post_hold('%s', ",
+			 id_or_none(world.holds[op->hold].id));
+	append_accounts(op, sql);
+	if (!op->whole)
+	{
+		text_add_string(sql, ", ");
+		append_amounts(op, sql);
+	}
+	if (op->close)
+		text_add_string(sql, ", close => true");
+	append_key(op, sql);
+	text_add(sql, ", description => 'op %u')", op->number);
+}
+
+static void
+reverse_sql(const Op *op, Text *sql)
+{
+	text_add(sql, "SELECT payment.reverse_journal('%s'",
+			 id_or_none(world.targets[op->reversed].id));
+	if (op->leg_count > 0)
+	{
+		text_add_string(sql, ", accounts => ");
+		append_accounts(op, sql);
+		text_add_string(sql, ", amounts => ");
+		append_amounts(op, sql);
+	}
+	else if (!op->whole)
+		text_add(sql, ", %lld", (long long) op->amount);
+	append_key(op, sql);
+	text_add(sql, ", description => 'op %u')", op->number);
 }
 
 void
@@ -148,8 +235,31 @@ op_sql(const Op *op, Text *sql)
 			text_add_string(sql, "SELECT payment.merge_balance_slots(1000)");
 			break;
 		case OP_BALANCE:
-			text_add(sql, "SELECT posted FROM payment.balance('%s')",
+			text_add(sql,
+					 "SELECT posted, pending, available "
+					 "FROM payment.balance('%s')",
 					 world.names[op->account].id);
+			break;
+		case OP_HOLD:
+			hold_sql(op, sql);
+			break;
+		case OP_POST_HOLD:
+			post_hold_sql(op, sql);
+			break;
+		case OP_VOID:
+			text_add(sql,
+					 "INSERT INTO model.done SELECT %u, "
+					 "payment.void_hold('%s')::text RETURNING answer",
+					 op->number, id_or_none(world.holds[op->hold].id));
+			break;
+		case OP_EXPIRE:
+			text_add(sql,
+					 "INSERT INTO model.done SELECT %u, "
+					 "payment.expire_holds(%u)::text RETURNING answer",
+					 op->number, 1 + op->number % 20);
+			break;
+		case OP_REVERSE:
+			reverse_sql(op, sql);
 			break;
 		case OP_KIND_COUNT:
 			break;
@@ -208,13 +318,40 @@ count_elements(const char *list)
 	return count;
 }
 
+static void
+keep_id(char *id, const char *answer)
+{
+	memcpy(id, answer, strnlen(answer, UUID_TEXT));
+	id[strnlen(answer, UUID_TEXT)] = '\0';
+}
+
+static void
+balance_answer(const Op *op, const PGresult *result)
+{
+	int64_t posted = atoll(PQgetvalue(result, 0, 0));
+	int64_t pending = atoll(PQgetvalue(result, 0, 1));
+
+	if (atoll(PQgetvalue(result, 0, 2)) != posted - pending || pending < 0)
+		fail("op %u: available is not what is posted without what is held",
+			 op->number);
+	if (world.exact && (posted != normal_side(op->account) ||
+						pending != model_held(world.live, op->account)))
+		fail("op %u: balance of account %d is %lld, held %lld, not %lld and "
+			 "%lld",
+			 op->number, op->account, (long long) posted, (long long) pending,
+			 (long long) normal_side(op->account),
+			 (long long) model_held(world.live, op->account));
+}
+
 void
 op_answer(const Op *op, const PGresult *result)
 {
+	if (op->target >= 0)
+		keep_id(world.targets[op->target].id, PQgetvalue(result, 0, 0));
 	if (op->kind == OP_OPEN)
-		snprintf(world.names[op->account].id,
-				 sizeof(world.names[op->account].id), "%s",
-				 PQgetvalue(result, 0, 0));
+		keep_id(world.names[op->account].id, PQgetvalue(result, 0, 0));
+	else if (op->kind == OP_HOLD)
+		keep_id(world.holds[op->hold].id, PQgetvalue(result, 0, 0));
 	else if (op->kind == OP_BATCH)
 	{
 		if (count_elements(PQgetvalue(result, 0, 0)) != op->journal_count)
@@ -224,11 +361,8 @@ op_answer(const Op *op, const PGresult *result)
 			check_balances(op, PQgetvalue(result, 0, 1),
 						   PQgetvalue(result, 0, 2));
 	}
-	else if (op->kind == OP_BALANCE && world.exact &&
-			 atoll(PQgetvalue(result, 0, 0)) != normal_side(op->account))
-		fail("op %u: balance of account %d is %s, not %lld", op->number,
-			 op->account, PQgetvalue(result, 0, 0),
-			 (long long) normal_side(op->account));
+	else if (op->kind == OP_BALANCE)
+		balance_answer(op, result);
 }
 
 static bool
@@ -252,6 +386,25 @@ op_may_fail(const Op *op, const char *sqlstate)
 			return is_one_of(sqlstate, "PY303");
 		case OP_LIMITS:
 			return is_one_of(sqlstate, "PY001 PY202");
+		case OP_HOLD:
+			return is_one_of(sqlstate, world.holds[op->hold].expires_at != 0
+										   ? "PY001 PY201 PY202"
+										   : "PY201 PY202");
+		case OP_POST_HOLD:
+			return (op->own && is_one_of(sqlstate, "PY012")) ||
+				   (op->bad && is_one_of(sqlstate, "PY003 PY200")) ||
+				   is_one_of(sqlstate, "PY201 PY202 PY206 PY207");
+		case OP_VOID:
+			return (op->own && is_one_of(sqlstate, "PY012")) ||
+				   is_one_of(sqlstate, "PY206");
+		case OP_REVERSE:
+			if (world.targets[op->reversed].reverses &&
+				is_one_of(sqlstate, "PY209"))
+				return true;
+			return (op->own && is_one_of(sqlstate, "PY012")) ||
+				   (!world.targets[op->reversed].one_currency &&
+					is_one_of(sqlstate, "PY001")) ||
+				   is_one_of(sqlstate, "PY201 PY202 PY208");
 		default:
 			return false;
 	}

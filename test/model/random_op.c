@@ -13,6 +13,7 @@
 #define HOT_ACCOUNTS 4 /* of each currency */
 #define MOST_ACCOUNTS 300
 #define ACCOUNT_TRIES 50
+#define MOST_LOCKS 255
 
 /* splitmix64: short, and good enough */
 uint64_t
@@ -31,14 +32,14 @@ random_below(Random *random, int limit)
 	return (int) (random_next(random) % (uint64_t) limit);
 }
 
-static bool
+bool
 chance(Random *random, int percent)
 {
 	return random_below(random, 100) < percent;
 }
 
 /* accounts of a currency are every third one, those opened first the hot */
-static int
+int
 random_account(Random *random, int currency)
 {
 	for (int i = 0; i < ACCOUNT_TRIES; i++)
@@ -55,8 +56,8 @@ random_account(Random *random, int currency)
 	return currency;
 }
 
-/* up to the limit, past it by one, half way, or anything */
-static int64_t
+/* up to the limit, past it by one, half way, or anything; positive is debit */
+int64_t
 random_amount(Random *random, int account)
 {
 	const Account *a = &world.live->accounts[account];
@@ -68,6 +69,8 @@ random_amount(Random *random, int account)
 		return sign * any;
 	room =
 		sign > 0 ? a->max_balance - a->balance : a->balance - a->min_balance;
+	if ((sign > 0) == world.names[account].credit_normal)
+		room -= model_held(world.live, account);
 	if (room <= 0)
 		return sign * any;
 	switch (random_below(random, 5))
@@ -107,6 +110,34 @@ add_legs(Random *random, Op *op, int journal, int currency, int count)
 	op->leg_count += count;
 }
 
+int32_t
+target_name_create(bool reverses, bool one_currency)
+{
+	TargetName *name;
+
+	if (world.target_count % 1024 == 0)
+		world.targets =
+			enlarge(world.targets,
+					sizeof(TargetName) * (world.target_count + 1024));
+	name = &world.targets[world.target_count];
+	memset(name, 0, sizeof(TargetName));
+	name->reverses = reverses;
+	name->one_currency = one_currency;
+	return world.target_count++;
+}
+
+static bool
+is_one_currency(const Op *op)
+{
+	for (int i = 1; i < op->leg_count && op->legs[i].journal == 0; i++)
+	{
+		if (world.names[op->legs[i].account].currency !=
+			world.names[op->legs[0].account].currency)
+			return false;
+	}
+	return true;
+}
+
 static void
 fill_journals(Random *random, Op *op, int count)
 {
@@ -123,6 +154,8 @@ fill_journals(Random *random, Op *op, int count)
 					 2);
 	}
 	op->legs = enlarge(op->legs, sizeof(Leg) * op->leg_count);
+	if (chance(random, 40))
+		op->target = target_name_create(false, is_one_currency(op));
 }
 
 /* what has to be refused: it does not balance, or moves nothing */
@@ -166,6 +199,7 @@ open_op_create(Random *random)
 
 	memset(op, 0, sizeof(Op));
 	op->kind = OP_OPEN;
+	op->target = -1;
 	op->account = world.account_count++;
 	world.names[op->account].currency = op->account % MODEL_CURRENCIES;
 	world.names[op->account].credit_normal = chance(random, 50);
@@ -211,9 +245,11 @@ static const struct
 {
 	OpKind kind;
 	int	   weight;
-} weights[] = { { OP_POST, 60 },	  { OP_BATCH, 12 }, { OP_OPEN, 3 },
-				{ OP_OPEN_AGAIN, 1 }, { OP_STATE, 4 },	{ OP_LIMITS, 5 },
-				{ OP_LOCK, 3 },		  { OP_MERGE, 3 },	{ OP_BALANCE, 6 } };
+} weights[] = { { OP_POST, 40 },	  { OP_BATCH, 10 },		{ OP_OPEN, 3 },
+				{ OP_OPEN_AGAIN, 1 }, { OP_STATE, 4 },		{ OP_LIMITS, 5 },
+				{ OP_LOCK, 3 },		  { OP_MERGE, 3 },		{ OP_BALANCE, 6 },
+				{ OP_HOLD, 14 },	  { OP_POST_HOLD, 14 }, { OP_VOID, 5 },
+				{ OP_EXPIRE, 2 },	  { OP_REVERSE, 16 } };
 
 static OpKind
 random_kind(Random *random)
@@ -233,9 +269,26 @@ random_kind(Random *random)
 }
 
 static void
-fill_op(Random *random, Op *op, bool alone)
+start_op(Op *op, OpKind kind)
 {
 	memset(op, 0, sizeof(Op));
+	op->kind = kind;
+	op->target = -1;
+}
+
+/* where there is nothing to end or to reverse yet */
+static void
+post_instead(Random *random, Op *op)
+{
+	start_op(op, OP_POST);
+	fill_journals(random, op, 1);
+}
+
+/* the others come before it in its transaction */
+static void
+fill_op(Random *random, Op *op, const Op *others, int other_count, bool alone)
+{
+	start_op(op, OP_POST);
 	op->kind = random_kind(random);
 	/* a change waits for postings: in the middle of a transaction a deadlock */
 	if (!alone && (op->kind == OP_STATE || op->kind == OP_LIMITS) &&
@@ -272,25 +325,53 @@ fill_op(Random *random, Op *op, bool alone)
 		case OP_LOCK:
 			fill_locks(random, op, 1 + random_below(random, 5));
 			break;
+		case OP_HOLD:
+			fill_hold(random, op);
+			break;
+		case OP_POST_HOLD:
+		case OP_VOID:
+			if (!fill_hold_end(random, op, others, other_count))
+				post_instead(random, op);
+			break;
+		case OP_REVERSE:
+			if (!fill_reversal(random, op, others, other_count))
+				post_instead(random, op);
+			break;
 		default:
 			break;
 	}
-	if (op->journal_count > 0 && chance(random, 4))
+	if ((op->kind == OP_POST || op->kind == OP_BATCH) && chance(random, 4))
 		spoil(random, op);
+}
+
+static void
+add_lock(Op *lock, int account)
+{
+	Leg leg = { 0, account, 0 };
+
+	if (lock->leg_count < MOST_LOCKS)
+		lock->legs[lock->leg_count++] = leg;
 }
 
 /* first of all lock whatever the others post to */
 static void
 lock_all(Op *lock, const Op *ops, int count)
 {
-	memset(lock, 0, sizeof(Op));
-	lock->kind = OP_LOCK;
-	lock->legs = allocate(sizeof(Leg) * 255);
+	start_op(lock, OP_LOCK);
+	lock->legs = allocate(sizeof(Leg) * MOST_LOCKS);
 	for (int i = 0; i < count; i++)
 	{
-		for (int leg = 0; leg < ops[i].leg_count && lock->leg_count < 255;
-			 leg++)
-			lock->legs[lock->leg_count++] = ops[i].legs[leg];
+		for (int leg = 0; leg < ops[i].leg_count; leg++)
+			add_lock(lock, ops[i].legs[leg].account);
+		if (ops[i].kind == OP_HOLD || ops[i].kind == OP_POST_HOLD)
+			add_lock(lock, ops[i].account);
+		if (ops[i].kind == OP_REVERSE && !ops[i].own)
+		{
+			const Target *target = &world.live->targets[ops[i].reversed];
+
+			for (int part = 0; part < target->count; part++)
+				add_lock(lock, target->parts[part].account);
+		}
 	}
 }
 
@@ -315,6 +396,7 @@ txn_number(Txn *txn)
 	world.txns[world.txn_count++] = txn;
 	for (int i = 0; i < txn->op_count; i++)
 		number_op(&txn->ops[i]);
+	model_reserve(world.live);
 }
 
 /* half of them are a single operation */
@@ -327,7 +409,7 @@ txn_create(Random *random)
 	memset(txn, 0, sizeof(Txn));
 	txn->ops = allocate(sizeof(Op) * MODEL_MAX_OPS);
 	for (int i = 0; i < count; i++)
-		fill_op(random, &txn->ops[i], count == 1);
+		fill_op(random, &txn->ops[i], txn->ops, i, count == 1);
 	if (count > 1 && chance(random, 60))
 	{
 		memmove(&txn->ops[1], &txn->ops[0], sizeof(Op) * count);

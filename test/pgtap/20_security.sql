@@ -168,6 +168,11 @@ SELECT is_empty($$
     WHERE pronamespace = 'payment'::regnamespace AND prosecdef
         AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']
     $$, 'every SECURITY DEFINER function pins its search_path, pg_temp last');
+SELECT results_eq($$
+    SELECT DISTINCT p.proname::text COLLATE "C" FROM pg_proc p, aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+    WHERE p.pronamespace = 'payment'::regnamespace AND r.rolname LIKE 'payment\_%' AND p.provolatile = 'v' AND NOT p.prosecdef
+        AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('new_id', 'wake_worker', 'worker_slots')
+    $$, $$VALUES ('post_journal'::text COLLATE "C")$$, 'of the functions that write all but one run as their owner');
 SELECT is_empty($$
     SELECT oid::regprocedure FROM pg_proc
     WHERE pronamespace = 'payment'::regnamespace AND prolang NOT IN (SELECT oid FROM pg_language WHERE lanname IN ('c', 'sql'))
@@ -204,6 +209,30 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 CREATE ROLE payment_nobody;
+
+-- post_journal runs as its caller: with no privilege on any table, among names
+-- that mean something else, and with a limit and a hold to look at
+CREATE SCHEMA hostile;
+CREATE TABLE hostile.account (id uuid);
+CREATE TABLE hostile.hold (id uuid);
+CREATE FUNCTION hostile.refuse(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'fooled'; END $$;
+CREATE OPERATOR hostile.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = hostile.refuse);
+SELECT payment.open_account('hostile_from', 'liability', 'EUR', max_balance => 0) AS from_account,
+    payment.open_account('hostile_to', 'liability', 'EUR') AS to_account \gset
+SELECT payment.post_journal('sale', ARRAY[:'to_account', :'from_account']::uuid[], '{100,-100}') AS journal,
+    payment.create_hold(:'from_account', 30) AS hold \gset
+REVOKE SELECT ON ALL TABLES IN SCHEMA payment FROM payment_finance;
+SET LOCAL search_path = hostile, public, pg_catalog;
+SELECT is(pg_temp.as_role('payment_finance', format('SELECT payment.post_journal(''sale'', ARRAY[%L, %L]::uuid[], %L)',
+    :'from_account', :'to_account', '{70,-70}')), '00000', 'post_journal needs no privilege but its own, and no name');
+SELECT is(pg_temp.as_role('payment_finance', format('SELECT payment.post_journal(''sale'', ARRAY[%L, %L]::uuid[], %L)',
+    :'from_account', :'to_account', '{1,-1}')), 'PY202', '... and keeps the limit');
+SELECT is(pg_temp.as_role('payment_auditor', format('SELECT payment.post_journal(''sale'', ARRAY[%L, %L]::uuid[], %L)',
+    :'to_account', :'from_account', '{1,-1}')), '42501', '... and is not for everybody');
+RESET search_path;
+SET LOCAL client_min_messages = warning;
+DROP SCHEMA hostile CASCADE;
+RESET client_min_messages;
 SELECT is_empty($$
     SELECT r.rolname, c.relname, v.command
     FROM pg_roles r, pg_class c, (VALUES ('DELETE FROM payment.%I'), ('TRUNCATE payment.%I'), ('INSERT INTO payment.%I DEFAULT VALUES'),

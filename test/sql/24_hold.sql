@@ -238,3 +238,19 @@ FROM payment.verify() v LEFT JOIN payment.hold h ON h.id = v.object_id LEFT JOIN
 ORDER BY 1, 2;
 ROLLBACK;
 EXECUTE verify;
+
+-- what is held in all is an amount itself
+BEGIN;
+SELECT payment.open_account('hold_much', 'asset', 'USD') AS much \gset
+SELECT payment.create_hold(:'much', 9000000000000000000) IS NOT NULL AS held;
+SAVEPOINT held;
+SELECT payment.create_hold(:'much', 9000000000000000000);
+ROLLBACK TO held;
+SELECT payment.balance(:'much');
+ROLLBACK;
+
+-- an index that lacks holds is not asked
+SELECT pg_temp.error_of($$ DO $x$ BEGIN
+    UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'payment.hold_open_idx'::regclass;
+    PERFORM payment.balance(pg_temp.acct('owed'));
+END $x$ $$);

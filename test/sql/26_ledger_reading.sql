@@ -96,3 +96,21 @@ SELECT payment.post_journal('give', ARRAY[:'available', :'b']::uuid[], '{-1,1}')
 SELECT available FROM payment.wallet WHERE seller_id = :'seller';
 SELECT sum(available) = 501 AS same FROM payment.wallet WHERE seller LIKE 'reading%';
 COMMIT;
+
+-- any time is one, the epoch of timestamps too
+SELECT payment.post_journal('opening', ARRAY[:'a', :'b']::uuid[], '{3,-3}', NULL, '2000-01-01 00:00:00+00') AS journal \gset
+SELECT effective_at FROM payment.journal WHERE id = :'journal';
+SELECT payment.reverse_journal(:'journal', NULL, NULL, NULL, 'epoch', '2000-01-01 00:00:00+00') AS reversal \gset
+SELECT effective_at FROM payment.journal WHERE id = :'reversal';
+SELECT payment.reverse_journal(:'journal', NULL, NULL, NULL, 'epoch');
+SELECT (payment.post_journals('{opening}', '{1,1}', ARRAY[:'a', :'b']::uuid[], '{3,-3}', NULL,
+    '{2000-01-01 00:00:00+00}')).journal_ids[1] AS journal \gset
+SELECT effective_at FROM payment.journal WHERE id = :'journal';
+SELECT payment.create_hold(:'a', 1) AS hold \gset
+SELECT payment.post_hold(:'hold', ARRAY[:'b']::uuid[], effective_at => '2000-01-01 00:00:00+00') AS journal \gset
+SELECT effective_at FROM payment.journal WHERE id = :'journal';
+-- nor does one end that no id can hold
+SELECT until, balance = (payment.balance(:'a')).posted AS same
+    FROM unnest(ARRAY['9999-12-31', '10889-08-02', '10889-08-03', '10900-01-01', '294276-12-31', 'infinity']::timestamptz[]) until,
+    payment.statement(:'a', until_time => until) WHERE line = 'closing';
+SELECT payment.id_floor('10889-08-02'), payment.id_floor('10889-08-03');

@@ -78,7 +78,11 @@ SELECT pg_temp.refused_at(replace(change, '$1', quote_literal(:'old')), :'t0'::t
     ('ALTER TABLE payment.unsettled_order DISABLE TRIGGER ALL; INSERT INTO payment.unsettled_order VALUES ($1, $1, now())'),
     ('ALTER TABLE payment.exception_record DISABLE TRIGGER ALL; INSERT INTO payment.exception_record (id, type, psp_id, order_id, status, detail, opened_at) VALUES ($1, ''amount'', $1, $1, ''open'', ''d'', now())'),
     ('ALTER TABLE payment.settlement_line_default DISABLE TRIGGER ALL; INSERT INTO payment.settlement_line_default VALUES ($1, $1, $1, 1, ''charge'', ''e'', NULL, NULL, ''USD'', 1, 0, 1, NULL, NULL, NULL, NULL, false)'),
-    ('ALTER TABLE payment.hold DISABLE TRIGGER ALL; INSERT INTO payment.hold (id, account_id, amount) VALUES ($1, $1, 1)')) c (change);
+    ('ALTER TABLE payment.hold DISABLE TRIGGER ALL; INSERT INTO payment.hold (id, account_id, amount) VALUES ($1, $1, 1)'),
+    -- the clock was set back between hold and journal
+    ('ALTER TABLE payment.hold DISABLE TRIGGER ALL; ALTER TABLE payment.journal_old1 DISABLE TRIGGER ALL;
+        INSERT INTO payment.hold (id, account_id, amount, state, closed_at) VALUES (payment.new_id(), $1, 1, ''voided'', now());
+        INSERT INTO payment.journal_old1 SELECT $1, ''hold_posted'', id, NULL, now(), now() FROM payment.hold')) c (change);
 
 -- detached: balances, statements and verification go on
 PREPARE balances AS SELECT a.code, (payment.balance(a.id)).posted, payment.balance_as_of(a.id, 'infinity') AS as_of
@@ -128,8 +132,46 @@ SELECT pg_temp.found('DELETE FROM payment.detached_balance WHERE amount = 507');
 SELECT pg_temp.found('DELETE FROM payment.detached_partition WHERE parent = ''entry''');
 SELECT * FROM payment.verify();
 
--- with all tables
+-- attached again: counted twice, which verify() finds and detaching refuses; nor is such a range made again
+BEGIN;
+ALTER TABLE payment.journal ATTACH PARTITION payment.journal_old1
+    FOR VALUES FROM (payment.id_floor(:'t0')) TO (payment.id_floor(:'t0'::timestamptz + interval '3 s'));
+ALTER TABLE payment.entry ATTACH PARTITION payment.entry_old1
+    FOR VALUES FROM (payment.id_floor(:'t0')) TO (payment.id_floor(:'t0'::timestamptz + interval '3 s'));
+SELECT v.check_name, a.code, v.expected, v.actual FROM payment.verify() v JOIN payment.account a ON a.id = v.object_id ORDER BY 1, 2;
+SELECT * FROM payment.detach_partitions(:'t0'::timestamptz + interval '3.05 s');
+ROLLBACK;
+BEGIN;
+ALTER TABLE payment.detached_partition DISABLE TRIGGER ALL;
+INSERT INTO payment.detached_partition SELECT 'attempt', 'attempt_gone', payment.id_floor(date_trunc('month', now()) + interval '1 month 10 days'),
+    payment.id_floor(date_trunc('month', now()) + interval '1 month 11 days'), 0,
+    NULL, now(), 'me';
+SELECT payment.create_partitions() > 0 AS made;
+SELECT parent, count(*) FROM payment.time_partition WHERE from_time >= date_trunc('month', now()) + interval '1 month'
+    AND parent IN ('payment.attempt'::regclass, 'payment.status_history'::regclass) GROUP BY 1 ORDER BY 1;
+ROLLBACK;
+-- the name of a partition is taken
+BEGIN;
+CREATE FUNCTION pg_temp.create_partitions() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN payment.create_partitions();
+EXCEPTION WHEN SQLSTATE 'PY303' THEN
+    RETURN regexp_replace(SQLERRM, '\d{4}-\d\d', 'a month');
+END
+$$;
+DO $$ BEGIN EXECUTE format('CREATE TABLE payment.%I ()', to_char(now() + interval '1 month', '"attempt_p"YYYYMM')); END $$;
+SELECT pg_temp.create_partitions();
+ROLLBACK;
+
+-- with all tables; what is detached stays guarded, row by row too
+PREPARE triggers AS SELECT string_agg(tgname || tgenabled::text || pg_get_triggerdef(oid), ',' ORDER BY tgname) AS is
+FROM pg_trigger WHERE tgrelid = 'payment.order_record_old1'::regclass;
+EXECUTE triggers \gset triggers_
 SELECT parent, partition, row_count FROM payment.detach_partitions(:'t0'::timestamptz + interval '3 s', true);
+EXECUTE triggers \gset now_
+SELECT :'now_is' = :'triggers_is' AND :'now_is' LIKE '%guard_update%' AS same_triggers;
+INSERT INTO payment.order_record_old1 SELECT :'old', :'old', :'old', :'old', 1, 'USD', 0, 0, 'failed', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{}', now();
+UPDATE payment.order_record_old1 SET amount = 2;
 SELECT pg_sleep(greatest(0, 6.1 - extract(epoch FROM clock_timestamp() - :'t0')))::text AS end_of_second_period;
 SELECT parent, partition, row_count FROM payment.detach_partitions(clock_timestamp(), true);
 EXECUTE balances;

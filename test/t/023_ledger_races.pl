@@ -12,7 +12,7 @@ use Test::More;
 
 use constant { SECONDS => 6, CLIENTS => 6, SELLERS => 3 };
 
-my $t = PaymentTest->new('races', settings => { deadlock_timeout => '200ms' });
+my $t = PaymentTest->new('races', settings => { deadlock_timeout => '200ms', max_prepared_transactions => 2 });
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
 # One random thing to one random seller.  What the rules refuse is an answer.
@@ -140,5 +140,21 @@ is($t->sql(q{SELECT bool_and((payment.balance(seller)).pending >= 500) FROM acco
 $t->wait_for(q{SELECT bool_and(state <> 'open') FROM payment.hold}, what => 'the worker to expire holds');
 is($t->sql(q{SELECT sum((payment.balance(seller)).pending) FROM accounts}), 0, 'and count no longer');
 is($t->sql('SELECT * FROM payment.verify()'), '', 'the ledger is true');
+
+# a table whose first rows are just being written is not empty
+$t->create_database('first');
+$t->sql(q{
+    CREATE TABLE accounts AS SELECT payment.open_account('first_a', 'asset', 'USD') AS a, payment.open_account('first_b', 'asset', 'USD') AS b;
+    BEGIN;
+    SELECT payment.post_journal('first', ARRAY[a, b], '{1,-1}') FROM accounts;
+    SELECT payment.create_hold(a, 1) FROM accounts;
+    PREPARE TRANSACTION 'first'}, database => 'first');
+foreach my $table (qw(journal journal_default entry entry_default balance_slot hold))
+{
+    is($t->sqlstate("COPY payment.$table FROM '/dev/null'", database => 'first'), 'PY203', "S65 $table: nothing beside the first rows");
+}
+is($t->sqlstate("COPY payment.reversal FROM '/dev/null'", database => 'first'), '00000', 'an empty table can be restored');
+$t->sql(q{COMMIT PREPARED 'first'}, database => 'first');
+is($t->sql('SELECT * FROM payment.verify()', database => 'first'), '', 'the ledger is true');
 
 $t->finish;

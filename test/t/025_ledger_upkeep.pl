@@ -122,9 +122,9 @@ foreach my $call ('create_partitions()', "detach_partitions('2020-01-01')", 'mer
 # ---- progress ----
 
 my $blocker = $t->node->background_psql('shop');
-$blocker->query_safe('BEGIN; LOCK TABLE payment.payout_record IN ACCESS EXCLUSIVE MODE');
+$blocker->query_safe('BEGIN; LOCK TABLE payment.reversal IN ACCESS EXCLUSIVE MODE');
 my $verify = $t->start_sql('SELECT * FROM payment.verify()');
-$t->wait_for(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^payment.verify\(\): check \d+ of \d+, payout$'},
+$t->wait_for(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^payment.verify\(\): check \d+ of \d+, reversal_record$'},
     what => 'verify shows how far it is');
 $blocker->query_safe('COMMIT');
 $blocker->quit;
