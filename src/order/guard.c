@@ -365,7 +365,7 @@ leaf_is_empty(Oid relid, Snapshot snapshot)
  * neither an old snapshot hides rows that others committed, nor a commit to
  * come those that they are writing.
  */
-static bool
+bool
 table_is_empty(Relation rel)
 {
 	SnapshotData dirty;

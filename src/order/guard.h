@@ -15,7 +15,9 @@
 extern TriggerData	   *trigger_data(FunctionCallInfo fcinfo, const char *name,
 									 TriggerEvent timing, bool for_row);
 extern TransitionObject trigger_object(const TriggerData *trigdata);
-/* a table of the extension, without a row in it or its partitions */
+/* without a row in it or its partitions, whoever is writing them */
+extern bool table_is_empty(Relation rel);
+/* a table of the extension that is empty */
 extern bool restore_may_insert(Relation rel);
 /* INSERT, UPDATE, DELETE or TRUNCATE */
 extern const char *event_name(TriggerEvent event);
