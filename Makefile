@@ -106,7 +106,7 @@ clean-model:
 	$(MAKE) -C $(here)test/model clean PG_CONFIG='$(PG_CONFIG)'
 
 # Private servers, sandbox and tests: see script/.
-.PHONY: deps test test-regress test-isolation test-pgtap test-tap \
+.PHONY: deps test test-regress test-isolation test-pgtap test-tap test-crash \
 	check-style format demo play play-stop bench bench-ledger bench-dispatch help
 export TESTS PG_MAJOR
 
@@ -118,6 +118,10 @@ test: deps
 
 test-regress test-isolation test-pgtap test-tap: test-%: deps
 	@$(here)script/test $*
+
+# MINUTES=60 of kills, faults and load; PAYMENT_CRASH_SEED repeats a run.
+test-crash: deps
+	@TESTS=140_crash PAYMENT_CRASH_SECONDS=$$((60 * $(or $(MINUTES),60))) $(here)script/test tap
 
 check-style: deps
 	@$(here)script/check-style
@@ -154,6 +158,7 @@ help:
 	@echo 'make play, play-stop       the same, left running to look around'
 	@echo 'make test                  all tests on private servers'
 	@echo 'make test-regress, test-isolation, test-pgtap, test-tap [TESTS="a b"]'
+	@echo 'make test-crash            an hour of crashes under load [MINUTES=60]'
 	@echo 'make bench, bench-ledger, bench-dispatch  measure it [FULL=1] [PARTS="single batch"]'
 	@echo 'make check-style           format, warnings, static analysis'
 	@echo 'make format                put all C files into the format'
