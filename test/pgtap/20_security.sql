@@ -171,7 +171,7 @@ SELECT is_empty($$
 SELECT results_eq($$
     SELECT DISTINCT p.proname::text COLLATE "C" FROM pg_proc p, aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
     WHERE p.pronamespace = 'payment'::regnamespace AND r.rolname LIKE 'payment\_%' AND p.provolatile = 'v' AND NOT p.prosecdef
-        AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('new_id', 'wake_worker', 'worker_latencies', 'worker_slots')
+        AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('new_id', 'wake_worker', 'worker_latencies', 'worker_psps', 'worker_slots')
     $$, $$VALUES ('post_journal'::text COLLATE "C")$$, 'of the functions that write all but one run as their owner');
 SELECT is_empty($$
     SELECT oid::regprocedure FROM pg_proc
