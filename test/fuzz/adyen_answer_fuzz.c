@@ -270,6 +270,37 @@ check_config(void)
 }
 
 static void
+check_error_class(int question, const char *headers, PspErrorClass wanted)
+{
+	PspTask		task = make_task(question);
+	PspResponse response = { .status = 500,
+							 .retry_after_ms = -1,
+							 .headers = headers,
+							 .headers_length = (int) strlen(headers),
+							 .body = "" };
+	PspOutcome	outcome;
+
+	psp_adyen.read(&task, &response, &outcome);
+	psp_classify(&outcome, response.status);
+	if (outcome.error_class != wanted)
+		fail("error class", psp_error_class_name(outcome.error_class));
+}
+
+/* S09: an order that meets a stored 500 for ever is no sign of an outage. */
+static void
+check_error_classes(void)
+{
+	static const char key[] = "Idempotency-Key: k\r\n";
+	static const char transient[] =
+		"Idempotency-Key: k\r\ntransient-error: true\r\n";
+
+	check_error_class(PAY, key, PSP_ERROR_SERVER);
+	check_error_class(PAY_AGAIN, "", PSP_ERROR_SERVER);
+	check_error_class(PAY_AGAIN, transient, PSP_ERROR_SERVER);
+	check_error_class(PAY_AGAIN, key, PSP_ERROR_REQUEST);
+}
+
+static void
 check_requests(void)
 {
 	PspTask	   task = make_task(PAY);
@@ -309,6 +340,7 @@ check_requests(void)
 	require_text("listing", request.url.data,
 				 "createdSince=1970-01-12T13%3A44%3A40Z");
 	check_config();
+	check_error_classes();
 }
 
 const Suite suite = {

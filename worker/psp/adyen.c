@@ -551,6 +551,19 @@ judge_error(const PspTask *task, const PspResponse *response, const char *code)
 	return PSP_UNKNOWN;
 }
 
+/*
+ * A failure of its own that Adyen keeps with the key, told again: that answers
+ * the request, and says nothing of how Adyen does by now.  Adyen echoes the
+ * key then; what stands before it when it is down does not.
+ */
+static bool
+is_old_failure(const PspTask *task, const PspResponse *response)
+{
+	return task->repeated && response->status >= 500 &&
+		   !psp_header_is_true(response, "transient-error") &&
+		   psp_header(response, "Idempotency-Key") != NULL;
+}
+
 static void
 read_error(const PspTask *task, const PspResponse *response,
 		   const JsonDocument *json, PspOutcome *outcome)
@@ -575,6 +588,8 @@ read_error(const PspTask *task, const PspResponse *response,
 		outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
 	if (code && strcmp(code, ERROR_KEY_IN_USE) == 0)
 		outcome->error_class = PSP_ERROR_BUSY;
+	if (is_old_failure(task, response))
+		outcome->error_class = PSP_ERROR_REQUEST;
 
 	/* A wrong key, account or address is for people to mend. */
 	if (status == 401 || (status >= 403 && status <= 405))
