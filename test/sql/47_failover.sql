@@ -175,6 +175,11 @@ SELECT * FROM pg_temp.claim('a');
 SELECT pg_temp.answer('S15 unsure/1', 'declined', 'soft');
 SELECT * FROM pg_temp.show('S15%');
 SELECT count(*) FROM pg_temp.claim('b');
+-- ... nor by itself from a later try, since nobody ever heard how that request ended
+SELECT payment.retry_order(pg_temp.object('S15 unknown/1'), 'fo retry S15 later');
+SELECT * FROM pg_temp.claim('a');
+SELECT pg_temp.answer('S15 unknown/1', 'declined', 'soft');
+SELECT * FROM pg_temp.show('S15 unknown%');
 -- a decline is a decline then: the application may ask for another try
 SELECT payment.retry_order(pg_temp.object('S15 unsure/1'), 'fo retry S15 again', 'fail b');
 SELECT * FROM pg_temp.claim('b');
