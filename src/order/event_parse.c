@@ -321,7 +321,7 @@ check_tokens(const Event *event)
 	JsonbIterator	  *iterator;
 	JsonbIteratorToken token;
 	JsonbValue		   value;
-	const char		  *field = NULL;
+	const char		  *field = "payment_methods";
 
 	iterator = JsonbIteratorInit(&event->payment_methods->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
