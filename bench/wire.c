@@ -198,7 +198,8 @@ relay_once(int extra, int timeout_ms)
 		fds[3 + 2 * i] =
 			(struct pollfd){ .fd = relays[i].far, .events = POLLIN };
 	}
-	if (poll(fds, (nfds_t) (2 + 2 * count), timeout_ms) < 0 && errno != EINTR)
+	if (poll(fds, (nfds_t) 2 + 2 * (nfds_t) count, timeout_ms) < 0 &&
+		errno != EINTR)
 		err(1, "poll");
 	for (int i = count - 1; i >= 0; i--)
 	{

@@ -125,7 +125,8 @@ keep(TokenCache *token, const PspToken *answer)
 	token->value = MemoryContextStrdup(TopMemoryContext, answer->value);
 	token->refresh_at = now + (lifetime_s - margin_s) * USECS_PER_SEC;
 	token->expires_at =
-		now + (lifetime_s - Min(EXPIRY_MARGIN_S, margin_s / 2)) * USECS_PER_SEC;
+		now +
+		(lifetime_s - Min(EXPIRY_MARGIN_S, margin_s / 2)) * USECS_PER_SEC;
 	token->retry_at = 0;
 }
 
