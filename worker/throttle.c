@@ -212,21 +212,12 @@ throttle_forget_pause(Psp *psp)
 
 /* ---- the circuit breaker ---- */
 
-/*
- * A PSP may keep a failure with the key, and tell it whenever the request comes
- * again.  Where the answer does not say whether it is that one or a new one, it
- * says nothing of how the PSP is now; else one order could keep it from all.
- */
 static BreakerResult
-breaker_result(const Delivery *delivery)
+breaker_result(const PspOutcome *outcome)
 {
-	const PspOutcome *outcome = &delivery->outcome;
-
+	/* its own old failure, told again, is a proper answer */
 	if (outcome->kind == PSP_KEY_SPENT)
 		return BREAKER_SUCCESS;
-	if (outcome->error_class == PSP_ERROR_SERVER && delivery->task.repeated &&
-		delivery->task.step == PSP_STEP_SEND)
-		return BREAKER_NEUTRAL;
 	switch (outcome->error_class)
 	{
 		case PSP_ERROR_NONE:
@@ -317,7 +308,7 @@ throttle_judge(Delivery *delivery, TimestampTz now)
 {
 	Psp			 *psp = delivery->psp;
 	Breaker		 *breaker = &psp->breaker;
-	BreakerResult result = breaker_result(delivery);
+	BreakerResult result = breaker_result(&delivery->outcome);
 	Breaker		  before;
 	bool		  was_closed;
 
