@@ -19,6 +19,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "compat.h"
 #include "dispatcher.h"
 #include "housekeeping.h"
@@ -56,6 +60,9 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 
 /* how often to try again to store a breaker's state */
 #define SAVE_DELAY_MS 1000
+
+/* how often to give free memory back */
+#define TRIM_INTERVAL_MS 10000
 
 /* what it waits for: answers, or something to do */
 static uint32 answers_wait_event = 0;
@@ -529,6 +536,7 @@ publish_psp(Psp *psp, TimestampTz now)
 
 	if (statistics == NULL)
 		return;
+	throttle_refill(psp, now);
 	sent = pg_atomic_read_u64(&statistics->sent);
 	pg_atomic_write_u32(&statistics->in_flight, throttle_in_flight(psp));
 	pg_atomic_write_u32(&statistics->tokens, (uint32) Max(psp->tokens, 0));
@@ -557,6 +565,28 @@ publish(TimestampTz now)
 	pg_atomic_write_u32(&session_slot->breakers_open, breakers_open);
 	pg_atomic_write_u32(&session_slot->milli_rate,
 						statistics_rate(&meter, sent, now) * 1000);
+}
+
+/*
+ * Long answers of many lookups at once leave the C library with much memory
+ * that nobody uses any more.  Give it back when there is time for that.
+ */
+static void
+give_back_memory(TimestampTz now)
+{
+#ifdef __GLIBC__
+	static uint64	   trimmed_at_count = 0;
+	static TimestampTz trimmed_at = 0;
+	uint64			   count = pg_atomic_read_u64(&session_slot->recorded);
+
+	if (http_in_flight() > 0 || finished_count > 0 ||
+		count == trimmed_at_count ||
+		!TimestampDifferenceExceeds(trimmed_at, now, TRIM_INTERVAL_MS))
+		return;
+	(void) malloc_trim(0);
+	trimmed_at_count = count;
+	trimmed_at = now;
+#endif
 }
 
 /* ---- the loop ---- */
@@ -630,6 +660,7 @@ turn(void)
 	if (http_wait(time_until(next_work_at(now), now),
 				  http_in_flight() > 0 ? answers_wait_event : idle_wait_event))
 		work_at = polled_at = 0;
+	CHECK_FOR_INTERRUPTS();
 	take_answers();
 
 	now = GetCurrentTimestamp();
@@ -645,6 +676,7 @@ turn(void)
 												 DATABASE_WATCH_MS));
 		record_and_claim(!leaving);
 	}
+	give_back_memory(now);
 	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())
 		save_breakers();
 	if (!leaving && housekeeping_due_at() <= now && quiet_until <= now)

@@ -159,8 +159,8 @@ free_places(const Psp *psp, dlist_head *psps, LaneLimits *limits)
 
 /* ---- tokens and pauses ---- */
 
-static void
-refill_tokens(Psp *psp, TimestampTz now)
+void
+throttle_refill(Psp *psp, TimestampTz now)
 {
 	double burst =
 		Max((double) psp->requests_per_second / BURST_PARTS_OF_SECOND, 1.0);
@@ -289,16 +289,23 @@ explain_opening(Breaker *breaker, const Breaker *before,
 				const Delivery *delivery)
 {
 	bool		lookup = delivery->task.step == PSP_STEP_LOOKUP;
+	bool		full = before->window_count == BREAKER_WINDOW;
 	const char *code = delivery->outcome.error_code;
+	int			sends = before->window_count;
+	int			failures = before->window_failures;
+
+	if (!lookup)
+	{
+		failures += 1 - (full ? before->window[before->window_next] : 0);
+		sends += full ? 0 : 1;
+	}
 
 	snprintf(breaker->reason, sizeof(breaker->reason),
-			 "%d %s in a row failed, %d of the last %d requests; the last was "
+			 "%d %s in a row failed, %d of the last %d sends; the last was "
 			 "attempt %d of %s (%s, HTTP status %d)",
 			 1 + (lookup ? before->lookup_failures_in_row
 						 : before->failures_in_row),
-			 lookup ? "lookups" : "requests",
-			 before->window_failures + (lookup ? 0 : 1),
-			 before->window_count + (lookup ? 0 : 1),
+			 lookup ? "lookups" : "requests", failures, sends,
 			 delivery->task.attempt_no, delivery->task.object_id,
 			 code ? code : "error", delivery->http_status);
 }
@@ -350,7 +357,7 @@ throttle_room(Psp *psp, dlist_head *psps, TimestampTz now, LaneLimits *limits)
 {
 	int room;
 
-	refill_tokens(psp, now);
+	throttle_refill(psp, now);
 	/* never longer than it may be, though a clock be set back */
 	psp->paused_until =
 		Min(psp->paused_until,

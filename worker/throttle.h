@@ -32,6 +32,9 @@ extern void throttle_limits(const Psp *psp, dlist_head *psps,
 /* When will there be room, as far as that depends on time?  DT_NOEND: not. */
 extern TimestampTz throttle_ready_at(const Psp *psp, dlist_head *psps);
 
+/* Tokens come with time. */
+extern void throttle_refill(Psp *psp, TimestampTz now);
+
 /* A claimed task takes a place, until its outcome is recorded. */
 extern void throttle_begin(Delivery *delivery);
 extern void throttle_end(Delivery *delivery);
