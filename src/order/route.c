@@ -83,6 +83,8 @@ read_rules(const PspList *list, int *count)
 static void
 collect_facts(const Event *event, Facts *facts)
 {
+	if (event->orders == NULL || event->order_count < 1)
+		elog(ERROR, "a payment without orders cannot be routed");
 	facts->currency = event->orders[0].currency;
 	facts->seller_id = &event->orders[0].seller.id;
 	facts->total = 0;
