@@ -85,6 +85,17 @@ static int		   error_delay_ms = 0;
 static TimestampTz save_at = 0; /* next try to store breakers' states */
 static RateMeter   meter;
 
+/*
+ * Between transactions there is nothing to cancel: whoever asks for that has
+ * been counted, and an error here would end the process.
+ */
+static void
+check_signals(void)
+{
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+}
+
 static void
 back_off(void)
 {
@@ -242,7 +253,7 @@ record_one_by_one(Delivery **batch, int count)
 	{
 		volatile Presence presence = EXTENSION_BUSY;
 
-		CHECK_FOR_INTERRUPTS();
+		check_signals();
 		http_drive();
 		PG_TRY();
 		{
@@ -404,7 +415,7 @@ after_work(Presence presence, bool failed, Delivery **batch, int count,
 	{
 		error_delay_ms = 0;
 		settle_recorded(batch, count);
-		CHECK_FOR_INTERRUPTS();
+		check_signals();
 		send_claims(claimed);
 	}
 	else
@@ -660,7 +671,7 @@ turn(void)
 	if (http_wait(time_until(next_work_at(now), now),
 				  http_in_flight() > 0 ? answers_wait_event : idle_wait_event))
 		work_at = polled_at = 0;
-	CHECK_FOR_INTERRUPTS();
+	check_signals();
 	take_answers();
 
 	now = GetCurrentTimestamp();
@@ -690,7 +701,7 @@ run(void)
 	{
 		MemoryContextReset(session_context);
 		MemoryContextSwitchTo(session_context);
-		CHECK_FOR_INTERRUPTS();
+		check_signals();
 		reload_settings();
 		if (!payment_worker_enabled)
 			start_leaving(VERDICT_YIELDED, payment_lease_ms);
