@@ -27,6 +27,7 @@
 #include "dispatcher.h"
 #include "housekeeping.h"
 #include "http.h"
+#include "instance/sync_standby.h"
 #include "miscadmin.h"
 #include "payment.h"
 #include "pgstat.h"
@@ -615,6 +616,13 @@ make_all_due(TimestampTz now)
 	}
 }
 
+/* ... for a synchronous standby, with all that they have locked */
+static bool
+commits_would_wait(void)
+{
+	return payment_require_sync_standby && !sync_standby_attached();
+}
+
 /* When is there next something to do with the database? */
 static TimestampTz
 next_work_at(TimestampTz now)
@@ -634,7 +642,7 @@ next_work_at(TimestampTz now)
 		if (psp->breaker.dirty)
 			at = Min(at, save_at);
 	}
-	if (!leaving)
+	if (!leaving && !commits_would_wait())
 		at = Min(at, housekeeping_due_at());
 	return Max(at, quiet_until);
 }
@@ -690,7 +698,8 @@ turn(void)
 	give_back_memory(now);
 	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())
 		save_breakers();
-	if (!leaving && housekeeping_due_at() <= now && quiet_until <= now)
+	if (!leaving && !commits_would_wait() && housekeeping_due_at() <= now &&
+		quiet_until <= now)
 		heed(housekeeping_run());
 }
 
@@ -723,8 +732,10 @@ clear_old_leases(void)
 
 	if (presence == EXTENSION_PRESENT)
 	{
-		expired = queue_expire_leases();
 		refusal_take_over();
+		/* a commit may wait for a synchronous standby that is not there */
+		if (refusal_absent())
+			expired = queue_expire_leases();
 	}
 	session_commit(presence);
 	if (presence != EXTENSION_PRESENT)
