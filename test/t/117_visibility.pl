@@ -59,7 +59,7 @@ SQL
 subtest 'what is going on' => sub {
     is($t->sql(q(SELECT sent, failures_in_row, in_flight, breaker_state FROM payment.psp_status)), '85|0|0|closed',
         'the PSP by itself');
-    is($t->sql(q(SELECT requests_per_second > 0 AND breakers_open = 0 FROM payment.worker_status)), 't',
+    ok($t->wait_for(q(SELECT requests_per_second > 0 AND breakers_open = 0 FROM payment.worker_status)),
         'the worker has a rate, and no breaker is open');
     ok($t->wait_for(q(SELECT requests_per_second > 0 AND tokens > 0 FROM payment.psp_status)), 'so has the PSP, and tokens');
     my $activity = q(SELECT query FROM pg_stat_activity WHERE backend_type = 'payment dispatcher');

@@ -18,7 +18,7 @@ use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $seconds = $ENV{PAYMENT_CRASH_SECONDS} // 150;
+my $seconds = $ENV{PAYMENT_CRASH_SECONDS} // 100;
 my $seed = $ENV{PAYMENT_CRASH_SEED} // int(time() * 1000) % 1_000_000;
 my $clients = $ENV{PAYMENT_CRASH_CLIENTS} // 4;
 plan(skip_all => 'PAYMENT_CRASH_SECONDS is 0') if !$seconds;
