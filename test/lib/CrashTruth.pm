@@ -146,7 +146,8 @@ sub _is_conflict
     my ($self, $of) = @_;
     my @done = @{ $self->{book}{ $of->{id} } // [] };
     return 0 if $self->_moved($of->{id}) > 1 || !$self->_has_exception($of->{id}, qr/^(?:amount|currency|unknown_outcome)$/);
-    return $of->{status} =~ /^(?:conflicted|unknown)$/
+    # a payout that the PSP had accepted before stays so
+    return $of->{status} =~ ($of->{what} eq 'payout' ? qr/^(?:unknown|in_transit)$/ : qr/^(?:conflicted|unknown)$/)
       && grep { "$_->{amount} \U$_->{currency}" ne "$of->{amount} $of->{currency}" } @done;
 }
 
