@@ -48,7 +48,8 @@
 	" AND NOT EXISTS (SELECT FROM payment.attempt AS a"                       \
 	"  WHERE a.object_id = o.id AND a.id > o.id AND a.operation = 'pay'"      \
 	"  AND a.step = 'send' AND a.id <> u.attempt_id AND (a.outcome IS NULL"   \
-	"  OR a.outcome NOT IN ('declined', 'failed', 'retry')))"                 \
+	"  OR a.outcome NOT IN ('declined', 'failed', 'retry')"                   \
+	"  OR a.outcome = 'retry' AND a.http_status >= 500))"                     \
 	" AND (NOT u.only_if_unsent OR EXISTS (SELECT FROM payment.task AS t"     \
 	"  JOIN payment.psp AS v ON v.id = t.psp_id"                              \
 	"  WHERE t.object_id = o.id AND t.operation = 'pay'"                      \

@@ -123,7 +123,7 @@ static const GuardedColumn exception_columns[] = {
 	{ "currency", 9, RULE_IMMUTABLE },
 	{ "expected_amount", 10, RULE_IMMUTABLE },
 	{ "actual_amount", 11, RULE_IMMUTABLE },
-	{ "detail", 12, RULE_IMMUTABLE },
+	{ "detail", 12, RULE_OURS },
 	{ "opened_at", 13, RULE_IMMUTABLE },
 	{ "closed_at", 14, RULE_OURS },
 };

@@ -77,7 +77,13 @@ exception_open(const ExceptionReport *report)
 {
 	static SPIPlanPtr plan = NULL;
 
-	insert_exception(&plan, INSERT_EXCEPTION "NOTHING", report, CAUSE_POLICY);
+	insert_exception(&plan,
+					 INSERT_EXCEPTION
+					 "UPDATE SET detail = exception_record.detail || E'\\n'"
+					 " || excluded.detail WHERE pg_catalog.strpos("
+					 "exception_record.detail, excluded.detail) = 0"
+					 " AND pg_catalog.length(exception_record.detail) < 4000",
+					 report, CAUSE_POLICY);
 }
 
 /* what the PSP could not tell is evidence too, if of nothing */
@@ -97,6 +103,7 @@ void
 exception_close_unknown(Datum object_ids)
 {
 	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr proposal_plan = NULL;
 	static const Oid  types[] = { UUIDARRAYOID };
 
 	spi_begin();
@@ -107,5 +114,14 @@ exception_close_unknown(Datum object_ids)
 			  " AND status IN ('open', 'reopened')",
 			  1, types);
 	order_write(plan, &object_ids, NULL, CAUSE_POLICY);
+	/* what was proposed was about the doubt that is over */
+	plan_keep(&proposal_plan,
+			  "UPDATE payment.resolution SET status = 'withdrawn',"
+			  " decided_by = 'payment', decided_reason ="
+			  " 'its outcome is no longer unknown',"
+			  " decided_role = session_user, decided_at = pg_catalog.now()"
+			  " WHERE object_id = ANY ($1) AND status = 'proposed'",
+			  1, types);
+	order_write(proposal_plan, &object_ids, NULL, CAUSE_POLICY);
 	spi_end();
 }

@@ -130,3 +130,22 @@ SELECT * FROM payment.verify();
 SELECT pg_temp.sqlstate_of($$UPDATE payment.resolution SET status = 'applied'$$),
     pg_temp.sqlstate_of($$DELETE FROM payment.resolution$$),
     pg_temp.sqlstate_of($$INSERT INTO payment.resolution SELECT * FROM payment.resolution$$);
+
+-- a proposal is about one doubt: when that is over it is, too
+SELECT pg_temp.pay('again', '10.00');
+SELECT * FROM pg_temp.lose('again/1');
+SELECT payment.resolve_unknown(pg_temp.object('again/1'), 'failed', 'Ann', 'about the first try');
+SELECT payment.retry_dead_letter(task_id) FROM payment.dead_letter WHERE object_id = pg_temp.object('again/1');
+SELECT step FROM pg_temp.claim();
+SELECT pg_temp.record('again/1', 'declined', error_code => 'card_declined');
+SELECT outcome, status, decided_by, decided_reason FROM payment.resolution WHERE object_id = pg_temp.object('again/1');
+SELECT payment.retry_order(pg_temp.object('again/1'), 'unknown again');
+SELECT * FROM pg_temp.lose('again/1');
+SELECT payment.resolve_unknown(pg_temp.object('again/1'), 'failed', 'Ben', 'about the second try');
+SELECT status, no FROM pg_temp.show('again/1');
+
+-- charged a third time: the exception tells of each
+SELECT pg_temp.pay('thrice', '10.00');
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record('thrice/1', 'succeeded', 'thrice_' || n) FROM generate_series(1, 3) AS n;
+SELECT type, detail FROM payment.exception WHERE order_id = pg_temp.object('thrice/1');

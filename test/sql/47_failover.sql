@@ -307,6 +307,15 @@ SELECT pg_temp.refusal($$SELECT payment.retry_order(pg_temp.object('no token/1')
 UPDATE payment.seller SET state = 'active' WHERE reference = 'fail seller 1';
 SELECT payment.retry_order(pg_temp.object('no token/1'), 'fo retry x', 'fail b', 'fo_b');
 
+-- a 5xx that is to be repeated may have been executed: what the repeat is told changes nothing
+SELECT pg_temp.buy('trace');
+SELECT name, key FROM pg_temp.claim('a');
+SELECT pg_temp.answer('trace/1', 'retry', http => 500), pg_temp.skip_time('trace/1');
+SELECT name, key FROM pg_temp.claim('a');
+SELECT pg_temp.answer('trace/1', 'failed', 'not_applicable', http => 400);
+SELECT * FROM pg_temp.show('trace/1');
+SELECT name, key FROM pg_temp.claim('b');
+
 -- settlement: who captured settles; the other one's line settles nothing
 BEGIN;
 SELECT payment.import_settlement('fail ' || p, 'stripe_csv', p || '.csv', convert_to(
