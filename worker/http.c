@@ -303,6 +303,9 @@ set_options(CURL *easy, const HttpRequest *request, HttpExchange *exchange)
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+
+	/* Do not wait for a thread whose name server hangs. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "payment/1.0 (PostgreSQL)");
 
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->error);

@@ -66,13 +66,16 @@ static void
 leave_slot(int code		  pg_attribute_unused(),
 		   Datum argument pg_attribute_unused())
 {
+	Latch *launcher_latch;
+
 	SpinLockAcquire(&worker_shared->mutex);
+	launcher_latch = worker_shared->launcher_latch;
 	session_slot->state = SLOT_LEFT;
 	session_slot->latch = NULL;
 	session_slot->pid = 0;
 	SpinLockRelease(&worker_shared->mutex);
-	if (worker_shared->launcher_latch)
-		SetLatch(worker_shared->launcher_latch);
+	if (launcher_latch)
+		SetLatch(launcher_latch);
 }
 
 /*
@@ -231,9 +234,12 @@ session_abort(void)
 static void
 set_up_session(void)
 {
-	/* What the claims promise must be on disk, whatever the default is. */
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
+	/* What the claims promise must be on disk, whatever the default is or becomes. */
+	SetConfigOption("synchronous_commit",
+					synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_APPLY
+						? "remote_apply"
+						: "on",
+					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", "payment dispatcher", PGC_USERSET,
 					PGC_S_SESSION);
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,

@@ -237,7 +237,8 @@ judge_error(const PspTask *task, int status, const char *name,
 	if (status == 401 || status == 403 || status == 404 || status == 405 ||
 		status == 429)
 		return PSP_RETRY;
-	if ((status == 400 || status == 422) && name && !task->repeated)
+	if ((status == 400 || status == 422) && name && !task->repeated &&
+		task->answer_count == 0)
 		return PSP_FAILED;
 	return PSP_UNKNOWN;
 }
