@@ -1074,7 +1074,8 @@ COMMENT ON FUNCTION payment.register_psp(text, text, text, text, jsonb) IS
     'Register a payment service provider, or change the one of that name; returns its id. adapter: the protocol it '
     'speaks: adyen, paypal, stripe; or none: its tasks wait for whoever calls claim_tasks(). base_url: https://… or http://…, without '
     'credentials. secret_name: a file in payment.secrets_dir. settings: columns of payment.psp, as '
-    '{"timeout_ms": 10000}; those left away keep their value. Errors: PY001, PY005, PY006.';
+    '{"timeout_ms": 10000}; those left away keep their value. Errors: PY001, PY005, PY006, '
+    'PY303 another adapter while the outcome of what was sent is not known.';
 
 CREATE FUNCTION payment.register_seller(reference text, name text, metadata jsonb DEFAULT '{}') RETURNS uuid
     LANGUAGE c VOLATILE

@@ -202,8 +202,8 @@ set_token_unavailable(Delivery *delivery)
 		delivery->outcome.retry_after_ms = SECRET_RETRY_MS;
 }
 
-bool
-delivery_send(Delivery *delivery)
+static bool
+try_send(Delivery *delivery)
 {
 	Psp		   *psp = delivery->psp;
 	const char *problem;
@@ -221,6 +221,13 @@ delivery_send(Delivery *delivery)
 	if (delivery->adapter->build_token == NULL)
 		return send_request(delivery, secret);
 
+	/* What was claimed for another adapter has no token here. */
+	if (delivery->adapter != psp->adapter)
+	{
+		set_not_sent(delivery, "adapter_changed",
+					 "the PSP has another adapter by now", PSP_ERROR_NONE);
+		return false;
+	}
 	switch (token_get(psp, secret, &token))
 	{
 		case TOKEN_READY:
@@ -233,6 +240,65 @@ delivery_send(Delivery *delivery)
 			break;
 	}
 	set_token_unavailable(delivery);
+	return false;
+}
+
+/* Does the PSP quote what was presented to it?  Of "id:key", the key alone. */
+static bool
+holds_credential(const Delivery *delivery, const char *text)
+{
+	const char *problem;
+	const char *secret = secret_get(delivery->psp->secret_name, &problem);
+	const char *colon = secret ? strchr(secret, ':') : NULL;
+
+	if (colon && colon[1] != '\0')
+		secret = colon + 1;
+	return (secret && strstr(text, secret) != NULL) ||
+		   (delivery->token && strstr(text, delivery->token) != NULL);
+}
+
+/*
+ * Text from outside, fit to be stored: in the database's encoding, and without
+ * a card number or a secret.
+ */
+static const char *
+clean_text(Delivery *delivery, const char *text)
+{
+	char *copy;
+
+	if (text == NULL)
+		return NULL;
+	if (contains_card_number(text, (int) strlen(text)) ||
+		holds_credential(delivery, text))
+		return "[redacted]";
+	if (pg_encoding_verifymbstr(PG_UTF8, text, (int) strlen(text)) ==
+			(int) strlen(text) &&
+		GetDatabaseEncoding() == PG_UTF8)
+		return text;
+	copy = MemoryContextStrdup(delivery->context, text);
+	for (char *c = copy; *c; c++)
+		if (IS_HIGHBIT_SET(*c))
+			*c = '?';
+	return copy;
+}
+
+static void
+clean_outcome(Delivery *delivery)
+{
+	PspOutcome *outcome = &delivery->outcome;
+
+	outcome->reference = clean_text(delivery, outcome->reference);
+	outcome->error_code = clean_text(delivery, outcome->error_code);
+	outcome->error_message = clean_text(delivery, outcome->error_message);
+}
+
+/* What was not sent may still quote what the PSP said of a token. */
+bool
+delivery_send(Delivery *delivery)
+{
+	if (try_send(delivery))
+		return true;
+	clean_outcome(delivery);
 	return false;
 }
 
@@ -322,53 +388,10 @@ renew_token(Delivery *delivery, const HttpExchange *exchange)
 	return true;
 }
 
-/* Does the PSP quote what was presented to it?  Of "id:key", the key alone. */
-static bool
-holds_credential(const Delivery *delivery, const char *text)
-{
-	const char *problem;
-	const char *secret = secret_get(delivery->psp->secret_name, &problem);
-	const char *colon = secret ? strchr(secret, ':') : NULL;
-
-	if (colon && colon[1] != '\0')
-		secret = colon + 1;
-	return (secret && strstr(text, secret) != NULL) ||
-		   (delivery->token && strstr(text, delivery->token) != NULL);
-}
-
-/*
- * Text from outside, fit to be stored: in the database's encoding, and without
- * a card number or a secret.
- */
-static const char *
-clean_text(Delivery *delivery, const char *text)
-{
-	char *copy;
-
-	if (text == NULL)
-		return NULL;
-	if (contains_card_number(text, (int) strlen(text)) ||
-		holds_credential(delivery, text))
-		return "[redacted]";
-	if (pg_encoding_verifymbstr(PG_UTF8, text, (int) strlen(text)) ==
-			(int) strlen(text) &&
-		GetDatabaseEncoding() == PG_UTF8)
-		return text;
-	copy = MemoryContextStrdup(delivery->context, text);
-	for (char *c = copy; *c; c++)
-		if (IS_HIGHBIT_SET(*c))
-			*c = '?';
-	return copy;
-}
-
 static void
 finish(Delivery *delivery, dlist_head *finished)
 {
-	PspOutcome *outcome = &delivery->outcome;
-
-	outcome->reference = clean_text(delivery, outcome->reference);
-	outcome->error_code = clean_text(delivery, outcome->error_code);
-	outcome->error_message = clean_text(delivery, outcome->error_message);
+	clean_outcome(delivery);
 	dlist_push_tail(finished, &delivery->node);
 }
 

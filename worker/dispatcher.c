@@ -253,6 +253,7 @@ record_one_by_one(Delivery **batch, int count)
 	for (int i = 0; i < count; i++)
 	{
 		volatile Presence presence = EXTENSION_BUSY;
+		volatile bool	  failed = false;
 
 		check_signals();
 		http_drive();
@@ -268,6 +269,7 @@ record_one_by_one(Delivery **batch, int count)
 		PG_CATCH();
 		{
 			session_abort();
+			failed = true;
 			ereport(LOG,
 					(errcode(ERRCODE_PAYMENT_WORKER),
 					 errmsg("the outcome of a payment attempt could not be "
@@ -278,7 +280,11 @@ record_one_by_one(Delivery **batch, int count)
 							   batch[i]->task.object_id)));
 		}
 		PG_END_TRY();
-		free_delivery(batch[i]);
+		/* somebody has the extension or the database for himself: later */
+		if (presence != EXTENSION_PRESENT && !failed)
+			add_finished(batch[i]);
+		else
+			free_delivery(batch[i]);
 		heed(presence);
 	}
 }
@@ -664,11 +670,29 @@ reload_settings(void)
 	ProcessConfigFile(PGC_SIGHUP);
 }
 
+/*
+ * What is to come was put down by the clock; set back, it would have us wait
+ * for as long as that was.
+ */
+static void
+heed_clock(TimestampTz now)
+{
+	static TimestampTz previous = 0;
+
+	if (now < previous)
+	{
+		work_at = polled_at = claims_at = save_at = quiet_until = 0;
+		housekeeping_make_due();
+	}
+	previous = now;
+}
+
 static void
 turn(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	heed_clock(now);
 	publish(now);
 
 	/* A quick PSP has answered before there was anything to wait for. */
@@ -683,6 +707,7 @@ turn(void)
 	take_answers();
 
 	now = GetCurrentTimestamp();
+	heed_clock(now);
 	if (TimestampDifferenceExceeds(polled_at, now, payment_poll_interval_ms))
 	{
 		make_all_due(now);

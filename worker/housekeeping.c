@@ -71,6 +71,13 @@ housekeeping_due_at(void)
 	return first_due()->due_at;
 }
 
+void
+housekeeping_make_due(void)
+{
+	for (size_t i = 0; i < lengthof(duties); i++)
+		duties[i].due_at = 0;
+}
+
 static int64
 call(Duty *duty)
 {

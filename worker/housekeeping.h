@@ -14,6 +14,9 @@
 /* when the next duty falls due */
 extern TimestampTz housekeeping_due_at(void);
 
+/* all of them, now */
+extern void housekeeping_make_due(void);
+
 /* do the one that is due first, in a transaction of its own; never throws */
 extern Presence housekeeping_run(void);
 

@@ -367,7 +367,7 @@ throttle_room(Psp *psp, dlist_head *psps, TimestampTz now, LaneLimits *limits)
 	if (room <= 0 || now < psp->paused_until)
 		return 0;
 	room = breaker_room(&psp->breaker, &psp->breaker_settings, room, now);
-	if (psp->breaker.state == BREAKER_HALF_OPEN)
+	if (room > 0 && psp->breaker.state == BREAKER_HALF_OPEN)
 		limit_probes(psp->probes_repeated = !psp->probes_repeated, room,
 					 limits);
 	return room;

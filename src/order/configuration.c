@@ -342,6 +342,34 @@ check_stored_psp(const char *name)
 	check_config(adapter, DatumGetJsonbP(config), row_bool(0, 3));
 }
 
+/*
+ * What one adapter has sent another cannot ask after: it would be a lookup at
+ * a PSP that never heard of it.
+ */
+static void
+check_adapter_change(const char *name, const char *adapter)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { TEXTOID, TEXTOID };
+	Datum			  values[] = { CStringGetTextDatum(name),
+								   CStringGetTextDatum(adapter) };
+
+	plan_keep(&plan,
+			  "SELECT FROM payment.psp AS p WHERE p.name = $1 "
+			  "AND p.adapter <> $2 AND EXISTS (SELECT FROM payment.task AS t "
+			  "WHERE t.psp_id = p.id AND (t.first_sent_at IS NOT NULL "
+			  "OR t.attempt_id IS NOT NULL))",
+			  lengthof(types), types);
+	if (batch_run(plan, values, NULL) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+			 errmsg("PSP \"%s\" cannot have another adapter now", name),
+			 errdetail("Requests were sent to it whose outcome is not known."),
+			 errhint("Register the other one under a name of its own, or wait "
+					 "until payment.queue_depth has nothing for this one.")));
+}
+
 /* Settings that are not given keep their value, or the default. */
 static void
 store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
@@ -432,6 +460,7 @@ payment_register_psp(PG_FUNCTION_ARGS)
 	values[6] = Int32GetDatum(default_key_lifetime_s(adapter));
 
 	nest_level = batch_begin();
+	check_adapter_change(name, adapter);
 	store_psp(values, adapter, result);
 	batch_end(nest_level);
 	PG_RETURN_UUID_P(result);

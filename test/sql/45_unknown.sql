@@ -149,3 +149,8 @@ SELECT pg_temp.pay('thrice', '10.00');
 SELECT count(*) FROM pg_temp.claim();
 SELECT pg_temp.record('thrice/1', 'succeeded', 'thrice_' || n) FROM generate_series(1, 3) AS n;
 SELECT type, detail FROM payment.exception WHERE order_id = pg_temp.object('thrice/1');
+
+-- what was sent by one adapter another cannot ask after
+SELECT pg_temp.refusal($$SELECT payment.register_psp('dispatch unknown', 'stripe', 'http://127.0.0.1:1', 'none')$$);
+SELECT adapter FROM payment.psp WHERE name = 'dispatch unknown';
+SELECT payment.register_psp('dispatch unknown', 'none', 'http://127.0.0.1:2', 'other') = pg_temp.psp() AS moved;
