@@ -202,6 +202,20 @@ wait_for_outcome(Intent *intent, Charge *charge)
 	timer_add_intent(intent);
 }
 
+static void
+expire(Intent *intent, Charge *charge)
+{
+	AdyenEvent event = { .code = "EXPIRE",
+						 .psp_reference = public_id(intent->id),
+						 .original_reference = public_id(intent->id),
+						 .merchant_reference = intent->reference,
+						 .currency = intent->currency,
+						 .amount = intent->amount };
+
+	charge_void(intent, charge);
+	adyen_notify(&event);
+}
+
 void
 adyen_payment_finish(Intent *intent)
 {
@@ -210,7 +224,9 @@ adyen_payment_finish(Intent *intent)
 
 	adyen_method_find(charge->payment_method, &method);
 	intent->due_ms = 0;
-	if (method.fails_later)
+	if (charge->status == CHARGE_AUTHORIZED)
+		expire(intent, charge);
+	else if (method.fails_later)
 		refuse(intent, charge, &method);
 	else
 		authorise(intent, charge);

@@ -14,49 +14,69 @@
 #include "payment_intent.h"
 #include "payout.h"
 
-static const char *const types[] = { "charge",		  "payout",
-									 "payout_cancel", "payout_failure",
-									 "refund",		  NULL };
+/* As they are numbered; NULL-terminated for those who ask by type. */
+static const char *const types[] = {
+	"charge",		  "payout", "payout_cancel", "payout_failure", "refund",
+	"refund_failure", NULL
+};
 
 static const char *const reporting_categories[] = {
-	"charge", "payout", "payout_reversal", "payout_reversal", "refund"
+	"charge",		   "payout", "payout_reversal",
+	"payout_reversal", "refund", "refund_failure"
 };
+
+bool
+balance_tx_is_payout(const BalanceTx *tx)
+{
+	return tx->type == TX_PAYOUT || tx->type == TX_PAYOUT_CANCEL ||
+		   tx->type == TX_PAYOUT_FAILURE;
+}
+
+const Charge *
+balance_tx_charge(const BalanceTx *tx)
+{
+	if (tx->type == TX_CHARGE)
+		return book_charge(tx->source);
+	return book_charge(book_modification(tx->source)->charge);
+}
+
+const char *
+balance_tx_category(const BalanceTx *tx)
+{
+	return reporting_categories[tx->type];
+}
 
 /* The book is one, but each PSP shows only what is its own. */
 bool
 balance_tx_is_stripes(const BalanceTx *tx)
 {
-	if (tx->type == TX_CHARGE)
-		return charge_psp(book_charge(tx->source)) == PSP_STRIPE;
-	return tx->type != TX_REFUND && book_payout(tx->source)->psp == PSP_STRIPE;
-}
-
-uint32_t
-balance_tx_settlement(const BalanceTx *tx)
-{
-	return tx->type == TX_CHARGE ? book_charge(tx->source)->settlement
-								 : book_payout(tx->source)->settlement;
+	if (balance_tx_is_payout(tx))
+		return book_payout(tx->source)->psp == PSP_STRIPE;
+	return charge_psp(balance_tx_charge(tx)) == PSP_STRIPE;
 }
 
 static bool
 is_pending(const BalanceTx *tx)
 {
-	return tx->type == TX_CHARGE && balance_tx_settlement(tx) == NONE;
+	return !balance_tx_is_payout(tx) && tx->settlement == NONE;
 }
 
-static const char *
-source_id(const BalanceTx *tx)
+const char *
+balance_tx_source_id(const BalanceTx *tx)
 {
-	return tx->type == TX_CHARGE ? book_charge(tx->source)->id
-								 : book_payout(tx->source)->id;
+	if (balance_tx_is_payout(tx))
+		return book_payout(tx->source)->id;
+	if (tx->type == TX_CHARGE)
+		return book_charge(tx->source)->id;
+	return book_modification(tx->source)->id;
 }
 
 static const char *
 tx_description(const BalanceTx *tx)
 {
-	if (tx->type != TX_CHARGE)
+	if (balance_tx_is_payout(tx))
 		return book_payout(tx->source)->description;
-	return book_intent(book_charge(tx->source)->intent)->description;
+	return book_intent(balance_tx_charge(tx)->intent)->description;
 }
 
 void
@@ -87,8 +107,8 @@ balance_tx_json(Buf *b, const char *key, const BalanceTx *tx)
 	}
 	json_close(b, ']');
 	json_int(b, "net", tx->amount - tx->fee);
-	json_str(b, "reporting_category", reporting_categories[tx->type]);
-	json_str(b, "source", source_id(tx));
+	json_str(b, "reporting_category", balance_tx_category(tx));
+	json_str(b, "source", balance_tx_source_id(tx));
 	json_str(b, "status", is_pending(tx) ? "pending" : "available");
 	json_str(b, "type", types[tx->type]);
 	json_close(b, '}');
@@ -203,16 +223,16 @@ balance_prepare_tx_list(Request *request)
 }
 
 /*
- * The transactions of a payout are, for an automatic one, the charges that it
- * settles and itself; for any other only itself.
+ * The transactions of a payout are, for an automatic one, what it settles and
+ * itself; for any other only itself.
  */
 static bool
 belongs_to_payout(const BalanceTx *tx, const Payout *payout)
 {
-	if (tx->type != TX_CHARGE)
+	if (balance_tx_is_payout(tx))
 		return tx->source == payout->number;
 	return payout_is_automatic(payout) && tx->currency == payout->currency &&
-		   balance_tx_settlement(tx) == payout->settlement;
+		   tx->settlement == payout->settlement;
 }
 
 static bool
@@ -226,7 +246,8 @@ is_wanted_tx(uint32_t number, const ListParams *params)
 	if (params->currency != CURRENCY_UNKNOWN &&
 		tx->currency != params->currency)
 		return false;
-	if (params->source != NULL && strcmp(source_id(tx), params->source) != 0)
+	if (params->source != NULL &&
+		strcmp(balance_tx_source_id(tx), params->source) != 0)
 		return false;
 	return params->payout == NULL ||
 		   belongs_to_payout(tx, book_find_payout(PSP_STRIPE, params->payout));

@@ -20,10 +20,12 @@ extern void balance_get_charge(Request *request);
 
 extern void balance_tx_json(Buf *b, const char *key, const BalanceTx *tx);
 
-/* The settlement a transaction has gone into, or NONE. */
-extern uint32_t balance_tx_settlement(const BalanceTx *tx);
+extern bool		   balance_tx_is_stripes(const BalanceTx *tx);
+extern bool		   balance_tx_is_payout(const BalanceTx *tx);
+extern const char *balance_tx_category(const BalanceTx *tx);
+extern const char *balance_tx_source_id(const BalanceTx *tx);
 
-/* Refunds are none of it: the sandbox's Stripe makes none. */
-extern bool balance_tx_is_stripes(const BalanceTx *tx);
+/* The one it is about; not for those of payouts. */
+extern const Charge *balance_tx_charge(const BalanceTx *tx);
 
 #endif

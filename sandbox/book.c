@@ -142,7 +142,6 @@ book_new_charge(Intent *intent)
 	charge->number = book.charges.count;
 	charge->intent = intent->number;
 	charge->balance_tx = NONE;
-	charge->settlement = NONE;
 	charge->currency = intent->currency;
 	charge->amount = intent->amount;
 	charge->created_ms = book.now_ms;
@@ -178,6 +177,7 @@ book_new_balance_tx(BalanceTxType type, uint32_t source, int32_t currency,
 	tx->number = book.balance_txs.count;
 	tx->type = (uint8_t) type;
 	tx->source = source;
+	tx->settlement = NONE;
 	tx->currency = currency;
 	tx->amount = amount;
 	tx->fee = fee;
@@ -210,6 +210,7 @@ book_new_modification(Psp psp, ModificationKind kind, const Charge *charge)
 	modification->kind = (uint8_t) kind;
 	modification->charge = charge->number;
 	modification->balance_tx = NONE;
+	modification->failure_balance_tx = NONE;
 	modification->currency = charge->currency;
 	modification->created_ms = book.now_ms;
 	book_shelve(&book.modifications, modification, modification->id);

@@ -106,8 +106,7 @@ typedef struct Charge
 	char	 id[ID_SIZE];
 	uint32_t number;
 	uint32_t intent;
-	uint32_t balance_tx;
-	uint32_t settlement;
+	uint32_t balance_tx; /* of the last capture */
 	uint8_t	 status;
 	int32_t	 currency;
 	int64_t	 amount;
@@ -165,7 +164,9 @@ typedef enum ModificationStatus
 {
 	MODIFICATION_PENDING,
 	MODIFICATION_SUCCEEDED,
-	MODIFICATION_FAILED
+	MODIFICATION_FAILED,
+	MODIFICATION_REQUIRES_ACTION,
+	MODIFICATION_CANCELED
 } ModificationStatus;
 
 typedef struct Modification
@@ -174,15 +175,19 @@ typedef struct Modification
 	uint32_t number;
 	uint32_t charge;
 	uint32_t balance_tx;
+	uint32_t failure_balance_tx;
 	uint8_t	 psp;
 	uint8_t	 kind;
 	uint8_t	 status;
+	bool	 fails; /* once it is due */
 	int32_t	 currency;
 	int64_t	 amount; /* of a reversal 0: all there is */
 	int64_t	 created_ms;
 	int64_t	 due_ms; /* when its outcome is decided, 0 once it is */
 	char	*reference;
+	char	*reason;
 	char	*idempotency_key;
+	Metadata metadata;
 } Modification;
 
 /* A webhook: sent when there is somebody to send it to. */
@@ -206,14 +211,16 @@ typedef enum BalanceTxType
 	TX_PAYOUT,
 	TX_PAYOUT_CANCEL,
 	TX_PAYOUT_FAILURE,
-	TX_REFUND
+	TX_REFUND,
+	TX_REFUND_FAILURE
 } BalanceTxType;
 
 typedef struct BalanceTx
 {
 	char	 id[ID_SIZE];
 	uint32_t number;
-	uint32_t source; /* a charge, a modification (refund) or a payout */
+	uint32_t source;	 /* a charge, a modification (refund) or a payout */
+	uint32_t settlement; /* the one it has gone into, or NONE */
 	uint8_t	 type;
 	int32_t	 currency;
 	int64_t	 amount;
@@ -253,6 +260,8 @@ typedef struct Settlement
 	uint32_t  tx_to;
 	uint32_t  charge_count;
 	uint32_t *charges;
+	uint32_t  other_count;
+	uint32_t *others; /* balance transactions that are no charges' */
 	uint32_t  plant_count;
 	Plant	 *plants;
 	uint32_t  payout_count;
@@ -276,8 +285,8 @@ typedef struct Book
 	Shelf	 settlements;
 	Shelf	 modifications;
 	Shelf	 notifications;
-	uint32_t first_unsettled_charge; /* none before it is unsettled */
-	int64_t	 now_ms;				 /* as of the last lock; never goes back */
+	uint32_t first_unsettled; /* no balance transaction before it is open */
+	int64_t	 now_ms;		  /* as of the last lock; never goes back */
 } Book;
 
 extern Book book;

@@ -1,15 +1,32 @@
 /*
  * charge.c
- *		The five things that can happen to a charge.
+ *		What can happen to a charge.
  */
 #include "charge.h"
 
 #include "currency.h"
+#include "options.h"
+#include "timer.h"
+
+/* As each PSP has it for cards. */
+static int64_t
+authorization_lifetime_ms(uint8_t psp)
+{
+	static const int64_t days[PSP_COUNT] = {
+		[PSP_STRIPE] = 7, [PSP_ADYEN] = 28, [PSP_PAYPAL] = 29
+	};
+
+	return 1000 * (options.authorization_lifetime_s > 0
+					   ? options.authorization_lifetime_s
+					   : days[psp] * 24 * 3600);
+}
 
 void
 charge_authorize(Intent *intent, Charge *charge)
 {
 	charge->status = CHARGE_AUTHORIZED;
+	intent->due_ms = book.now_ms + authorization_lifetime_ms(intent->psp);
+	timer_add_intent(intent);
 	intent->status = INTENT_REQUIRES_CAPTURE;
 	intent->amount_capturable = intent->amount;
 	intent->failed = false;
@@ -25,6 +42,7 @@ charge_capture(Intent *intent, Charge *charge, int64_t amount)
 	charge->status = CHARGE_SUCCEEDED;
 	charge->amount_captured = amount;
 	charge->balance_tx = tx->number;
+	intent->due_ms = 0;
 	intent->status = INTENT_SUCCEEDED;
 	intent->amount_received = amount;
 	intent->amount_capturable = 0;
@@ -43,6 +61,7 @@ void
 charge_void(Intent *intent, Charge *charge)
 {
 	charge->status = CHARGE_VOIDED;
+	intent->due_ms = 0;
 	intent->status = INTENT_CANCELED;
 	intent->amount_capturable = 0;
 	intent->canceled_ms = book.now_ms;
@@ -64,5 +83,15 @@ charge_refund(Modification *refund)
 	refund->balance_tx =
 		book_new_balance_tx(TX_REFUND, refund->number, refund->currency,
 							-refund->amount, 0)
+			->number;
+}
+
+void
+charge_take_back_refund(Modification *refund)
+{
+	book_charge(refund->charge)->amount_refunded -= refund->amount;
+	refund->failure_balance_tx =
+		book_new_balance_tx(TX_REFUND_FAILURE, refund->number,
+							refund->currency, refund->amount, 0)
 			->number;
 }

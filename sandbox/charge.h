@@ -21,4 +21,7 @@ extern int64_t charge_refundable(const Charge *charge);
 /* Money is given back; the caller has seen to it that there is enough. */
 extern void charge_refund(Modification *refund);
 
+/* A refund does not reach the payer: the money is here again. */
+extern void charge_take_back_refund(Modification *refund);
+
 #endif

@@ -248,15 +248,19 @@ codec_modification(Codec *c, Modification *modification)
 	codec_id(c, modification->id);
 	codec_u32(c, &modification->charge);
 	codec_u32(c, &modification->balance_tx);
+	codec_u32(c, &modification->failure_balance_tx);
 	codec_u8(c, &modification->psp);
 	codec_u8(c, &modification->kind);
 	codec_u8(c, &modification->status);
+	codec_bool(c, &modification->fails);
 	codec_currency(c, &modification->currency);
 	codec_i64(c, &modification->amount);
 	codec_i64(c, &modification->created_ms);
 	codec_i64(c, &modification->due_ms);
 	codec_string(c, &modification->reference);
+	codec_string(c, &modification->reason);
 	codec_string(c, &modification->idempotency_key);
+	codec_metadata(c, &modification->metadata);
 }
 
 void
@@ -326,6 +330,7 @@ codec_settlement(Codec *c, Settlement *settlement)
 	codec_u32(c, &settlement->tx_from);
 	codec_u32(c, &settlement->tx_to);
 	codec_numbers(c, &settlement->charge_count, &settlement->charges);
+	codec_numbers(c, &settlement->other_count, &settlement->others);
 	codec_numbers(c, &settlement->payout_count, &settlement->payouts);
 	codec_plants(c, settlement);
 }

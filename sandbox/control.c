@@ -45,22 +45,22 @@ add_charges(Totals *totals)
 {
 	for (uint32_t i = 0; i < book.charges.count; i++)
 	{
-		const Charge *charge = book_charge(i);
-		Totals		 *t = &totals[charge->currency];
-		int64_t		  fee;
+		const Charge	*charge = book_charge(i);
+		Totals			*t = &totals[charge->currency];
+		const BalanceTx *tx;
 
 		t->used = true;
 		t->charges[charge->status]++;
 		if (charge->status != CHARGE_SUCCEEDED)
 			continue;
-		fee = book_balance_tx(charge->balance_tx)->fee;
+		tx = book_balance_tx(charge->balance_tx);
 		t->gross += charge->amount_captured;
-		t->fee += fee;
-		if (charge->settlement == NONE)
+		t->fee += tx->fee;
+		if (tx->settlement == NONE)
 			continue;
 		t->settled++;
 		t->settled_gross += charge->amount_captured;
-		t->settled_fee += fee;
+		t->settled_fee += tx->fee;
 	}
 }
 
@@ -71,7 +71,8 @@ add_refunds(Totals *totals)
 	{
 		const Modification *m = book_modification(i);
 
-		if (m->balance_tx == NONE)
+		if (m->balance_tx == NONE || m->status != MODIFICATION_SUCCEEDED ||
+			m->kind == MODIFY_CAPTURE)
 			continue;
 		totals[m->currency].refunds++;
 		totals[m->currency].refunded += m->amount;

@@ -65,7 +65,12 @@ static const struct
 								   "Stripe-Should-Retry: false on a 500" },
 	[FAULT_SHOULD_RETRY_TRUE] = { "should_retry_true",
 								  "Stripe-Should-Retry: true on a 500" },
-	[FAULT_LOOKUP_DOWN] = { "lookup_down", "GETs answer 500" }
+	[FAULT_LOOKUP_DOWN] = { "lookup_down", "GETs answer 500" },
+	[FAULT_REFUND_PENDING] = { "refund_pending",
+							   "Stripe's refund is pending first" },
+	[FAULT_REFUND_FAILS] = { "refund_fails", "the same, then it fails" },
+	[FAULT_REFUND_FAILS_LATER] = { "refund_fails_later",
+								   "Stripe's refund succeeds, then fails" }
 };
 
 const char *

@@ -25,7 +25,7 @@
 #include "paypal.h"
 #include "timer.h"
 
-#define MAGIC "payment-sandbox book 2\n"
+#define MAGIC "payment-sandbox book 3\n"
 #define HEADER_SIZE 8
 
 enum
@@ -195,14 +195,17 @@ read_records(const unsigned char *file, size_t size)
 static void
 connect_objects(void)
 {
-	for (uint32_t i = 0; i < book.charges.count; i++)
-		book_charge(i)->settlement = NONE;
+	for (uint32_t i = 0; i < book.balance_txs.count; i++)
+		book_balance_tx(i)->settlement = NONE;
 	for (uint32_t i = 0; i < book.settlements.count; i++)
 	{
 		Settlement *settlement = book_settlement(i);
 
 		for (uint32_t j = 0; j < settlement->charge_count; j++)
-			book_charge(settlement->charges[j])->settlement = i;
+			book_balance_tx(book_charge(settlement->charges[j])->balance_tx)
+				->settlement = i;
+		for (uint32_t j = 0; j < settlement->other_count; j++)
+			book_balance_tx(settlement->others[j])->settlement = i;
 	}
 	for (uint32_t i = 0; i < book.intents.count; i++)
 	{

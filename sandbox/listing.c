@@ -73,6 +73,34 @@ list_prepare(Request *request, const ListSource *source)
 	return true;
 }
 
+bool
+list_prepare_charge(Request *request)
+{
+	ListParams *params = request->prepared;
+	const char *intent = form_take(request->params, "payment_intent");
+	const char *charge = form_take(request->params, "charge");
+
+	if (intent != NULL)
+		params->intent = book_find_intent(PSP_STRIPE, intent);
+	if (charge != NULL)
+		params->charge = book_find_charge(PSP_STRIPE, charge);
+	if (intent != NULL && params->intent == NULL)
+		return answer_invalid(request, "resource_missing", "payment_intent",
+							  "No such payment_intent: '%.100s'", intent);
+	if (charge != NULL && params->charge == NULL)
+		return answer_invalid(request, "resource_missing", "charge",
+							  "No such charge: '%.100s'", charge);
+	return true;
+}
+
+bool
+list_wants_charge(const ListParams *params, const Charge *charge)
+{
+	return (params->charge == NULL || params->charge == charge) &&
+		   (params->intent == NULL ||
+			params->intent->number == charge->intent);
+}
+
 /* The first number created at or after that second. */
 static uint32_t
 first_from(const ListSource *source, int64_t created_s)

@@ -18,10 +18,12 @@ typedef struct ListParams
 	int64_t		created_max;
 	unsigned	expand;
 
-	const char *payout;
-	const char *source;
-	int			type;
-	int			currency;
+	const char	 *payout;
+	const Intent *intent; /* whose refunds and disputes */
+	const Charge *charge;
+	const char	 *source;
+	int			  type;
+	int			  currency;
 } ListParams;
 
 typedef struct ListSource
@@ -36,6 +38,10 @@ typedef struct ListSource
 
 /* Takes the common parameters; request->prepared becomes a ListParams. */
 extern bool list_prepare(Request *request, const ListSource *source);
+
+/* The filters of what belongs to a charge: payment_intent and charge. */
+extern bool list_prepare_charge(Request *request);
+extern bool list_wants_charge(const ListParams *params, const Charge *charge);
 
 /* "wanted" may be NULL. */
 extern void list_answer(Request *request, const ListSource *source,

@@ -47,6 +47,7 @@ enum
 	OPT_PROCESSING_DELAY,
 	OPT_MODIFICATION_DELAY,
 	OPT_TTL,
+	OPT_AUTHORIZATION,
 	OPT_ADYEN_MERCHANT,
 	OPT_ADYEN_ACCOUNT,
 	OPT_ADYEN_CAPTURE,
@@ -78,6 +79,7 @@ static const struct option long_options[] = {
 	{ "modification-delay-ms", required_argument, NULL,
 	  OPT_MODIFICATION_DELAY },
 	{ "idempotency-ttl-s", required_argument, NULL, OPT_TTL },
+	{ "authorization-lifetime-s", required_argument, NULL, OPT_AUTHORIZATION },
 	{ "adyen-merchant", required_argument, NULL, OPT_ADYEN_MERCHANT },
 	{ "adyen-balance-account", required_argument, NULL, OPT_ADYEN_ACCOUNT },
 	{ "tls-cert", required_argument, NULL, OPT_TLS_CERT },
@@ -122,6 +124,8 @@ static const char help[] =
 	"                              are decided (1000)\n"
 	"  --idempotency-ttl-s N       how long keys are kept (as each PSP has "
 	"it)\n"
+	"  --authorization-lifetime-s N  until an authorisation expires\n"
+	"                              (as each PSP has it)\n"
 	"  --adyen-merchant NAME       the merchant account (SandboxMerchant)\n"
 	"  --adyen-balance-account ID  what transfers are paid from (BA_sandbox)\n"
 	"  --adyen-capture WHEN        immediate or manual (immediate)\n"
@@ -282,6 +286,10 @@ apply(int option, const char *name)
 			break;
 		case OPT_TTL:
 			options.idempotency_ttl_s =
+				parse_number(name, optarg, 1, TTL_S_MAX);
+			break;
+		case OPT_AUTHORIZATION:
+			options.authorization_lifetime_s =
 				parse_number(name, optarg, 1, TTL_S_MAX);
 			break;
 		case OPT_CONNECTIONS:

@@ -181,14 +181,23 @@ start_processing(Intent *intent, Charge *charge)
 	timer_add_intent(intent);
 }
 
+static void
+expire(Intent *intent, Charge *charge)
+{
+	charge_void(intent, charge);
+	intent->cancellation_reason = xstrdup("automatic");
+}
+
 void
-payment_intent_finish_processing(Intent *intent)
+payment_intent_finish(Intent *intent)
 {
 	Charge			 *charge = book_charge(intent->latest_charge);
 	const TestMethod *method = test_method_find(charge->payment_method);
 
 	intent->due_ms = 0;
-	if (method->outcome == METHOD_PROCESSES_THEN_FAILS)
+	if (charge->status == CHARGE_AUTHORIZED)
+		expire(intent, charge);
+	else if (method->outcome == METHOD_PROCESSES_THEN_FAILS)
 		fail_charge(intent, charge);
 	else
 		accept_charge(intent, charge);
@@ -365,8 +374,11 @@ payment_intent_capture(Request *request)
 	}
 	request->executed = true;
 	charge = book_charge(intent->latest_charge);
-	charge_capture(intent, charge,
-				   amount > 0 ? amount : intent->amount_capturable);
+	if (amount == 0)
+		amount = intent->amount_capturable;
+	else if (request->wrong_amount && amount < intent->amount_capturable)
+		amount++;
+	charge_capture(intent, charge, amount);
 	journal_charge(charge);
 	journal_intent(intent);
 	answer_intent(request, intent);
@@ -401,11 +413,10 @@ payment_intent_cancel(Request *request)
 	{
 		Charge *charge = book_charge(intent->latest_charge);
 
-		charge->status = CHARGE_VOIDED;
+		charge_void(intent, charge);
 		journal_charge(charge);
 	}
 	intent->status = INTENT_CANCELED;
-	intent->amount_capturable = 0;
 	intent->canceled_ms = book.now_ms;
 	if (params->reason >= 0)
 		intent->cancellation_reason = xstrdup(reason_choices[params->reason]);

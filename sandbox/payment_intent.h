@@ -22,8 +22,8 @@ extern void payment_intent_get(Request *request);
 extern bool payment_intent_prepare_list(Request *request);
 extern void payment_intent_list(Request *request);
 
-/* Called when a processing intent's time has come. */
-extern void payment_intent_finish_processing(Intent *intent);
+/* Called when processing is over, or when an authorisation expires. */
+extern void payment_intent_finish(Intent *intent);
 
 extern void payment_intent_json(Buf *b, const char *key, const Intent *intent,
 								unsigned expand);

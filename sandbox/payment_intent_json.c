@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "balance.h"
+#include "charge.h"
 #include "currency.h"
 #include "json.h"
 
@@ -148,7 +149,8 @@ charge_json(Buf *b, const char *key, const Charge *charge, unsigned expand)
 	json_str(b, "object", "charge");
 	json_int(b, "amount", charge->amount);
 	json_int(b, "amount_captured", charge->amount_captured);
-	json_int(b, "amount_refunded", voided ? charge->amount : 0);
+	json_int(b, "amount_refunded",
+			 voided ? charge->amount : charge->amount_refunded);
 	charge_balance_tx(b, charge, expand);
 	json_bool(b, "captured", charge->status == CHARGE_SUCCEEDED);
 	json_int(b, "created", charge->created_ms / 1000);
@@ -162,7 +164,9 @@ charge_json(Buf *b, const char *key, const Charge *charge, unsigned expand)
 				  charge->status == CHARGE_SUCCEEDED || voided);
 	json_str(b, "payment_intent", intent->id);
 	charge_outcome(b, charge);
-	json_bool(b, "refunded", voided);
+	json_bool(b, "refunded",
+			  voided || (charge->amount_refunded > 0 &&
+						 charge_refundable(charge) == 0));
 	json_str(b, "status", charge_status(charge));
 	json_str(b, "transfer_group", intent->transfer_group);
 	json_close(b, '}');

@@ -22,6 +22,7 @@
 #include "payment_intent.h"
 #include "payout.h"
 #include "paypal.h"
+#include "refund.h"
 #include "request_log.h"
 #include "settlement.h"
 #include "wait.h"
@@ -35,12 +36,17 @@ static const Route routes[] = {
 	  payment_intent_get },
 	{ "POST", "/v1/payment_intents/{id}/confirm", false,
 	  payment_intent_prepare_confirm, payment_intent_confirm },
-	{ "POST", "/v1/payment_intents/{id}/capture", false,
+	{ "POST", "/v1/payment_intents/{id}/capture", true,
 	  payment_intent_prepare_capture, payment_intent_capture },
-	{ "POST", "/v1/payment_intents/{id}/cancel", false,
+	{ "POST", "/v1/payment_intents/{id}/cancel", true,
 	  payment_intent_prepare_cancel, payment_intent_cancel },
 	{ "GET", "/v1/charges/{id}", false, balance_prepare_charge,
 	  balance_get_charge },
+	{ "POST", "/v1/refunds", true, refund_prepare_create, refund_create },
+	{ "GET", "/v1/refunds", false, refund_prepare_list, refund_list },
+	{ "GET", "/v1/refunds/{id}", false, refund_prepare_get, refund_get },
+	{ "POST", "/v1/refunds/{id}/cancel", true, refund_prepare_cancel,
+	  refund_cancel },
 	{ "POST", "/v1/payouts", true, payout_prepare_create, payout_create },
 	{ "GET", "/v1/payouts", false, payout_prepare_list, payout_list },
 	{ "GET", "/v1/payouts/{id}", false, payout_prepare_get, payout_get },
@@ -97,6 +103,7 @@ static const Route routes[] = {
 	  control_set_notifications },
 	{ "GET", "/_sandbox/notifications/{id}", false, NULL,
 	  control_notification },
+	{ "POST", "/_sandbox/refunds", false, NULL, control_refunds },
 	{ "POST", "/_sandbox/settle", false, NULL, settlement_settle },
 	{ "GET", "/_sandbox/settlement.csv", false, NULL, settlement_csv }
 };

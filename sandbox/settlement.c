@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balance.h"
 #include "currency.h"
 #include "journal.h"
 #include "json.h"
@@ -86,37 +87,35 @@ take_plants(Request *request, int64_t *counts, int64_t *total)
 
 /* The file is Stripe's: of what others charged it says nothing. */
 static bool
-is_to_settle(const Charge *charge)
+is_to_settle(const BalanceTx *tx)
 {
-	return charge->status == CHARGE_SUCCEEDED && charge->settlement == NONE &&
-		   charge_psp(charge) == PSP_STRIPE;
+	return tx->settlement == NONE && !balance_tx_is_payout(tx) &&
+		   balance_tx_is_stripes(tx);
 }
 
-/* All succeeded charges that are in no settlement; the caller frees them. */
-static uint32_t *
-unsettled_charges(uint32_t *count)
+/* All that is in no settlement yet: charges, and what else moved money. */
+static void
+take_unsettled(Settlement *settlement)
 {
-	uint32_t  first = book.first_unsettled_charge;
-	uint32_t *charges;
+	uint32_t first = book.first_unsettled;
+	uint32_t end = book.balance_txs.count;
 
-	/* Charges that are over once and for all need no second look. */
-	for (; first < book.charges.count; first++)
+	while (first < end && !is_to_settle(book_balance_tx(first)))
+		first++;
+	book.first_unsettled = first;
+	settlement->charges = xcalloc(end - first, sizeof(uint32_t));
+	settlement->others = xcalloc(end - first, sizeof(uint32_t));
+	for (uint32_t i = first; i < end; i++)
 	{
-		const Charge *charge = book_charge(first);
+		const BalanceTx *tx = book_balance_tx(i);
 
-		if (charge->status == CHARGE_PENDING ||
-			charge->status == CHARGE_AUTHORIZED || is_to_settle(charge))
-			break;
+		if (!is_to_settle(tx))
+			continue;
+		if (tx->type == TX_CHARGE)
+			settlement->charges[settlement->charge_count++] = tx->source;
+		else
+			settlement->others[settlement->other_count++] = i;
 	}
-	book.first_unsettled_charge = first;
-	charges = xcalloc(book.charges.count - first, sizeof(uint32_t));
-	*count = 0;
-	for (uint32_t i = first; i < book.charges.count; i++)
-	{
-		if (is_to_settle(book_charge(i)))
-			charges[(*count)++] = i;
-	}
-	return charges;
 }
 
 static int
@@ -158,22 +157,33 @@ plant_differences(Settlement *settlement, const int64_t *counts, int64_t total)
 	free(pool);
 }
 
-/* One automatic payout for each currency that was charged. */
+/* Of charges first, then of all else. */
+static BalanceTx *
+settled_tx(const Settlement *settlement, uint32_t index)
+{
+	if (index < settlement->charge_count)
+		return book_balance_tx(
+			book_charge(settlement->charges[index])->balance_tx);
+	return book_balance_tx(
+		settlement->others[index - settlement->charge_count]);
+}
+
+/* One automatic payout for each currency; when less than nothing, a debit. */
 static void
 pay_out(Settlement *settlement)
 {
 	size_t	 currencies = (size_t) currency_count();
 	int64_t *net = xcalloc(currencies, sizeof(int64_t));
 	bool	*used = xcalloc(currencies, sizeof(bool));
+	uint32_t count = settlement->charge_count + settlement->other_count;
 
-	for (uint32_t i = 0; i < settlement->charge_count; i++)
+	for (uint32_t i = 0; i < count; i++)
 	{
-		Charge			*charge = book_charge(settlement->charges[i]);
-		const BalanceTx *tx = book_balance_tx(charge->balance_tx);
+		BalanceTx *tx = settled_tx(settlement, i);
 
-		charge->settlement = settlement->number;
-		net[charge->currency] += tx->amount - tx->fee;
-		used[charge->currency] = true;
+		tx->settlement = settlement->number;
+		net[tx->currency] += tx->amount - tx->fee;
+		used[tx->currency] = true;
 	}
 	settlement->payouts = xcalloc(currencies, sizeof(uint32_t));
 	for (size_t i = 0; i < currencies; i++)
@@ -187,31 +197,38 @@ pay_out(Settlement *settlement)
 	free(used);
 }
 
+/* Charges and, when there are any, the rest apart from them. */
 static void
 put_payout(Buf *b, const Settlement *settlement, const Payout *payout)
 {
-	int64_t count = 0;
-	int64_t gross = 0;
-	int64_t fee = 0;
+	int64_t	 counts[2] = { 0, 0 };
+	int64_t	 gross[2] = { 0, 0 };
+	int64_t	 fee[2] = { 0, 0 };
+	uint32_t count = settlement->charge_count + settlement->other_count;
 
-	for (uint32_t i = 0; i < settlement->charge_count; i++)
+	for (uint32_t i = 0; i < count; i++)
 	{
-		const Charge *charge = book_charge(settlement->charges[i]);
+		const BalanceTx *tx = settled_tx(settlement, i);
+		int				 part = i >= settlement->charge_count;
 
-		if (charge->currency != payout->currency)
+		if (tx->currency != payout->currency)
 			continue;
-		count++;
-		gross += charge->amount_captured;
-		fee += book_balance_tx(charge->balance_tx)->fee;
+		counts[part]++;
+		gross[part] += tx->amount;
+		fee[part] += tx->fee;
 	}
 	json_open(b, NULL, '{');
 	json_str(b, "id", payout->id);
 	json_str(b, "currency", currency_lower(payout->currency));
 	json_int(b, "amount", payout->amount);
-	json_int(b, "charges", count);
-	json_int(b, "gross", gross);
-	json_int(b, "fee", fee);
-	json_int(b, "net", gross - fee);
+	json_int(b, "charges", counts[0]);
+	json_int(b, "gross", gross[0]);
+	json_int(b, "fee", fee[0]);
+	json_int(b, "net", gross[0] - fee[0]);
+	json_int(b, "others", counts[1]);
+	json_int(b, "others_gross", gross[1]);
+	json_int(b, "others_fee", fee[1]);
+	json_int(b, "others_net", gross[1] - fee[1]);
 	json_close(b, '}');
 }
 
@@ -234,7 +251,9 @@ put_plant(Buf *b, const Settlement *settlement, const Plant *plant)
 	SettlementLine truth;
 	SettlementLine stated;
 
-	settlement_line(settlement, book_charge(plant->charge), &truth);
+	settlement_line(settlement,
+					book_balance_tx(book_charge(plant->charge)->balance_tx),
+					&truth);
 	stated = truth;
 	settlement_line_falsify(&stated, plant);
 	json_open(b, NULL, '{');
@@ -258,13 +277,14 @@ static void
 answer_settlement(Request *request, const Settlement *settlement)
 {
 	Buf	   *b = &request->answer.body;
-	int64_t lines = settlement->charge_count;
+	int64_t lines = settlement->charge_count + settlement->other_count;
 
 	json_open(b, NULL, '{');
 	json_str(b, "id", settlement->id);
 	json_str(b, "object", "settlement");
 	json_int(b, "created", settlement->created_ms / 1000);
 	json_int(b, "charges", settlement->charge_count);
+	json_int(b, "others", settlement->other_count);
 	json_open(b, "payouts", '[');
 	for (uint32_t i = 0; i < settlement->payout_count; i++)
 		put_payout(b, settlement, book_payout(settlement->payouts[i]));
@@ -291,25 +311,27 @@ settlement_settle(Request *request)
 {
 	int64_t		counts[PLANT_COUNT] = { 0 };
 	int64_t		total = 0;
-	uint32_t	charge_count;
-	uint32_t   *charges;
+	Settlement	taken = { 0 };
 	Settlement *settlement;
 
 	if (!take_plants(request, counts, &total))
 		return;
-	charges = unsettled_charges(&charge_count);
-	if (total > charge_count)
+	take_unsettled(&taken);
+	if (total > taken.charge_count)
 	{
-		free(charges);
+		free(taken.charges);
+		free(taken.others);
 		answer_invalid(request, NULL, "plant",
 					   "There are more differences to plant than charges to "
 					   "settle (%u).",
-					   charge_count);
+					   taken.charge_count);
 		return;
 	}
 	settlement = book_new_settlement();
-	settlement->charges = charges;
-	settlement->charge_count = charge_count;
+	settlement->charges = taken.charges;
+	settlement->charge_count = taken.charge_count;
+	settlement->others = taken.others;
+	settlement->other_count = taken.other_count;
 	if (settlement->number > 0)
 		settlement->tx_from = book_settlement(settlement->number - 1)->tx_to;
 	pay_out(settlement);

@@ -13,7 +13,7 @@
 #include "payout.h"
 #include "settlement.h"
 
-#define CHARGES_PER_FILL 500
+#define ROWS_PER_FILL 500
 #define FEE_TOO_HIGH 25
 
 static const char *const columns[] = { "automatic_payout_id",
@@ -50,12 +50,12 @@ automatic_payout(const Settlement *settlement, int32_t currency)
 }
 
 void
-settlement_line(const Settlement *settlement, const Charge *charge,
+settlement_line(const Settlement *settlement, const BalanceTx *tx,
 				SettlementLine *line)
 {
-	const Intent	*intent = book_intent(charge->intent);
-	const BalanceTx *tx = book_balance_tx(charge->balance_tx);
-	const Payout	*payout = automatic_payout(settlement, charge->currency);
+	const Charge *charge = balance_tx_charge(tx);
+	const Intent *intent = book_intent(charge->intent);
+	const Payout *payout = automatic_payout(settlement, tx->currency);
 
 	line->payout_id = payout->id;
 	line->trace_id = payout->id + strlen("po_");
@@ -65,8 +65,8 @@ settlement_line(const Settlement *settlement, const Charge *charge,
 	line->currency = tx->currency;
 	line->gross = tx->amount;
 	line->fee = tx->fee;
-	line->category = "charge";
-	line->source_id = charge->id;
+	line->category = balance_tx_category(tx);
+	line->source_id = balance_tx_source_id(tx);
 	line->description = intent->description;
 	line->charge_id = charge->id;
 	line->intent_id = intent->id;
@@ -178,7 +178,8 @@ put_charge(CsvStream *stream, const Settlement *settlement, uint32_t number)
 	const Plant	  *plant = find_plant(settlement, number);
 	SettlementLine line;
 
-	settlement_line(settlement, book_charge(number), &line);
+	settlement_line(settlement,
+					book_balance_tx(book_charge(number)->balance_tx), &line);
 	if (plant == NULL)
 	{
 		put_line(stream, &line);
@@ -199,7 +200,7 @@ put_payout_tx(CsvStream *stream, const BalanceTx *tx)
 	const Payout  *payout;
 	SettlementLine line = { 0 };
 
-	if (!balance_tx_is_stripes(tx) || tx->type == TX_CHARGE ||
+	if (!balance_tx_is_payout(tx) || !balance_tx_is_stripes(tx) ||
 		payout_is_automatic(book_payout(tx->source)))
 		return;
 	payout = book_payout(tx->source);
@@ -208,12 +209,32 @@ put_payout_tx(CsvStream *stream, const BalanceTx *tx)
 	line.currency = tx->currency;
 	line.gross = tx->amount;
 	line.fee = tx->fee;
-	line.category = tx->type == TX_PAYOUT ? "payout" : "payout_reversal";
+	line.category = balance_tx_category(tx);
 	line.source_id = payout->id;
 	line.description = payout->description;
 	line.payment_order = metadata_get(&payout->metadata, "payment_order");
 	line.payment = metadata_get(&payout->metadata, "payment");
 	put_line(stream, &line);
+}
+
+/* Refunds and whatever else is no charge: never falsified. */
+static void
+put_other(CsvStream *stream, const Settlement *settlement, uint32_t number)
+{
+	SettlementLine line;
+
+	settlement_line(settlement, book_balance_tx(number), &line);
+	put_line(stream, &line);
+}
+
+static void
+put_settled(CsvStream *stream, const Settlement *settlement, uint32_t index)
+{
+	if (index < settlement->charge_count)
+		put_charge(stream, settlement, settlement->charges[index]);
+	else
+		put_other(stream, settlement,
+				  settlement->others[index - settlement->charge_count]);
 }
 
 static bool
@@ -223,15 +244,17 @@ fill(CsvStream *stream)
 	uint64_t		  end;
 
 	book_lock();
-	end = stream->in_payouts ? settlement->tx_to : settlement->charge_count;
-	for (int i = 0; i < CHARGES_PER_FILL && stream->next < end; i++)
+	end = stream->in_payouts
+			  ? settlement->tx_to
+			  : settlement->charge_count + settlement->other_count;
+	for (int i = 0; i < ROWS_PER_FILL && stream->next < end; i++)
 	{
 		uint32_t next = (uint32_t) stream->next++;
 
 		if (stream->in_payouts)
 			put_payout_tx(stream, book_balance_tx(next));
 		else
-			put_charge(stream, settlement, settlement->charges[next]);
+			put_settled(stream, settlement, next);
 	}
 	book_unlock();
 	if (stream->next < end)

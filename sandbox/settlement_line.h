@@ -26,8 +26,8 @@ typedef struct SettlementLine
 	const char *payment;
 } SettlementLine;
 
-/* The truth about a charge. */
-extern void settlement_line(const Settlement *settlement, const Charge *charge,
+/* The truth about what was settled. */
+extern void settlement_line(const Settlement *settlement, const BalanceTx *tx,
 							SettlementLine *line);
 
 /* Turns the truth into what the planted difference states. */

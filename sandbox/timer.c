@@ -9,13 +9,14 @@
 #include "payment_intent.h"
 #include "payout.h"
 #include "paypal.h"
+#include "refund.h"
 
 typedef struct Timer
 {
-	int64_t		  due_ms;
-	Intent		 *intent; /* one of the three */
-	Payout		 *payout;
-	Modification *modification;
+	int64_t		   due_ms;
+	const int64_t *object_due_ms;
+	void (*run)(void *object);
+	void *object;
 } Timer;
 
 static Timer *heap;
@@ -59,27 +60,11 @@ pop(void)
 	return first;
 }
 
-void
-timer_add_intent(Intent *intent)
-{
-	push((Timer){ intent->due_ms, intent, NULL, NULL });
-}
-
-void
-timer_add_payout(Payout *payout)
-{
-	push((Timer){ payout->due_ms, NULL, payout, NULL });
-}
-
-void
-timer_add_modification(Modification *modification)
-{
-	push((Timer){ modification->due_ms, NULL, NULL, modification });
-}
-
 static void
-finish_processing(Intent *intent)
+intent_is_due(void *object)
 {
+	Intent *intent = object;
+
 	switch ((Psp) intent->psp)
 	{
 		case PSP_ADYEN:
@@ -89,8 +74,44 @@ finish_processing(Intent *intent)
 			paypal_capture_finish(intent);
 			break;
 		default:
-			payment_intent_finish_processing(intent);
+			payment_intent_finish(intent);
 	}
+}
+
+static void
+payout_is_due(void *object)
+{
+	payout_move_on(object);
+}
+
+static void
+modification_is_due(void *object)
+{
+	Modification *modification = object;
+
+	if (modification->psp == PSP_ADYEN)
+		adyen_modification_finish(modification);
+	else
+		refund_finish(modification);
+}
+
+void
+timer_add_intent(Intent *intent)
+{
+	push((Timer){ intent->due_ms, &intent->due_ms, intent_is_due, intent });
+}
+
+void
+timer_add_payout(Payout *payout)
+{
+	push((Timer){ payout->due_ms, &payout->due_ms, payout_is_due, payout });
+}
+
+void
+timer_add_modification(Modification *modification)
+{
+	push((Timer){ modification->due_ms, &modification->due_ms,
+				  modification_is_due, modification });
 }
 
 /*
@@ -104,12 +125,7 @@ timer_run_due(int64_t now_ms)
 	{
 		Timer timer = pop();
 
-		if (timer.intent != NULL && timer.intent->due_ms == timer.due_ms)
-			finish_processing(timer.intent);
-		if (timer.payout != NULL && timer.payout->due_ms == timer.due_ms)
-			payout_move_on(timer.payout);
-		if (timer.modification != NULL &&
-			timer.modification->due_ms == timer.due_ms)
-			adyen_modification_finish(timer.modification);
+		if (*timer.object_due_ms == timer.due_ms)
+			timer.run(timer.object);
 	}
 }
