@@ -77,9 +77,19 @@ CREATE FUNCTION payment.split_money(amount bigint, weights bigint[]) RETURNS big
 COMMENT ON FUNCTION payment.split_money(bigint, bigint[]) IS
     'Split minor units by weights into parts that sum to the amount: each part half-even, the last one with a weight takes the remainder. Errors: PY001, PY006.';
 
+CREATE FUNCTION payment.refund_fee_share(amount bigint, platform_fee bigint, refunded bigint, fee_returned bigint, refund bigint,
+    policy text DEFAULT 'proportional') RETURNS bigint
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'payment_refund_fee_share';
+COMMENT ON FUNCTION payment.refund_fee_share(bigint, bigint, bigint, bigint, bigint, text) IS
+    'What of an order''s platform_fee goes back with one more refund, in minor units. amount: the order''s; refunded and '
+    'fee_returned: what of amount and fee went back before. policy: proportional, or none: the platform keeps its fee. Refunds '
+    'that sum to the amount return the fee exactly, in any parts and order; no share is negative or above its refund. '
+    'Errors: PY001, PY003.';
+
 GRANT EXECUTE ON FUNCTION payment.new_id(), payment.id_time(uuid), payment.id_floor(timestamptz), payment.id_shard(uuid),
     payment.currency_exponent(text), payment.format_money(bigint, text), payment.parse_money(text, text),
-    payment.split_money(bigint, bigint[])
+    payment.split_money(bigint, bigint[]), payment.refund_fee_share(bigint, bigint, bigint, bigint, bigint, text)
     TO payment_app, payment_finance, payment_admin, payment_auditor, payment_worker;
 
 -- ---------------------------------------------------------------------------

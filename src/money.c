@@ -158,6 +158,13 @@ money_basis_points(int64 amount, int32 basis_points)
 		divide_half_even((int128) amount * basis_points, 10000));
 }
 
+int64
+money_share(int64 amount, int64 part, int64 whole)
+{
+	Assert(part >= 0 && part <= whole && whole > 0);
+	return (int64) divide_half_even((int128) amount * part, whole);
+}
+
 /* sum of the weights; *last is the last one that is not zero */
 static int128
 total_weight(const int64 *weights, int count, int *last)

@@ -28,6 +28,9 @@ extern int64 money_from_int128(int128 sum);
 /* amount * basis_points / 10000, half-even; exact for every int64 amount */
 extern int64 money_basis_points(int64 amount, int32 basis_points);
 
+/* amount * part / whole, half-even; 0 <= part <= whole, whole > 0 */
+extern int64 money_share(int64 amount, int64 part, int64 whole);
+
 /*
  * Split amount into count parts by weights: each is rounded half-even, and the
  * last one whose weight is not zero takes the remainder, so that the parts sum

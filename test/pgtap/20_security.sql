@@ -55,6 +55,7 @@ SELECT set_eq($$
         ('format_money', 'app finance admin auditor worker'),
         ('parse_money', 'app finance admin auditor worker'),
         ('split_money', 'app finance admin auditor worker'),
+        ('refund_fee_share', 'app finance admin auditor worker'),
         ('classic_status', 'app finance admin auditor worker'),
         ('transitions', 'app finance admin auditor worker'),
         ('open_account', 'admin'),
@@ -186,7 +187,7 @@ SELECT is_empty($$
     SELECT oid::regprocedure, proparallel FROM pg_proc
     WHERE pronamespace = 'payment'::regnamespace AND proparallel <> 'u'
         AND proname NOT IN ('new_id', 'id_time', 'id_shard', 'id_floor', 'currency_exponent', 'format_money', 'parse_money',
-            'split_money', 'classic_status', 'transitions', 'expected_psp_fee', 'worker_slots', 'worker_psps', 'worker_latencies')
+            'split_money', 'refund_fee_share', 'classic_status', 'transitions', 'expected_psp_fee', 'worker_slots', 'worker_psps', 'worker_latencies')
     $$, 'only what reads no table runs in parallel workers');
 SELECT is_empty($$
     SELECT oid::regprocedure FROM pg_proc

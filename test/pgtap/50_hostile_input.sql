@@ -78,6 +78,8 @@ INSERT INTO right_value VALUES
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
+    (NULL, 'platform_fee', '0::bigint'), (NULL, 'refunded', '0::bigint'), (NULL, 'fee_returned', '0::bigint'), (NULL, 'refund', '1::bigint'),
+    (NULL, 'policy', '''proportional'''),
     (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);
