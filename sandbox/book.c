@@ -70,6 +70,7 @@ typedef enum Kind
 	KIND_CHARGE,
 	KIND_PAYOUT,
 	KIND_MODIFICATION,
+	KIND_NOTIFICATION,
 	KIND_COUNT
 } Kind;
 
@@ -83,9 +84,9 @@ static const struct
 	const char *prefixes[KIND_COUNT];
 	int			capitals; /* length of an id made of capitals and digits */
 } psps[PSP_COUNT] = {
-	[PSP_STRIPE] = { "stripe", { "pi_", "ch_", "po_", "re_" }, 0 },
-	[PSP_ADYEN] = { "adyen", { "ap:", "ac:", "at:", "am:" }, 16 },
-	[PSP_PAYPAL] = { "paypal", { "po:", "pc:", "pb:", "pr:" }, 17 }
+	[PSP_STRIPE] = { "stripe", { "pi_", "ch_", "po_", "re_", "evt_" }, 0 },
+	[PSP_ADYEN] = { "adyen", { "ap:", "ac:", "at:", "am:", "an:" }, 16 },
+	[PSP_PAYPAL] = { "paypal", { "po:", "pc:", "pb:", "pr:", "pn:" }, 17 }
 };
 
 static void
@@ -222,7 +223,7 @@ book_new_notification(Psp psp)
 {
 	Notification *notification = xcalloc(1, sizeof(Notification));
 
-	random_id(notification->id, ID_SIZE, "nt:");
+	new_id(notification->id, psp, KIND_NOTIFICATION);
 	notification->number = book.notifications.count;
 	notification->psp = (uint8_t) psp;
 	notification->created_ms = book.now_ms;
@@ -273,6 +274,12 @@ Modification *
 book_find_modification(Psp psp, const char *id)
 {
 	return find_of(psp, KIND_MODIFICATION, id);
+}
+
+Notification *
+book_find_notification(Psp psp, const char *id)
+{
+	return find_of(psp, KIND_NOTIFICATION, id);
 }
 
 BalanceTx *

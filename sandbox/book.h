@@ -199,7 +199,11 @@ typedef struct Notification
 	int64_t	 created_ms;
 	int64_t	 delivered_ms; /* 0: not yet */
 	int64_t	 tried_ms;
+	int64_t	 due_ms; /* not before */
 	uint32_t attempts;
+	uint8_t	 copies;	/* how often it is still sent once confirmed */
+	bool	 lost;		/* never sent at all */
+	bool	 overtaken; /* held back until a later one was sent */
 	char	*event;
 	char	*signature; /* for the header, when it is not in the body */
 	char	*body;
@@ -315,6 +319,7 @@ extern Intent		*book_find_intent(Psp psp, const char *id);
 extern Charge		*book_find_charge(Psp psp, const char *id);
 extern Payout		*book_find_payout(Psp psp, const char *id);
 extern Modification *book_find_modification(Psp psp, const char *id);
+extern Notification *book_find_notification(Psp psp, const char *id);
 extern BalanceTx	*book_find_balance_tx(const char *id);
 extern Settlement	*book_find_settlement(const char *id);
 

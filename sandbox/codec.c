@@ -271,7 +271,11 @@ codec_notification(Codec *c, Notification *notification)
 	codec_i64(c, &notification->created_ms);
 	codec_i64(c, &notification->delivered_ms);
 	codec_i64(c, &notification->tried_ms);
+	codec_i64(c, &notification->due_ms);
 	codec_u32(c, &notification->attempts);
+	codec_u8(c, &notification->copies);
+	codec_bool(c, &notification->lost);
+	codec_bool(c, &notification->overtaken);
 	codec_string(c, &notification->event);
 	codec_string(c, &notification->signature);
 	codec_string(c, &notification->body);

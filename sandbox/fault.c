@@ -31,10 +31,18 @@ typedef struct FaultSettings
 	int64_t	   latency_ms_max;
 	int64_t	   hang_ms;
 	int64_t	   retry_after_s;
+	int64_t	   webhook_delay_ms_min;
+	int64_t	   webhook_delay_ms_max;
+	int64_t	   webhook_reorder_ms;
 } FaultSettings;
 
-static const FaultSettings quiet = { .hang_ms = 30000, .retry_after_s = 1 };
-static FaultSettings	   settings = { .hang_ms = 30000, .retry_after_s = 1 };
+#define QUIET                                                            \
+	{                                                                    \
+		.hang_ms = 30000, .retry_after_s = 1, .webhook_reorder_ms = 1000 \
+	}
+
+static const FaultSettings quiet = QUIET;
+static FaultSettings	   settings = QUIET;
 static uint64_t			   fired[FAULT_COUNT];
 
 static const struct
@@ -70,7 +78,12 @@ static const struct
 							   "Stripe's refund is pending first" },
 	[FAULT_REFUND_FAILS] = { "refund_fails", "the same, then it fails" },
 	[FAULT_REFUND_FAILS_LATER] = { "refund_fails_later",
-								   "Stripe's refund succeeds, then fails" }
+								   "Stripe's refund succeeds, then fails" },
+	[FAULT_WEBHOOK_DUPLICATE] = { "webhook_duplicate",
+								  "a notification is sent twice" },
+	[FAULT_WEBHOOK_REORDER] = { "webhook_reorder",
+								"held back until a later one was sent" },
+	[FAULT_WEBHOOK_LOST] = { "webhook_lost", "never sent" }
 };
 
 const char *
@@ -107,7 +120,7 @@ parse_whole_int(const char *text, int64_t max, int64_t *value)
 }
 
 static const char *
-set_latency(FaultSettings *to, const char *value)
+set_range(const char *value, int64_t *min_ms, int64_t *max_ms)
 {
 	int64_t		min;
 	int64_t		max;
@@ -120,9 +133,17 @@ set_latency(FaultSettings *to, const char *value)
 		return "must be milliseconds, N or MIN-MAX, up to 600000";
 	if (*end != '\0' || max < min)
 		return "must be milliseconds, N or MIN-MAX, up to 600000";
-	to->latency_ms_min = min;
-	to->latency_ms_max = max;
+	*min_ms = min;
+	*max_ms = max;
 	return NULL;
+}
+
+static const char *
+set_duration(const char *value, int64_t *duration_ms)
+{
+	return parse_whole_int(value, DURATION_MS_MAX, duration_ms)
+			   ? NULL
+			   : "must be milliseconds up to 600000";
 }
 
 static const char *
@@ -151,11 +172,14 @@ static const char *
 set_in(FaultSettings *to, const char *name, const char *value)
 {
 	if (strcmp(name, "latency_ms") == 0)
-		return set_latency(to, value);
+		return set_range(value, &to->latency_ms_min, &to->latency_ms_max);
+	if (strcmp(name, "webhook_delay_ms") == 0)
+		return set_range(value, &to->webhook_delay_ms_min,
+						 &to->webhook_delay_ms_max);
+	if (strcmp(name, "webhook_reorder_ms") == 0)
+		return set_duration(value, &to->webhook_reorder_ms);
 	if (strcmp(name, "hang_ms") == 0)
-		return parse_whole_int(value, DURATION_MS_MAX, &to->hang_ms)
-				   ? NULL
-				   : "must be milliseconds up to 600000";
+		return set_duration(value, &to->hang_ms);
 	if (strcmp(name, "retry_after_s") == 0)
 		return parse_whole_int(value, RETRY_AFTER_S_MAX, &to->retry_after_s)
 				   ? NULL
@@ -222,14 +246,31 @@ fault_fired(Fault fault)
 	return fired[fault];
 }
 
+static int64_t
+draw_ms(int64_t min_ms, int64_t max_ms)
+{
+	uint64_t span = (uint64_t) (max_ms - min_ms);
+
+	return min_ms + (span ? (int64_t) random_below(span + 1) : 0);
+}
+
 int64_t
 fault_latency_ms(void)
 {
-	uint64_t span =
-		(uint64_t) (settings.latency_ms_max - settings.latency_ms_min);
+	return draw_ms(settings.latency_ms_min, settings.latency_ms_max);
+}
 
-	return settings.latency_ms_min +
-		   (span ? (int64_t) random_below(span + 1) : 0);
+int64_t
+fault_webhook_delay_ms(void)
+{
+	return draw_ms(settings.webhook_delay_ms_min,
+				   settings.webhook_delay_ms_max);
+}
+
+int64_t
+fault_webhook_reorder_ms(void)
+{
+	return settings.webhook_reorder_ms;
 }
 
 int64_t
@@ -252,6 +293,9 @@ fault_json(Buf *b)
 	json_int(b, "latency_ms_max", settings.latency_ms_max);
 	json_int(b, "hang_ms", settings.hang_ms);
 	json_int(b, "retry_after_s", settings.retry_after_s);
+	json_int(b, "webhook_delay_ms_min", settings.webhook_delay_ms_min);
+	json_int(b, "webhook_delay_ms_max", settings.webhook_delay_ms_max);
+	json_int(b, "webhook_reorder_ms", settings.webhook_reorder_ms);
 	json_open(b, "faults", '{');
 	for (int i = 0; i < FAULT_COUNT; i++)
 	{

@@ -33,6 +33,9 @@ typedef enum Fault
 	FAULT_REFUND_PENDING,
 	FAULT_REFUND_FAILS,
 	FAULT_REFUND_FAILS_LATER,
+	FAULT_WEBHOOK_DUPLICATE,
+	FAULT_WEBHOOK_REORDER,
+	FAULT_WEBHOOK_LOST,
 	FAULT_COUNT
 } Fault;
 
@@ -51,6 +54,8 @@ extern uint64_t fault_fired(Fault fault);
 
 extern int64_t fault_latency_ms(void);
 extern int64_t fault_hang_ms(void);
+extern int64_t fault_webhook_delay_ms(void);
+extern int64_t fault_webhook_reorder_ms(void);
 extern int	   fault_retry_after_s(void);
 
 extern void fault_json(Buf *b);

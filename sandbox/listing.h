@@ -22,6 +22,7 @@ typedef struct ListParams
 	const Intent *intent; /* whose refunds and disputes */
 	const Charge *charge;
 	const char	 *source;
+	const char	 *event;
 	int			  type;
 	int			  currency;
 } ListParams;

@@ -15,9 +15,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "fault.h"
 #include "journal.h"
 #include "json.h"
 #include "options.h"
+#include "stripe_event.h"
 #include "webhook.h"
 
 #define SHA256_SIZE 32
@@ -30,9 +32,16 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t  changed = PTHREAD_COND_INITIALIZER;
 static bool			   has_news;
 static bool			   stopping;
-static Webhook		   webhook; /* under the book's lock, as all below */
-static bool			   has_webhook;
-static uint32_t		   first_open; /* none before it is unconfirmed */
+
+/* Under the book's lock, as all below. */
+static struct
+{
+	Webhook	 webhook;
+	bool	 has_webhook;
+	uint32_t sent; /* one more than the last number that was sent */
+} receivers[PSP_COUNT];
+
+static uint32_t first_open; /* none before it is unconfirmed */
 
 static void
 wake(void)
@@ -62,35 +71,77 @@ notification_sign(const Buf *text, char *out, size_t size)
 	gnutls_free(encoded.data);
 }
 
-void
-notification_add(Psp psp, const char *event, const char *signature,
-				 const Buf *body)
+bool
+notification_wanted(Psp psp)
+{
+	return receivers[psp].has_webhook || psp == PSP_ADYEN ||
+		   (psp == PSP_STRIPE && options.stripe_webhook_secrets != NULL);
+}
+
+Notification *
+notification_new(Psp psp, const char *event)
 {
 	Notification *notification = book_new_notification(psp);
 
 	notification->event = xstrdup(event);
+	return notification;
+}
+
+/* What goes wrong on its way is drawn when it sets out. */
+static void
+draw_faults(Notification *notification)
+{
+	notification->due_ms = book.now_ms + fault_webhook_delay_ms();
+	notification->lost = fault_fires(FAULT_WEBHOOK_LOST);
+	notification->copies = fault_fires(FAULT_WEBHOOK_DUPLICATE) ? 1 : 0;
+	notification->overtaken = fault_fires(FAULT_WEBHOOK_REORDER);
+}
+
+void
+notification_finish(Notification *notification, const char *signature,
+					const Buf *body)
+{
 	notification->signature = xstrdup(signature);
 	notification->body = xstrdup(body->data);
+	draw_faults(notification);
 	journal_notification(notification);
 	wake();
 }
 
+void
+notification_add(Psp psp, const char *event, const char *signature,
+				 const Buf *body)
+{
+	notification_finish(notification_new(psp, event), signature, body);
+}
+
 bool
-notification_set_url(const char *url)
+notification_set_url(Psp psp, const char *url)
 {
 	Webhook parsed;
 
 	if (url == NULL)
 	{
-		has_webhook = false;
+		receivers[psp].has_webhook = false;
 		return true;
 	}
 	if (!webhook_parse(&parsed, url))
 		return false;
-	webhook = parsed;
-	has_webhook = true;
+	receivers[psp].webhook = parsed;
+	receivers[psp].has_webhook = true;
 	wake();
 	return true;
+}
+
+/* The headers that prove where it comes from, as of now. */
+static void
+put_headers(Buf *headers, const Notification *n)
+{
+	if (n->psp == PSP_STRIPE)
+		stripe_event_sign(headers, n->body, book.now_ms);
+	else if (n->signature != NULL)
+		buf_printf(headers, "HmacSignature: %s\r\nProtocol: HmacSHA256\r\n",
+				   n->signature);
 }
 
 static int64_t
@@ -103,24 +154,36 @@ retry_ms(const Notification *n)
 	return n->tried_ms + (delay_ms < RETRY_MS_MAX ? delay_ms : RETRY_MS_MAX);
 }
 
+/* When it may be sent next. */
+static int64_t
+next_try_ms(const Notification *n)
+{
+	int64_t at_ms = n->attempts > 0 ? retry_ms(n) : n->due_ms;
+
+	if (n->overtaken && n->attempts == 0 &&
+		receivers[n->psp].sent <= n->number)
+		at_ms += fault_webhook_reorder_ms();
+	return at_ms;
+}
+
 /* The next that is due, or NULL and when there will be one, -1: never. */
 static Notification *
 next_due(int64_t *wait_ms)
 {
 	*wait_ms = -1;
-	if (!has_webhook)
-		return NULL;
 	for (uint32_t i = first_open; i < book.notifications.count; i++)
 	{
 		Notification *n = book_notification(i);
 		int64_t		  left_ms;
 
-		if (n->delivered_ms != 0)
+		if (n->delivered_ms != 0 || n->lost)
 		{
 			first_open += i == first_open ? 1 : 0;
 			continue;
 		}
-		left_ms = n->attempts > 0 ? retry_ms(n) - book.now_ms : 0;
+		if (!receivers[n->psp].has_webhook)
+			continue;
+		left_ms = next_try_ms(n) - book.now_ms;
 		if (left_ms <= 0)
 			return n;
 		if (*wait_ms < 0 || left_ms < *wait_ms)
@@ -129,27 +192,43 @@ next_due(int64_t *wait_ms)
 	return NULL;
 }
 
+static void
+note_attempt(Notification *n, bool confirmed)
+{
+	n->attempts++;
+	n->tried_ms = book.now_ms;
+	if (confirmed && n->copies > 0)
+		n->copies--;
+	else if (confirmed)
+		n->delivered_ms = book.now_ms;
+	if (receivers[n->psp].sent <= n->number)
+		receivers[n->psp].sent = n->number + 1;
+	journal_notification(n);
+}
+
 /* Sends one, without the lock while it is on its way. */
 static bool
 send_one(int64_t *wait_ms)
 {
 	Notification *n;
-	Webhook		  to;
+	Webhook		  to = { 0 };
+	Buf			  headers = { 0 };
 	bool		  confirmed;
 
 	book_lock();
 	n = next_due(wait_ms);
-	to = webhook;
+	if (n != NULL)
+	{
+		to = receivers[n->psp].webhook;
+		put_headers(&headers, n);
+	}
 	book_unlock();
 	if (n == NULL)
 		return false;
-	confirmed = webhook_post(&to, n->body, n->signature);
+	confirmed = webhook_post(&to, headers.data ? headers.data : "", n->body);
+	buf_free(&headers);
 	book_lock();
-	n->attempts++;
-	n->tried_ms = book.now_ms;
-	if (confirmed)
-		n->delivered_ms = book.now_ms;
-	journal_notification(n);
+	note_attempt(n, confirmed);
 	book_unlock();
 	return true;
 }
@@ -204,10 +283,15 @@ send_all(void *unused)
 void
 notification_start(void)
 {
-	if (options.webhook_url != NULL &&
-		!notification_set_url(options.webhook_url))
-		die("--webhook-url must be http://HOST[:PORT][/PATH], not \"%s\"",
-			options.webhook_url);
+	for (int psp = 0; psp < PSP_COUNT; psp++)
+	{
+		const char *url = options.webhook_urls[psp];
+
+		if (url != NULL && !notification_set_url((Psp) psp, url))
+			die("--webhook-url must be http://HOST[:PORT][/PATH], not "
+				"\"%s\"",
+				url);
+	}
 	if (pthread_create(&sender, NULL, send_all, NULL) != 0)
 		die("could not start a thread");
 }
@@ -232,6 +316,7 @@ put_notification(Buf *b, const Notification *n)
 	json_int(b, "created_ms", n->created_ms);
 	json_int(b, "attempts", n->attempts);
 	json_bool(b, "delivered", n->delivered_ms != 0);
+	json_bool(b, "lost", n->lost);
 	json_str(b, "signature", n->signature);
 	json_raw(b, "body", n->body);
 	json_close(b, '}');
@@ -258,6 +343,26 @@ control_notifications(Request *request)
 	json_close(b, '}');
 }
 
+/* The lines of put_headers as headers of the answer. */
+static void
+answer_headers(Request *request, const Notification *n)
+{
+	static const char *const names[] = { "Stripe-Signature", "HmacSignature" };
+	Buf						 headers = { 0 };
+
+	put_headers(&headers, n);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		const char *at = headers.data ? strstr(headers.data, names[i]) : NULL;
+
+		if (at == NULL)
+			continue;
+		at += strlen(names[i]) + strlen(": ");
+		answer_header(request, names[i], "%.*s", (int) strcspn(at, "\r"), at);
+	}
+	buf_free(&headers);
+}
+
 /* One, byte for byte as it is sent. */
 void
 control_notification(Request *request)
@@ -272,12 +377,11 @@ control_notification(Request *request)
 		return;
 	}
 	n = book_notification((uint32_t) number - 1);
-	if (n->signature != NULL)
-		answer_header(request, "HmacSignature", "%s", n->signature);
+	answer_headers(request, n);
 	buf_puts(&request->answer.body, n->body);
 }
 
-/* Sends what is confirmed already once more. */
+/* Sends what is confirmed already, or was lost, once more. */
 static void
 resend(int64_t number)
 {
@@ -285,30 +389,69 @@ resend(int64_t number)
 
 	n->delivered_ms = 0;
 	n->attempts = 0;
+	n->lost = false;
+	n->overtaken = false;
 	if (n->number < first_open)
 		first_open = n->number;
 	journal_notification(n);
 	wake();
 }
 
+/* What a test made up itself, signed as if it were true. */
+static bool
+add_made_up(Request *request, int psp)
+{
+	const char *event = form_take(request->params, "event");
+	const char *body = form_take(request->params, "body");
+	Buf			text = { 0 };
+
+	if ((event == NULL) != (body == NULL) || (event != NULL && psp < 0))
+		return answer_invalid(request, "parameter_missing", "event",
+							  "psp, event and body belong together.");
+	if (event == NULL)
+		return true;
+	buf_puts(&text, body);
+	notification_add((Psp) psp, event, NULL, &text);
+	buf_free(&text);
+	return true;
+}
+
+/* Of one PSP, or of all when none is named. */
+static bool
+set_urls(Request *request, int psp)
+{
+	const char *url = form_take(request->params, "url");
+
+	for (int i = 0; url != NULL && i < PSP_COUNT; i++)
+	{
+		if ((psp < 0 || psp == i) &&
+			!notification_set_url((Psp) i, *url ? url : NULL))
+			return answer_invalid(request, NULL, "url",
+								  "url must be http://HOST[:PORT][/PATH] or "
+								  "empty.");
+	}
+	return true;
+}
+
 void
 control_set_notifications(Request *request)
 {
-	const char *url = form_take(request->params, "url");
-	int64_t		number = 0;
+	static const char *const psps[] = { "stripe", "adyen", "paypal", NULL };
+	int						 psp = -1;
+	int64_t					 number = 0;
 
-	if (!param_int(request, "resend", 1, book.notifications.count, &number) ||
+	if (!param_choice(request, "psp", psps, &psp) ||
+		!param_int(request, "resend", 1, book.notifications.count, &number) ||
+		!set_urls(request, psp) || !add_made_up(request, psp) ||
 		!params_known(request))
 		return;
-	if (url != NULL && !notification_set_url(*url ? url : NULL))
-	{
-		answer_invalid(request, NULL, "url",
-					   "url must be http://HOST[:PORT][/PATH] or empty.");
-		return;
-	}
 	if (number > 0)
 		resend(number);
 	json_open(&request->answer.body, NULL, '{');
-	json_bool(&request->answer.body, "sends", has_webhook);
+	json_bool(&request->answer.body, "sends",
+			  receivers[PSP_STRIPE].has_webhook ||
+				  receivers[PSP_ADYEN].has_webhook ||
+				  receivers[PSP_PAYPAL].has_webhook);
+	json_int(&request->answer.body, "count", book.notifications.count);
 	json_close(&request->answer.body, '}');
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "buf.h"
 #include "currency.h"
@@ -57,6 +58,10 @@ enum
 	OPT_TOKEN_LIFETIME,
 	OPT_HMAC_KEY,
 	OPT_WEBHOOK_URL,
+	OPT_STRIPE_WEBHOOK_URL,
+	OPT_ADYEN_WEBHOOK_URL,
+	OPT_PAYPAL_WEBHOOK_URL,
+	OPT_STRIPE_SECRETS,
 	OPT_CONNECTIONS,
 	OPT_IDLE,
 	OPT_VERBOSE,
@@ -89,6 +94,11 @@ static const struct option long_options[] = {
 	{ "token-lifetime-s", required_argument, NULL, OPT_TOKEN_LIFETIME },
 	{ "hmac-key-file", required_argument, NULL, OPT_HMAC_KEY },
 	{ "webhook-url", required_argument, NULL, OPT_WEBHOOK_URL },
+	{ "stripe-webhook-url", required_argument, NULL, OPT_STRIPE_WEBHOOK_URL },
+	{ "adyen-webhook-url", required_argument, NULL, OPT_ADYEN_WEBHOOK_URL },
+	{ "paypal-webhook-url", required_argument, NULL, OPT_PAYPAL_WEBHOOK_URL },
+	{ "stripe-webhook-secret-file", required_argument, NULL,
+	  OPT_STRIPE_SECRETS },
 	{ "max-connections", required_argument, NULL, OPT_CONNECTIONS },
 	{ "idle-timeout-s", required_argument, NULL, OPT_IDLE },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
@@ -133,6 +143,10 @@ static const char help[] =
 	"  --token-lifetime-s N        of PayPal's access tokens (32400)\n"
 	"  --hmac-key-file FILE        hex key that signs Adyen's notifications\n"
 	"  --webhook-url URL           where notifications are sent (nowhere)\n"
+	"  --stripe-webhook-url URL    only Stripe's; likewise\n"
+	"  --adyen-webhook-url URL     only Adyen's\n"
+	"  --paypal-webhook-url URL    only PayPal's\n"
+	"  --stripe-webhook-secret-file FILE  each line signs Stripe's events\n"
 	"  --fault NAME=VALUE          switch a fault on; repeatable\n"
 	"  --seed N                    seed of faults and planted differences "
 	"(1)\n"
@@ -150,7 +164,9 @@ print_help(void)
 	puts("\nSettings of faults:\n"
 		 "  latency_ms=N or MIN-MAX     before every answer (0)\n"
 		 "  hang_ms=N                   how long hang_after holds (30000)\n"
-		 "  retry_after_s=N             Retry-After of rate_limit (1)");
+		 "  retry_after_s=N             Retry-After of rate_limit (1)\n"
+		 "  webhook_delay_ms=N or MIN-MAX  before a notification is sent (0)\n"
+		 "  webhook_reorder_ms=N        webhook_reorder waits so long (1000)");
 }
 
 static int64_t
@@ -211,6 +227,15 @@ read_hmac_key(const char *path)
 		options.hmac_key[i] = (unsigned char) byte;
 	}
 	options.hmac_key_len = len / 2;
+}
+
+/* Read when something is signed; whether it is there is looked at now. */
+static void
+set_stripe_secrets(const char *path)
+{
+	if (access(path, R_OK) != 0)
+		die("could not open \"%s\": %s", path, strerror(errno));
+	options.stripe_webhook_secrets = path;
 }
 
 static void
@@ -326,7 +351,20 @@ apply(int option, const char *name)
 			read_hmac_key(optarg);
 			break;
 		case OPT_WEBHOOK_URL:
-			options.webhook_url = optarg;
+			for (int psp = 0; psp < PSP_COUNT; psp++)
+				options.webhook_urls[psp] = optarg;
+			break;
+		case OPT_STRIPE_WEBHOOK_URL:
+			options.webhook_urls[PSP_STRIPE] = optarg;
+			break;
+		case OPT_ADYEN_WEBHOOK_URL:
+			options.webhook_urls[PSP_ADYEN] = optarg;
+			break;
+		case OPT_PAYPAL_WEBHOOK_URL:
+			options.webhook_urls[PSP_PAYPAL] = optarg;
+			break;
+		case OPT_STRIPE_SECRETS:
+			set_stripe_secrets(optarg);
 			break;
 		case OPT_VERBOSE:
 			options.verbose = true;

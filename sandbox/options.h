@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "book.h"
+
 #define SECRET_KEY_MAX 255
 #define HMAC_KEY_MAX 64
 
@@ -36,7 +38,8 @@ typedef struct Options
 	bool		  adyen_manual_capture;
 	const char	 *paypal_client;
 	int64_t		  token_lifetime_s;
-	const char	 *webhook_url; /* NULL: notifications stay in the outbox */
+	const char	 *webhook_urls[PSP_COUNT]; /* NULL: they stay in the outbox */
+	const char	 *stripe_webhook_secrets;  /* a file's name */
 	unsigned char hmac_key[HMAC_KEY_MAX];
 	size_t		  hmac_key_len; /* 0: notifications are not signed */
 	bool		  verbose;

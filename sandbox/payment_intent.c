@@ -15,6 +15,7 @@
 #include "journal.h"
 #include "listing.h"
 #include "options.h"
+#include "stripe_event.h"
 #include "timer.h"
 
 #define DESCRIPTION_MAX 1000
@@ -186,6 +187,10 @@ expire(Intent *intent, Charge *charge)
 {
 	charge_void(intent, charge);
 	intent->cancellation_reason = xstrdup("automatic");
+	journal_charge(charge);
+	journal_intent(intent);
+	stripe_event_charge("charge.expired", charge);
+	stripe_event_intent("payment_intent.canceled", intent);
 }
 
 void
@@ -196,13 +201,17 @@ payment_intent_finish(Intent *intent)
 
 	intent->due_ms = 0;
 	if (charge->status == CHARGE_AUTHORIZED)
+	{
 		expire(intent, charge);
-	else if (method->outcome == METHOD_PROCESSES_THEN_FAILS)
+		return;
+	}
+	if (method->outcome == METHOD_PROCESSES_THEN_FAILS)
 		fail_charge(intent, charge);
 	else
 		accept_charge(intent, charge);
 	journal_charge(charge);
 	journal_intent(intent);
+	stripe_event_attempt(intent);
 }
 
 /* An attempt with the intent's payment method; answers. */
@@ -218,6 +227,7 @@ attempt(Request *request, Intent *intent)
 	{
 		intent->status = INTENT_REQUIRES_ACTION;
 		intent->failed = false;
+		stripe_event_attempt(intent);
 		answer_intent(request, intent);
 		return;
 	}
@@ -237,6 +247,7 @@ attempt(Request *request, Intent *intent)
 			start_processing(intent, charge);
 	}
 	journal_charge(charge);
+	stripe_event_attempt(intent);
 	if (intent->failed)
 		payment_intent_answer_declined(request, intent);
 	else
@@ -261,6 +272,7 @@ payment_intent_create(Request *request)
 	intent->transfer_group = xstrdup(params->transfer_group);
 	intent->return_url = xstrdup(params->return_url);
 	request_metadata(request, &intent->metadata);
+	stripe_event_intent("payment_intent.created", intent);
 	if (params->confirm)
 		attempt(request, intent);
 	else
@@ -381,6 +393,8 @@ payment_intent_capture(Request *request)
 	charge_capture(intent, charge, amount);
 	journal_charge(charge);
 	journal_intent(intent);
+	stripe_event_charge("charge.captured", charge);
+	stripe_event_intent("payment_intent.succeeded", intent);
 	answer_intent(request, intent);
 }
 
@@ -421,6 +435,7 @@ payment_intent_cancel(Request *request)
 	if (params->reason >= 0)
 		intent->cancellation_reason = xstrdup(reason_choices[params->reason]);
 	journal_intent(intent);
+	stripe_event_intent("payment_intent.canceled", intent);
 	answer_intent(request, intent);
 }
 

@@ -14,6 +14,7 @@
 #include "listing.h"
 #include "options.h"
 #include "payment_intent.h"
+#include "stripe_event.h"
 #include "timer.h"
 
 #define DESCRIPTION_MAX 1000
@@ -44,7 +45,7 @@ payout_status(const Payout *payout)
 	return statuses[payout->status];
 }
 
-static void
+void
 payout_json(Buf *b, const Payout *payout)
 {
 	bool failed = payout->status == PAYOUT_FAILED;
@@ -116,6 +117,23 @@ set_due(Payout *payout, int64_t due_ms)
 	timer_add_payout(payout);
 }
 
+static void
+tell(const Payout *payout, const char *event)
+{
+	if (payout->psp == PSP_STRIPE)
+		stripe_event_payout(event, payout);
+}
+
+static void
+tell_moved(const Payout *payout)
+{
+	static const char *const events[] = { "payout.updated", "payout.updated",
+										  "payout.paid", "payout.canceled",
+										  "payout.failed" };
+
+	tell(payout, events[payout->status]);
+}
+
 void
 payout_start(Request *request, Payout *payout, int64_t amount, int currency)
 {
@@ -131,6 +149,7 @@ payout_start(Request *request, Payout *payout, int64_t amount, int currency)
 			->number;
 	set_due(payout, payout->created_ms + options.payout_delay_ms / 2);
 	journal_payout(payout);
+	tell(payout, "payout.created");
 }
 
 void
@@ -194,6 +213,7 @@ payout_move_on(Payout *payout)
 	journal_payout(payout);
 	if (payout->psp == PSP_ADYEN)
 		adyen_transfer_moved(payout);
+	tell_moved(payout);
 }
 
 Payout *
@@ -212,6 +232,8 @@ payout_make_automatic(uint32_t settlement, int32_t currency, int64_t amount)
 		book_new_balance_tx(TX_PAYOUT, payout->number, currency, -amount, 0)
 			->number;
 	journal_payout(payout);
+	tell(payout, "payout.created");
+	tell_moved(payout);
 	return payout;
 }
 
@@ -257,6 +279,7 @@ payout_cancel(Request *request)
 	request->executed = true;
 	take_back(payout, TX_PAYOUT_CANCEL, PAYOUT_CANCELED);
 	journal_payout(payout);
+	tell_moved(payout);
 	answer_payout(request, payout);
 }
 

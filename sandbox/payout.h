@@ -25,6 +25,7 @@ extern void payout_start(Request *request, Payout *payout, int64_t amount,
 extern void payout_move_on(Payout *payout);
 
 extern bool		   payout_is_automatic(const Payout *payout);
+extern void		   payout_json(Buf *b, const Payout *payout);
 extern const char *payout_status(const Payout *payout);
 
 /* A payout that is paid at once; negative amounts are debits. */

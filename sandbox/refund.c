@@ -15,6 +15,7 @@
 #include "listing.h"
 #include "options.h"
 #include "payment_intent.h"
+#include "stripe_event.h"
 #include "timer.h"
 
 /* What becomes of a refund; the names are values of metadata[sandbox]. */
@@ -228,6 +229,8 @@ refund_create(Request *request)
 	set_outcome(refund, outcome_of(params));
 	journal_modification(refund);
 	journal_charge(charge);
+	stripe_event_refund("refund.created", refund);
+	stripe_event_charge("charge.refunded", charge);
 	answer_refund(request, refund);
 }
 
@@ -241,6 +244,10 @@ move(Modification *refund, ModificationStatus status)
 	refund->status = (uint8_t) status;
 	journal_modification(refund);
 	journal_charge(book_charge(refund->charge));
+	stripe_event_refund("charge.refund.updated", refund);
+	stripe_event_refund(status == MODIFICATION_FAILED ? "refund.failed"
+													  : "refund.updated",
+						refund);
 }
 
 void

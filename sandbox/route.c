@@ -25,6 +25,7 @@
 #include "refund.h"
 #include "request_log.h"
 #include "settlement.h"
+#include "stripe_event.h"
 #include "wait.h"
 
 static const Route routes[] = {
@@ -47,6 +48,10 @@ static const Route routes[] = {
 	{ "GET", "/v1/refunds/{id}", false, refund_prepare_get, refund_get },
 	{ "POST", "/v1/refunds/{id}/cancel", true, refund_prepare_cancel,
 	  refund_cancel },
+	{ "GET", "/v1/events", false, stripe_event_prepare_list,
+	  stripe_event_list },
+	{ "GET", "/v1/events/{id}", false, stripe_event_prepare_get,
+	  stripe_event_get },
 	{ "POST", "/v1/payouts", true, payout_prepare_create, payout_create },
 	{ "GET", "/v1/payouts", false, payout_prepare_list, payout_list },
 	{ "GET", "/v1/payouts/{id}", false, payout_prepare_get, payout_get },

@@ -98,7 +98,7 @@ read_status(int fd)
 }
 
 bool
-webhook_post(const Webhook *webhook, const char *body, const char *signature)
+webhook_post(const Webhook *webhook, const char *headers, const char *body)
 {
 	Buf	 text = { 0 };
 	int	 fd = connect_to(webhook);
@@ -108,12 +108,10 @@ webhook_post(const Webhook *webhook, const char *body, const char *signature)
 		return false;
 	buf_printf(&text,
 			   "POST %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n"
-			   "Content-Type: application/json\r\nContent-Length: %zu\r\n",
-			   webhook->path, webhook->host, webhook->port, strlen(body));
-	if (signature != NULL)
-		buf_printf(&text, "HmacSignature: %s\r\nProtocol: HmacSHA256\r\n",
-				   signature);
-	buf_printf(&text, "\r\n%s", body);
+			   "Content-Type: application/json\r\nContent-Length: %zu\r\n"
+			   "%s\r\n%s",
+			   webhook->path, webhook->host, webhook->port, strlen(body),
+			   headers, body);
 	confirmed = send_all(fd, &text) && read_status(fd);
 	buf_free(&text);
 	close(fd);

@@ -18,8 +18,8 @@ typedef struct Webhook
 
 extern bool webhook_parse(Webhook *webhook, const char *url);
 
-/* True when it was confirmed with a status of 2xx. */
-extern bool webhook_post(const Webhook *webhook, const char *body,
-						 const char *signature);
+/* The headers end with a CRLF each. True: confirmed with a status of 2xx. */
+extern bool webhook_post(const Webhook *webhook, const char *headers,
+						 const char *body);
 
 #endif

@@ -19,7 +19,8 @@ subtest 'command line' => sub {
         qw(port bind secret-key-file book pid-file port-file fault seed fee payout-delay-ms
         payout-return-delay-ms processing-delay-ms modification-delay-ms idempotency-ttl-s max-connections
         idle-timeout-s adyen-merchant adyen-balance-account adyen-capture paypal-client-id token-lifetime-s
-        hmac-key-file webhook-url tls-cert tls-key verbose)
+        hmac-key-file webhook-url stripe-webhook-url adyen-webhook-url paypal-webhook-url
+        stripe-webhook-secret-file authorization-lifetime-s tls-cert tls-key verbose)
       )
     {
         like($text, qr/--\Q$flag\E\b/, "--help tells of --$flag");
