@@ -113,8 +113,8 @@ failover_of(const NextPsp *found, int count, const pg_uuid_t *order_id)
 }
 
 /*
- * A request that is under way cannot be called back; claim.c keeps it from
- * being repeated.
+ * A request that is under way cannot be called back; claim_decide.c keeps it
+ * from being repeated.
  */
 void
 failover_stop(const Column *orders)

@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim_decide.c
+ *	  What becomes of a due task: sent, asked after, removed or given to people.
+ *
+ * Everything is decided in memory, from what claim_read.c found; nothing here
+ * reads or writes a table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "order/claim.h"
+
+static bool
+status_is(const Claim *claim, const char *of_order, const char *of_payout)
+{
+	return strcmp(claim->status, claim->payout ? of_payout : of_order) == 0;
+}
+
+/* statuses that never change by sending or asking; a decline rests */
+static bool
+is_over(const Claim *claim)
+{
+	static const char *const over[] = { "captured",	 "declined", "failed",
+										"cancelled", "expired",	 "conflicted",
+										"reversed",	 "voided",	 "paid",
+										"returned",	 "rejected", NULL };
+
+	for (int i = 0; over[i]; i++)
+	{
+		if (strcmp(claim->status, over[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+bury(Claim *claim, const char *reason)
+{
+	claim->fate = FATE_BURY;
+	claim->reason = claim->last_error
+						? psprintf("%s; %s", reason, claim->last_error)
+						: reason;
+}
+
+static bool
+key_is_alive(const ClaimBatch *batch, const Claim *claim)
+{
+	return claim->first_sent_at == 0 ||
+		   batch->now - claim->first_sent_at <
+			   (int64) batch->key_lifetime_s * USECS_PER_SEC;
+}
+
+/* Is there a way to ask that cannot execute anything? */
+static bool
+can_look_up(const ClaimBatch *batch, const Claim *claim)
+{
+	const PspInquiry *inquiry;
+
+	if (batch->adapter == NULL)
+		return true;
+	inquiry = &batch->adapter->inquiry[claim->payout ? PSP_OPERATION_PAYOUT
+													 : PSP_OPERATION_PAY];
+	return inquiry->by_listing ||
+		   (inquiry->by_reference && claim->psp_reference);
+}
+
+/*
+ * Send or ask?  A PSP that has forgotten the key would execute it a second
+ * time, so that it is asked then.  One that cannot be asked gets the same
+ * request again while it remembers the key: it answers with what it did.
+ * After that there is nothing left to do for a machine.
+ */
+static void
+choose_step(const ClaimBatch *batch, Claim *claim)
+{
+	bool alive = key_is_alive(batch, claim);
+
+	if (strcmp(claim->step, "send") == 0 && !alive)
+		claim->step = "lookup";
+	if (strcmp(claim->step, "lookup") != 0 || can_look_up(batch, claim))
+		return;
+	if (alive)
+		claim->step = "send";
+	else
+	{
+		claim->begins = false;
+		bury(claim, "the PSP answers only a repeated request, and may have "
+					"forgotten its idempotency key");
+	}
+}
+
+static void
+hold_back(Claim *claim)
+{
+	if (!claim->may_be_charged || claim->fate != FATE_CLAIM ||
+		strcmp(claim->step, "send") != 0)
+		return;
+	claim->begins = false;
+	bury(claim, "it may have been charged already: see payment.exception");
+}
+
+void
+claim_decide(const ClaimBatch *batch, Claim *claim)
+{
+	if (claim->status == NULL)
+	{
+		bury(claim, "the object is missing");
+		return;
+	}
+	if (is_over(claim))
+	{
+		claim->fate = FATE_REMOVE;
+		return;
+	}
+	claim->begins = status_is(claim, "created", "scheduled");
+	if (!claim->begins && !status_is(claim, "executing", "submitting") &&
+		!status_is(claim, "pending", "in_transit") &&
+		!status_is(claim, "unknown", "unknown"))
+	{
+		bury(claim,
+			 psprintf("nothing can be sent while it is %s", claim->status));
+		return;
+	}
+
+	/* It may have been sent, and it may not: ask before anything else. */
+	if (claim->has_lapsed && strcmp(claim->step, "send") == 0)
+	{
+		claim->in_doubt = status_is(claim, "executing", "submitting");
+		claim->step = "lookup";
+	}
+	if (claim->tries >= batch->max_attempts)
+	{
+		claim->begins = false;
+		bury(claim, psprintf("no final answer in %d tries", claim->tries));
+		return;
+	}
+	choose_step(batch, claim);
+	hold_back(claim);
+}

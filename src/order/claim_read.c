@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim_read.c
+ *	  Choose and lock due tasks, and read what they are for.
+ *
+ * A claim takes from four lanes (lane.c), so that no flood of one kind keeps
+ * the others waiting.  Tasks are locked first and skipped when somebody else
+ * has them; evidence about an object locks its task too, so that no evidence
+ * comes in between.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "order/batch.h"
+#include "order/claim.h"
+#include "order/evidence.h"
+#include "order/move.h"
+#include "order/plan.h"
+
+void
+claim_read_psp(ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id) };
+
+	if (batch_run(plan_keep(&plan,
+							"SELECT state, max_attempts, key_lifetime_s,"
+							" adapter"
+							" FROM payment.psp WHERE id = $1",
+							1, types),
+				  values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_UNKNOWN_PSP),
+				 errmsg("PSP does not exist"),
+				 errdetail("There is no PSP %s.",
+						   DatumGetCString(
+							   DirectFunctionCall1(uuid_out, values[0])))));
+	batch->paused = strcmp(row_text(0, 1), "active") != 0;
+	batch->max_attempts = row_int32(0, 2);
+	batch->key_lifetime_s = row_int32(0, 3);
+	batch->adapter = psp_adapter(row_text(0, 4));
+}
+
+/* How many tasks of each lane are due; no more are counted than may be taken. */
+static void
+count_due_tasks(ClaimBatch *batch, int32 *due)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID, INT4ARRAYOID };
+	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id),
+								   TimestampTzGetDatum(batch->now),
+								   lane_most(&batch->limits) };
+
+	batch_run(plan_keep(&plan,
+						"SELECT (SELECT count(*)::int4 FROM (SELECT"
+						" FROM payment.task AS t WHERE t.psp_id = $1"
+						" AND (t.operation = 'payout') = lane.payout"
+						" AND (t.step = 'lookup' OR t.tries > 0)"
+						" = lane.repeated AND t.run_at <= $2"
+						" AND t.dead_at IS NULL LIMIT $3[lane.number]) AS d)"
+						" FROM " LANES_SQL " ORDER BY lane.number",
+						3, types),
+			  values, NULL);
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+		due[lane] = row_int32(lane, 1);
+}
+
+void
+claim_lock_tasks(ClaimBatch *batch, int32 max_tasks)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID, INT4ARRAYOID };
+	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id),
+								   TimestampTzGetDatum(batch->now), (Datum) 0 };
+	int32			  due[LANE_COUNT];
+
+	count_due_tasks(batch, due);
+	lane_share(due, &batch->limits, max_tasks);
+	values[2] = lane_array(due);
+	batch->count = (int) batch_run(
+		plan_keep(&plan,
+				  "SELECT d.id, d.operation, d.step, d.object_id, d.tries,"
+				  " d.attempt_id, d.first_sent_at, d.last_error,"
+				  " d.last_sent_at FROM " LANES_SQL ", LATERAL (SELECT t.*"
+				  " FROM payment.task AS t WHERE t.psp_id = $1"
+				  " AND (t.operation = 'payout') = lane.payout"
+				  " AND (t.step = 'lookup' OR t.tries > 0) = lane.repeated"
+				  " AND t.run_at <= $2 AND t.dead_at IS NULL"
+				  " ORDER BY t.run_at LIMIT $3[lane.number]"
+				  " FOR UPDATE SKIP LOCKED) AS d WHERE $3[lane.number] > 0",
+				  3, types),
+		values, NULL);
+	batch->claims = palloc0(Max(batch->count, 1) * sizeof(Claim));
+	for (int row = 0; row < batch->count; row++)
+	{
+		Claim *claim = &batch->claims[row];
+
+		row_uuid(row, 1, &claim->task_id);
+		claim->operation = row_text(row, 2);
+		claim->payout = strcmp(claim->operation, OPERATION_PAYOUT) == 0;
+		claim->step = row_text(row, 3);
+		row_uuid(row, 4, &claim->object_id);
+		claim->tries = row_int32(row, 5);
+		claim->has_lapsed = row_uuid(row, 6, &claim->lapsed_id);
+		claim->first_sent_at = row_time(row, 7);
+		claim->last_error = row_text(row, 8);
+		claim->last_sent_at = row_time(row, 9);
+	}
+}
+
+static void
+read_object(Claim *claim, uint64 row)
+{
+	char *payment_status;
+
+	claim->status = row_text(row, 2);
+	claim->attempt_no = row_int32(row, 3);
+	claim->amount = row_int64(row, 4);
+	claim->currency = row_text(row, 5);
+	claim->psp_reference = row_text(row, 6);
+	if (claim->payout)
+	{
+		claim->destination = row_text(row, 7);
+		return;
+	}
+	(void) row_uuid(row, 7, &claim->payment_id);
+	claim->description = row_text(row, 8);
+	claim->payment_method = row_text(row, 9);
+	payment_status = row_text(row, 10);
+	claim->payer = row_text(row, 11);
+	claim->payment_created = strcmp(payment_status, "created") == 0;
+	claim->may_be_charged = row_bool(row, 12);
+}
+
+static void
+read_objects(ClaimBatch *batch, bool payouts)
+{
+	static SPIPlanPtr order_plan = NULL;
+	static SPIPlanPtr payout_plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID };
+	Column			  ids;
+	Column			  numbers;
+	Datum			  values[2];
+	uint64			  count;
+	SPIPlanPtr		  plan;
+
+	column_init(&ids, UUIDOID);
+	column_init(&numbers, INT4OID);
+	for (int i = 0; i < batch->count; i++)
+	{
+		if (batch->claims[i].payout != payouts)
+			continue;
+		column_add_uuid(&ids, &batch->claims[i].object_id);
+		column_add_int32(&numbers, i);
+	}
+	if (ids.count == 0)
+		return;
+	values[0] = column_array(&ids);
+	values[1] = column_array(&numbers);
+	if (payouts)
+		plan = plan_keep(
+			&payout_plan,
+			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
+			" o.psp_reference, o.destination"
+			" FROM unnest($1, $2) AS u (id, number)"
+			" JOIN payment.payout_record AS o ON o.id = u.id",
+			2, types);
+	else
+		plan = plan_keep(
+			&order_plan,
+			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
+			" o.psp_reference, o.payment_id, o.description,"
+			" coalesce(o.payment_method, p.payment_method), p.status, p.payer,"
+			" o.attempt_no > 1 AND " MAY_BE_CHARGED(
+				"o.id") " FROM unnest($1, $2) AS u (id, number)"
+						" JOIN payment.order_record AS o ON o.id = u.id"
+						" JOIN payment.payment_record AS p ON p.id = "
+						"o.payment_id",
+			2, types);
+	count = batch_run(plan, values, NULL);
+	for (uint64 row = 0; row < count; row++)
+		read_object(&batch->claims[row_int32(row, 1)], row);
+}
+
+void
+claim_read_objects(ClaimBatch *batch)
+{
+	read_objects(batch, false);
+	read_objects(batch, true);
+}

@@ -1,0 +1,403 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim_write.c
+ *	  Write what was decided about a batch of due tasks.
+ *
+ * Objects first, in the order in which everybody locks them; then the attempts
+ * and the tasks, which are locked already.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "order/batch.h"
+#include "order/claim.h"
+#include "order/plan.h"
+#include "order/transition.h"
+#include "reconcile/exception.h"
+#include "uuid7.h"
+
+static int
+id_compare(const void *a, const void *b)
+{
+	return uuid_compare(*(const pg_uuid_t *const *) a,
+						*(const pg_uuid_t *const *) b);
+}
+
+typedef const pg_uuid_t *(*ClaimPick)(const Claim *claim);
+
+/* the ids that pick finds in the batch, ascending; repeats are harmless */
+static int
+pick_ids(const ClaimBatch *batch, ClaimPick pick, Datum *array)
+{
+	const pg_uuid_t **picked =
+		palloc(Max(batch->count, 1) * sizeof(pg_uuid_t *));
+	Column ids;
+	int	   count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		const pg_uuid_t *id = pick(&batch->claims[i]);
+
+		if (id)
+			picked[count++] = id;
+	}
+	qsort(picked, count, sizeof(pg_uuid_t *), id_compare);
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < count; i++)
+		column_add_uuid(&ids, picked[i]);
+	*array = column_array(&ids);
+	return count;
+}
+
+static const pg_uuid_t *
+pick_payment(const Claim *claim)
+{
+	return claim->begins && !claim->payout && claim->payment_created
+			   ? &claim->payment_id
+			   : NULL;
+}
+
+static const pg_uuid_t *
+pick_new_order(const Claim *claim)
+{
+	return claim->begins && !claim->payout ? &claim->object_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_new_payout(const Claim *claim)
+{
+	return claim->begins && claim->payout ? &claim->object_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_doubtful_order(const Claim *claim)
+{
+	return claim->in_doubt && !claim->payout ? &claim->object_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_doubtful_payout(const Claim *claim)
+{
+	return claim->in_doubt && claim->payout ? &claim->object_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_lapsed(const Claim *claim)
+{
+	return claim->has_lapsed ? &claim->lapsed_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_removed(const Claim *claim)
+{
+	return claim->fate == FATE_REMOVE ? &claim->task_id : NULL;
+}
+
+static const Oid id_array_type[] = { UUIDARRAYOID };
+
+static void
+begin_payments(const ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum			  ids;
+
+	if (pick_ids(batch, pick_payment, &ids) == 0)
+		return;
+	order_write(plan_keep(&plan,
+						  "UPDATE payment.payment_record AS p"
+						  " SET status = 'processing'"
+						  " FROM unnest($1) AS u (id)"
+						  " WHERE p.id = u.id AND p.status = 'created'",
+						  1, id_array_type),
+				&ids, NULL, CAUSE_CLAIM);
+}
+
+/*
+ * What was cancelled since it was read is not in the result, and not sent.
+ */
+static void
+keep_begun(ClaimBatch *batch, bool payouts, uint64 rows)
+{
+	pg_uuid_t *begun = palloc(Max(rows, 1) * sizeof(pg_uuid_t));
+
+	for (uint64 row = 0; row < rows; row++)
+		row_uuid(row, 1, &begun[row]);
+	qsort(begun, rows, sizeof(pg_uuid_t),
+		  (int (*)(const void *, const void *)) uuid_compare);
+	for (int i = 0; i < batch->count; i++)
+	{
+		Claim *claim = &batch->claims[i];
+
+		if (!claim->begins || claim->payout != payouts)
+			continue;
+		if (bsearch(&claim->object_id, begun, rows, sizeof(pg_uuid_t),
+					(int (*)(const void *, const void *)) uuid_compare))
+			claim->attempt_no = Max(claim->attempt_no, 1);
+		else
+			claim->fate = FATE_REMOVE;
+	}
+}
+
+static void
+begin_objects(ClaimBatch *batch)
+{
+	static SPIPlanPtr order_plan = NULL;
+	static SPIPlanPtr payout_plan = NULL;
+	Datum			  ids;
+
+	if (pick_ids(batch, pick_new_order, &ids) > 0)
+		keep_begun(batch, false,
+				   order_write(plan_keep(&order_plan,
+										 "UPDATE payment.order_record AS o"
+										 " SET status = 'executing',"
+										 " attempt_no ="
+										 " greatest(o.attempt_no, 1)"
+										 " FROM unnest($1) AS u (id)"
+										 " WHERE o.id = u.id"
+										 " AND o.status = 'created'"
+										 " RETURNING o.id",
+										 1, id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
+	if (pick_ids(batch, pick_new_payout, &ids) > 0)
+		keep_begun(batch, true,
+				   order_write(plan_keep(&payout_plan,
+										 "UPDATE payment.payout_record AS o"
+										 " SET status = 'submitting',"
+										 " attempt_no ="
+										 " greatest(o.attempt_no, 1)"
+										 " FROM unnest($1) AS u (id)"
+										 " WHERE o.id = u.id"
+										 " AND o.status = 'scheduled'"
+										 " RETURNING o.id",
+										 1, id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
+}
+
+static void
+doubt_objects(const ClaimBatch *batch)
+{
+	static SPIPlanPtr order_plan = NULL;
+	static SPIPlanPtr payout_plan = NULL;
+	Datum			  ids;
+
+	if (pick_ids(batch, pick_doubtful_order, &ids) > 0)
+		order_write(plan_keep(&order_plan,
+							  "UPDATE payment.order_record AS o"
+							  " SET status = 'unknown'"
+							  " FROM unnest($1) AS u (id)"
+							  " WHERE o.id = u.id"
+							  " AND o.status = 'executing'",
+							  1, id_array_type),
+					&ids, NULL, CAUSE_LEASE);
+	if (pick_ids(batch, pick_doubtful_payout, &ids) > 0)
+		order_write(plan_keep(&payout_plan,
+							  "UPDATE payment.payout_record AS o"
+							  " SET status = 'unknown'"
+							  " FROM unnest($1) AS u (id)"
+							  " WHERE o.id = u.id"
+							  " AND o.status = 'submitting'",
+							  1, id_array_type),
+					&ids, NULL, CAUSE_LEASE);
+}
+
+static void
+close_lapsed_attempts(const ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TIMESTAMPTZOID };
+	Datum			  values[2];
+
+	if (pick_ids(batch, pick_lapsed, &values[0]) == 0)
+		return;
+	values[1] = TimestampTzGetDatum(batch->now);
+	order_write(plan_keep(&plan,
+						  "UPDATE payment.attempt AS a SET finished_at = $2,"
+						  " outcome = 'lease_expired'"
+						  " FROM unnest($1) AS u (id)"
+						  " WHERE a.id = u.id AND a.finished_at IS NULL",
+						  2, types),
+				values, NULL, CAUSE_LEASE);
+}
+
+static void
+remove_tasks(const ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum			  ids;
+
+	if (pick_ids(batch, pick_removed, &ids) > 0)
+		batch_run(plan_keep(&plan,
+							"DELETE FROM payment.task AS t"
+							" USING unnest($1) AS u (id)"
+							" WHERE t.id = ANY (ARRAY[u.id])",
+							1, id_array_type),
+				  &ids, NULL);
+}
+
+static void
+bury_tasks(const ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								  TIMESTAMPTZOID };
+	Column			  columns[3];
+	Datum			  values[4];
+
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	column_init(&columns[2], TEXTOID);
+	for (int i = 0; i < batch->count; i++)
+	{
+		const Claim *claim = &batch->claims[i];
+
+		if (claim->fate != FATE_BURY)
+			continue;
+		column_add_uuid(&columns[0], &claim->task_id);
+		column_add_text(&columns[1], claim->step);
+		column_add_text(&columns[2], claim->reason);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < 3; i++)
+		values[i] = column_array(&columns[i]);
+	values[3] = TimestampTzGetDatum(batch->now);
+	batch_run(plan_keep(&plan,
+						"UPDATE payment.task AS t SET dead_at = $4,"
+						" attempt_id = NULL, step = u.step,"
+						" last_error = u.reason"
+						" FROM unnest($1, $2, $3) AS u (id, step, reason)"
+						" WHERE t.id = ANY (ARRAY[u.id])",
+						4, types),
+			  values, NULL);
+}
+
+/* Where the money is, nobody knows: people have to find out. */
+static void
+report_unknown(const ClaimBatch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		const Claim	   *claim = &batch->claims[i];
+		ExceptionReport report = { .type = "unknown_outcome",
+								   .psp_id = &batch->psp_id,
+								   .order_id = &claim->object_id,
+								   .currency = claim->currency,
+								   .detail = claim->reason };
+
+		if (claim->fate == FATE_BURY && claim->status &&
+			(claim->in_doubt || strcmp(claim->status, "unknown") == 0))
+			exception_open_unknown(&report);
+	}
+}
+
+void
+claim_write(ClaimBatch *batch)
+{
+	begin_payments(batch);
+	begin_objects(batch);
+	doubt_objects(batch);
+	close_lapsed_attempts(batch);
+	remove_tasks(batch);
+	bury_tasks(batch);
+	report_unknown(batch);
+}
+
+/*
+ * A send and the lookups that ask after it share one key: it names what was
+ * to be executed once.
+ */
+static void
+name_attempt(Claim *claim)
+{
+	uuid7_generate(&claim->attempt_id);
+	claim->psp_key =
+		psprintf("%s:%s:%d",
+				 DatumGetCString(
+					 DirectFunctionCall1(uuid_out,
+										 UUIDPGetDatum(&claim->object_id))),
+				 claim->operation, claim->attempt_no);
+}
+
+static void
+insert_attempts(const ClaimBatch *batch, Datum *values)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID,	 UUIDARRAYOID, UUIDARRAYOID,
+								  TEXTARRAYOID,	 TEXTARRAYOID, INT4ARRAYOID,
+								  TEXTARRAYOID,	 UUIDOID,	   TIMESTAMPTZOID,
+								  TIMESTAMPTZOID };
+
+	values[7] = UUIDPGetDatum(&batch->psp_id);
+	values[8] = TimestampTzGetDatum(batch->now);
+	values[9] = TimestampTzGetDatum(batch->lease_until);
+	order_write(
+		plan_keep(&plan,
+				  "INSERT INTO payment.attempt (id, task_id, object_id,"
+				  " operation, step, attempt_no, psp_key, psp_id,"
+				  " claimed_at, lease_until)"
+				  " SELECT u.*, $8, $9, $10"
+				  " FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u",
+				  lengthof(types), types),
+		values, NULL, CAUSE_CLAIM);
+}
+
+static void
+lease_tasks(const ClaimBatch *batch, const Datum *columns)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
+								  TIMESTAMPTZOID, TIMESTAMPTZOID };
+	Datum			  values[] = { columns[0], columns[1], columns[4],
+								   TimestampTzGetDatum(batch->now),
+								   TimestampTzGetDatum(batch->lease_until) };
+
+	batch_run(plan_keep(&plan,
+						"UPDATE payment.task AS t SET attempt_id = u.attempt,"
+						" step = u.step, run_at = $5, tries = t.tries + 1,"
+						" first_sent_at = CASE WHEN u.step = 'send'"
+						" THEN coalesce(t.first_sent_at, $4)"
+						" ELSE t.first_sent_at END,"
+						" last_sent_at = CASE WHEN u.step = 'send'"
+						" THEN $4 ELSE t.last_sent_at END"
+						" FROM unnest($1, $2, $3) AS u (attempt, id, step)"
+						" WHERE t.id = ANY (ARRAY[u.id])",
+						5, types),
+			  values, NULL);
+}
+
+void
+claim_open_attempts(const ClaimBatch *batch)
+{
+	Column columns[7];
+	Datum  values[10];
+
+	for (int i = 0; i < 7; i++)
+		column_init(&columns[i], i < 3 ? UUIDOID : i == 5 ? INT4OID : TEXTOID);
+	for (int i = 0; i < batch->count; i++)
+	{
+		Claim *claim = &batch->claims[i];
+
+		if (claim->fate != FATE_CLAIM)
+			continue;
+		name_attempt(claim);
+		column_add_uuid(&columns[0], &claim->attempt_id);
+		column_add_uuid(&columns[1], &claim->task_id);
+		column_add_uuid(&columns[2], &claim->object_id);
+		column_add_text(&columns[3], claim->operation);
+		column_add_text(&columns[4], claim->step);
+		column_add_int32(&columns[5], claim->attempt_no);
+		column_add_text(&columns[6], claim->psp_key);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < 7; i++)
+		values[i] = column_array(&columns[i]);
+	insert_attempts(batch, values);
+	lease_tasks(batch, values);
+}
