@@ -71,6 +71,7 @@ typedef enum Kind
 	KIND_PAYOUT,
 	KIND_MODIFICATION,
 	KIND_NOTIFICATION,
+	KIND_SESSION,
 	KIND_COUNT
 } Kind;
 
@@ -84,9 +85,15 @@ static const struct
 	const char *prefixes[KIND_COUNT];
 	int			capitals; /* length of an id made of capitals and digits */
 } psps[PSP_COUNT] = {
-	[PSP_STRIPE] = { "stripe", { "pi_", "ch_", "po_", "re_", "evt_" }, 0 },
-	[PSP_ADYEN] = { "adyen", { "ap:", "ac:", "at:", "am:", "an:" }, 16 },
-	[PSP_PAYPAL] = { "paypal", { "po:", "pc:", "pb:", "pr:", "pn:" }, 17 }
+	[PSP_STRIPE] = { "stripe",
+					 { "pi_", "ch_", "po_", "re_", "evt_", "cs_" },
+					 0 },
+	[PSP_ADYEN] = { "adyen",
+					{ "ap:", "ac:", "at:", "am:", "an:", "as:" },
+					16 },
+	[PSP_PAYPAL] = { "paypal",
+					 { "po:", "pc:", "pb:", "pr:", "pn:", "ps:" },
+					 17 }
 };
 
 static void
@@ -129,6 +136,8 @@ book_new_intent(Psp psp)
 	random_id(intent->secret, ID_SIZE, "secret_");
 	intent->number = book.intents.count;
 	intent->latest_charge = NONE;
+	intent->session = NONE;
+	intent->customer = NONE;
 	intent->created_ms = book.now_ms;
 	book_shelve(&book.intents, intent, intent->id);
 	return intent;
@@ -231,6 +240,60 @@ book_new_notification(Psp psp)
 	return notification;
 }
 
+Customer *
+book_new_customer(void)
+{
+	Customer *customer = xcalloc(1, sizeof(Customer));
+
+	random_id(customer->id, ID_SIZE, "cus_");
+	customer->number = book.customers.count;
+	customer->created_ms = book.now_ms;
+	book_shelve(&book.customers, customer, customer->id);
+	return customer;
+}
+
+SavedMethod *
+book_new_saved_method(void)
+{
+	SavedMethod *saved = xcalloc(1, sizeof(SavedMethod));
+
+	random_id(saved->id, ID_SIZE, "pm_");
+	saved->number = book.saved_methods.count;
+	saved->created_ms = book.now_ms;
+	book_shelve(&book.saved_methods, saved, saved->id);
+	return saved;
+}
+
+Setup *
+book_new_setup(void)
+{
+	Setup *setup = xcalloc(1, sizeof(Setup));
+
+	random_id(setup->id, ID_SIZE, "seti_");
+	setup->number = book.setups.count;
+	setup->customer = NONE;
+	setup->method = NONE;
+	setup->created_ms = book.now_ms;
+	book_shelve(&book.setups, setup, setup->id);
+	return setup;
+}
+
+Session *
+book_new_session(Psp psp)
+{
+	Session *session = xcalloc(1, sizeof(Session));
+
+	new_id(session->id, psp, KIND_SESSION);
+	session->number = book.sessions.count;
+	session->psp = (uint8_t) psp;
+	session->intent = NONE;
+	session->setup = NONE;
+	session->customer = NONE;
+	session->created_ms = book.now_ms;
+	book_shelve(&book.sessions, session, session->id);
+	return session;
+}
+
 static void *
 find(const char *id, const char *prefix)
 {
@@ -280,6 +343,30 @@ Notification *
 book_find_notification(Psp psp, const char *id)
 {
 	return find_of(psp, KIND_NOTIFICATION, id);
+}
+
+Customer *
+book_find_customer(const char *id)
+{
+	return find(id, "cus_");
+}
+
+SavedMethod *
+book_find_saved_method(const char *id)
+{
+	return find(id, "pm_");
+}
+
+Setup *
+book_find_setup(const char *id)
+{
+	return find(id, "seti_");
+}
+
+Session *
+book_find_session(Psp psp, const char *id)
+{
+	return find_of(psp, KIND_SESSION, id);
 }
 
 BalanceTx *
@@ -342,6 +429,30 @@ Notification *
 book_notification(uint32_t number)
 {
 	return at(&book.notifications, number);
+}
+
+Customer *
+book_customer(uint32_t number)
+{
+	return at(&book.customers, number);
+}
+
+SavedMethod *
+book_saved_method(uint32_t number)
+{
+	return at(&book.saved_methods, number);
+}
+
+Setup *
+book_setup(uint32_t number)
+{
+	return at(&book.setups, number);
+}
+
+Session *
+book_session(uint32_t number)
+{
+	return at(&book.sessions, number);
 }
 
 const char *

@@ -75,7 +75,10 @@ typedef struct Intent
 	uint8_t	 status;
 	uint8_t	 capture_method;
 	uint8_t	 automatic_payment_methods;
-	bool	 failed; /* last_payment_error is set */
+	bool	 failed;			/* last_payment_error is set */
+	bool	 not_authenticated; /* the payer failed to, last time */
+	uint32_t session;			/* the page it is paid on, or NONE */
+	uint32_t customer;			/* or NONE */
 	int32_t	 currency;
 	int64_t	 amount;
 	int64_t	 amount_capturable;
@@ -190,6 +193,77 @@ typedef struct Modification
 	Metadata metadata;
 } Modification;
 
+/* Somebody who pays again and again. */
+typedef struct Customer
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	int64_t	 created_ms;
+	char	*email;
+	char	*name;
+	Metadata metadata;
+} Customer;
+
+/* A test payment method that a customer has saved. */
+typedef struct SavedMethod
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t customer;
+	int64_t	 created_ms;
+	char	*method;
+} SavedMethod;
+
+/* How it came to be saved. */
+typedef struct Setup
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t customer; /* or NONE */
+	uint32_t method;   /* NONE: not yet */
+	int64_t	 created_ms;
+	Metadata metadata;
+} Setup;
+
+typedef enum SessionStatus
+{
+	SESSION_OPEN,
+	SESSION_COMPLETE,
+	SESSION_EXPIRED
+} SessionStatus;
+
+/* A page on which a payer pays, or saves a payment method. */
+typedef struct Session
+{
+	char	 id[ID_SIZE];
+	uint32_t number;
+	uint32_t intent;   /* NONE until the first attempt */
+	uint32_t setup;	   /* NONE unless it only saves a payment method */
+	uint32_t customer; /* or NONE */
+	uint8_t	 psp;
+	uint8_t	 status;
+	uint8_t	 capture_method;
+	bool	 makes_customer;
+	bool	 saves_method;
+	int32_t	 currency;
+	int64_t	 amount;
+	int64_t	 created_ms;
+	int64_t	 due_ms; /* when it expires, 0 once it is over */
+	int64_t	 expires_ms;
+	char	*host; /* by which its page was asked for */
+	char	*success_url;
+	char	*cancel_url;
+	char	*reference;
+	char	*email;
+	char	*items;	 /* what is paid, a line each */
+	char	*method; /* that waits to be authenticated */
+	char	*description;
+	char	*transfer_group;
+	char	*data; /* what the merchant's page would need */
+	Metadata metadata;
+	Metadata intent_metadata;
+} Session;
+
 /* A webhook: sent when there is somebody to send it to. */
 typedef struct Notification
 {
@@ -289,6 +363,10 @@ typedef struct Book
 	Shelf	 settlements;
 	Shelf	 modifications;
 	Shelf	 notifications;
+	Shelf	 customers;
+	Shelf	 saved_methods;
+	Shelf	 setups;
+	Shelf	 sessions;
 	uint32_t first_unsettled; /* no balance transaction before it is open */
 	int64_t	 now_ms;		  /* as of the last lock; never goes back */
 } Book;
@@ -313,6 +391,10 @@ extern Settlement	*book_new_settlement(void);
 extern Modification *book_new_modification(Psp psp, ModificationKind kind,
 										   const Charge *charge);
 extern Notification *book_new_notification(Psp psp);
+extern Customer		*book_new_customer(void);
+extern SavedMethod	*book_new_saved_method(void);
+extern Setup		*book_new_setup(void);
+extern Session		*book_new_session(Psp psp);
 
 /* NULL when nobody knows the id, or only another PSP does. */
 extern Intent		*book_find_intent(Psp psp, const char *id);
@@ -320,6 +402,10 @@ extern Charge		*book_find_charge(Psp psp, const char *id);
 extern Payout		*book_find_payout(Psp psp, const char *id);
 extern Modification *book_find_modification(Psp psp, const char *id);
 extern Notification *book_find_notification(Psp psp, const char *id);
+extern Customer		*book_find_customer(const char *id);
+extern SavedMethod	*book_find_saved_method(const char *id);
+extern Setup		*book_find_setup(const char *id);
+extern Session		*book_find_session(Psp psp, const char *id);
 extern BalanceTx	*book_find_balance_tx(const char *id);
 extern Settlement	*book_find_settlement(const char *id);
 
@@ -330,6 +416,10 @@ extern BalanceTx	*book_balance_tx(uint32_t number);
 extern Settlement	*book_settlement(uint32_t number);
 extern Modification *book_modification(uint32_t number);
 extern Notification *book_notification(uint32_t number);
+extern Customer		*book_customer(uint32_t number);
+extern SavedMethod	*book_saved_method(uint32_t number);
+extern Setup		*book_setup(uint32_t number);
+extern Session		*book_session(uint32_t number);
 
 extern const char *psp_name(Psp psp);
 extern Psp		   charge_psp(const Charge *charge);

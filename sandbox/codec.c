@@ -172,6 +172,9 @@ codec_intent(Codec *c, Intent *intent)
 	codec_u8(c, &intent->capture_method);
 	codec_u8(c, &intent->automatic_payment_methods);
 	codec_bool(c, &intent->failed);
+	codec_bool(c, &intent->not_authenticated);
+	codec_u32(c, &intent->session);
+	codec_u32(c, &intent->customer);
 	codec_currency(c, &intent->currency);
 	codec_i64(c, &intent->amount);
 	codec_i64(c, &intent->amount_capturable);
@@ -279,6 +282,66 @@ codec_notification(Codec *c, Notification *notification)
 	codec_string(c, &notification->event);
 	codec_string(c, &notification->signature);
 	codec_string(c, &notification->body);
+}
+
+void
+codec_customer(Codec *c, Customer *customer)
+{
+	codec_id(c, customer->id);
+	codec_i64(c, &customer->created_ms);
+	codec_string(c, &customer->email);
+	codec_string(c, &customer->name);
+	codec_metadata(c, &customer->metadata);
+}
+
+void
+codec_saved_method(Codec *c, SavedMethod *saved)
+{
+	codec_id(c, saved->id);
+	codec_u32(c, &saved->customer);
+	codec_i64(c, &saved->created_ms);
+	codec_string(c, &saved->method);
+}
+
+void
+codec_setup(Codec *c, Setup *setup)
+{
+	codec_id(c, setup->id);
+	codec_u32(c, &setup->customer);
+	codec_u32(c, &setup->method);
+	codec_i64(c, &setup->created_ms);
+	codec_metadata(c, &setup->metadata);
+}
+
+void
+codec_session(Codec *c, Session *session)
+{
+	codec_id(c, session->id);
+	codec_u32(c, &session->intent);
+	codec_u32(c, &session->setup);
+	codec_u32(c, &session->customer);
+	codec_u8(c, &session->psp);
+	codec_u8(c, &session->status);
+	codec_u8(c, &session->capture_method);
+	codec_bool(c, &session->makes_customer);
+	codec_bool(c, &session->saves_method);
+	codec_currency(c, &session->currency);
+	codec_i64(c, &session->amount);
+	codec_i64(c, &session->created_ms);
+	codec_i64(c, &session->due_ms);
+	codec_i64(c, &session->expires_ms);
+	codec_string(c, &session->host);
+	codec_string(c, &session->success_url);
+	codec_string(c, &session->cancel_url);
+	codec_string(c, &session->reference);
+	codec_string(c, &session->email);
+	codec_string(c, &session->items);
+	codec_string(c, &session->method);
+	codec_string(c, &session->description);
+	codec_string(c, &session->transfer_group);
+	codec_string(c, &session->data);
+	codec_metadata(c, &session->metadata);
+	codec_metadata(c, &session->intent_metadata);
 }
 
 /* Numbers one after the other; the array is made when reading. */

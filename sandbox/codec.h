@@ -32,6 +32,10 @@ extern void codec_payout(Codec *c, Payout *payout);
 extern void codec_balance_tx(Codec *c, BalanceTx *tx);
 extern void codec_modification(Codec *c, Modification *modification);
 extern void codec_notification(Codec *c, Notification *notification);
+extern void codec_customer(Codec *c, Customer *customer);
+extern void codec_saved_method(Codec *c, SavedMethod *saved);
+extern void codec_setup(Codec *c, Setup *setup);
+extern void codec_session(Codec *c, Session *session);
 extern void codec_settlement(Codec *c, Settlement *settlement);
 
 /*

@@ -64,6 +64,7 @@ typedef struct Dialect
 extern const Dialect stripe_dialect;
 extern const Dialect adyen_dialect;
 extern const Dialect paypal_dialect;
+extern const Dialect page_dialect; /* for payers' browsers */
 
 /* By path; Stripe's when it is nobody's. */
 extern const Dialect *dialect_of(const char *path);

@@ -25,7 +25,7 @@
 #include "paypal.h"
 #include "timer.h"
 
-#define MAGIC "payment-sandbox book 4\n"
+#define MAGIC "payment-sandbox book 5\n"
 #define HEADER_SIZE 8
 
 enum
@@ -37,6 +37,10 @@ enum
 	TAG_SETTLEMENT = 'S',
 	TAG_MODIFICATION = 'M',
 	TAG_NOTIFICATION = 'N',
+	TAG_CUSTOMER = 'U',
+	TAG_SAVED_METHOD = 'V',
+	TAG_SETUP = 'T',
+	TAG_SESSION = 'W',
 	TAG_KEY = 'K'
 };
 
@@ -150,6 +154,19 @@ read_object(Codec *c, off_t payload_offset)
 			READ_OBJECT(c, &book.notifications, Notification, number,
 						codec_notification);
 			break;
+		case TAG_CUSTOMER:
+			READ_OBJECT(c, &book.customers, Customer, number, codec_customer);
+			break;
+		case TAG_SAVED_METHOD:
+			READ_OBJECT(c, &book.saved_methods, SavedMethod, number,
+						codec_saved_method);
+			break;
+		case TAG_SETUP:
+			READ_OBJECT(c, &book.setups, Setup, number, codec_setup);
+			break;
+		case TAG_SESSION:
+			READ_OBJECT(c, &book.sessions, Session, number, codec_session);
+			break;
 		case TAG_KEY:
 			read_key(c, payload_offset);
 			break;
@@ -218,6 +235,11 @@ connect_objects(void)
 		if (book_payout(i)->due_ms != 0)
 			timer_add_payout(book_payout(i));
 		paypal_payout_restore(book_payout(i));
+	}
+	for (uint32_t i = 0; i < book.sessions.count; i++)
+	{
+		if (book_session(i)->due_ms != 0)
+			timer_add_session(book_session(i));
 	}
 	for (uint32_t i = 0; i < book.modifications.count; i++)
 	{
@@ -306,82 +328,29 @@ begin_object(uint8_t tag, uint32_t *number)
 	return c;
 }
 
-void
-journal_intent(Intent *intent)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_INTENT, &intent->number);
-
-		codec_intent(&c, intent);
+/* Defines journal_NAME, which writes an object of this type. */
+#define JOURNAL_WRITER(name, type, tag)                     \
+	void journal_##name(type *object)                       \
+	{                                                       \
+		if (journal_fd >= 0)                                \
+		{                                                   \
+			Codec c = begin_object(tag, &(object)->number); \
+                                                            \
+			codec_##name(&c, object);                       \
+		}                                                   \
 	}
-}
 
-void
-journal_charge(Charge *charge)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_CHARGE, &charge->number);
-
-		codec_charge(&c, charge);
-	}
-}
-
-void
-journal_payout(Payout *payout)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_PAYOUT, &payout->number);
-
-		codec_payout(&c, payout);
-	}
-}
-
-void
-journal_balance_tx(BalanceTx *tx)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_BALANCE_TX, &tx->number);
-
-		codec_balance_tx(&c, tx);
-	}
-}
-
-void
-journal_settlement(Settlement *settlement)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_SETTLEMENT, &settlement->number);
-
-		codec_settlement(&c, settlement);
-	}
-}
-
-void
-journal_modification(Modification *modification)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_MODIFICATION, &modification->number);
-
-		codec_modification(&c, modification);
-	}
-}
-
-void
-journal_notification(Notification *notification)
-{
-	if (journal_fd >= 0)
-	{
-		Codec c = begin_object(TAG_NOTIFICATION, &notification->number);
-
-		codec_notification(&c, notification);
-	}
-}
+JOURNAL_WRITER(intent, Intent, TAG_INTENT)
+JOURNAL_WRITER(charge, Charge, TAG_CHARGE)
+JOURNAL_WRITER(payout, Payout, TAG_PAYOUT)
+JOURNAL_WRITER(balance_tx, BalanceTx, TAG_BALANCE_TX)
+JOURNAL_WRITER(settlement, Settlement, TAG_SETTLEMENT)
+JOURNAL_WRITER(modification, Modification, TAG_MODIFICATION)
+JOURNAL_WRITER(notification, Notification, TAG_NOTIFICATION)
+JOURNAL_WRITER(customer, Customer, TAG_CUSTOMER)
+JOURNAL_WRITER(saved_method, SavedMethod, TAG_SAVED_METHOD)
+JOURNAL_WRITER(setup, Setup, TAG_SETUP)
+JOURNAL_WRITER(session, Session, TAG_SESSION)
 
 void
 journal_key(IdempotencyKey *key)

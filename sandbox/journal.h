@@ -25,6 +25,10 @@ extern void journal_balance_tx(BalanceTx *tx);
 extern void journal_settlement(Settlement *settlement);
 extern void journal_modification(Modification *modification);
 extern void journal_notification(Notification *notification);
+extern void journal_customer(Customer *customer);
+extern void journal_saved_method(SavedMethod *saved_method);
+extern void journal_setup(Setup *setup);
+extern void journal_session(Session *session);
 extern void journal_key(IdempotencyKey *key);
 
 extern void journal_commit(void);

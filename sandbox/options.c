@@ -27,6 +27,7 @@ Options options = { .bind = "127.0.0.1",
 					.payout_return_delay_ms = 1000,
 					.processing_delay_ms = 2000,
 					.modification_delay_ms = 1000,
+					.session_lifetime_s = 24 * 3600,
 					.adyen_merchant = "SandboxMerchant",
 					.adyen_balance_account = "BA_sandbox",
 					.paypal_client = "sandbox",
@@ -49,6 +50,7 @@ enum
 	OPT_MODIFICATION_DELAY,
 	OPT_TTL,
 	OPT_AUTHORIZATION,
+	OPT_SESSION_LIFETIME,
 	OPT_ADYEN_MERCHANT,
 	OPT_ADYEN_ACCOUNT,
 	OPT_ADYEN_CAPTURE,
@@ -84,6 +86,7 @@ static const struct option long_options[] = {
 	{ "modification-delay-ms", required_argument, NULL,
 	  OPT_MODIFICATION_DELAY },
 	{ "idempotency-ttl-s", required_argument, NULL, OPT_TTL },
+	{ "session-lifetime-s", required_argument, NULL, OPT_SESSION_LIFETIME },
 	{ "authorization-lifetime-s", required_argument, NULL, OPT_AUTHORIZATION },
 	{ "adyen-merchant", required_argument, NULL, OPT_ADYEN_MERCHANT },
 	{ "adyen-balance-account", required_argument, NULL, OPT_ADYEN_ACCOUNT },
@@ -134,6 +137,7 @@ static const char help[] =
 	"                              are decided (1000)\n"
 	"  --idempotency-ttl-s N       how long keys are kept (as each PSP has "
 	"it)\n"
+	"  --session-lifetime-s N      until a hosted page expires (86400)\n"
 	"  --authorization-lifetime-s N  until an authorisation expires\n"
 	"                              (as each PSP has it)\n"
 	"  --adyen-merchant NAME       the merchant account (SandboxMerchant)\n"
@@ -311,6 +315,10 @@ apply(int option, const char *name)
 			break;
 		case OPT_TTL:
 			options.idempotency_ttl_s =
+				parse_number(name, optarg, 1, TTL_S_MAX);
+			break;
+		case OPT_SESSION_LIFETIME:
+			options.session_lifetime_s =
 				parse_number(name, optarg, 1, TTL_S_MAX);
 			break;
 		case OPT_AUTHORIZATION:

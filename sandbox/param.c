@@ -198,6 +198,17 @@ param_expand(Request *request, const char *prefix, unsigned *expand)
 			what = "";
 		else
 			what += len;
+		/* Of a session, down to its payment intent. */
+		if (strcmp(what, "payment_intent") == 0)
+		{
+			*expand |= EXPAND_INTENT;
+			continue;
+		}
+		if (strncmp(what, "payment_intent.", 15) == 0)
+		{
+			*expand |= EXPAND_INTENT;
+			what += 15;
+		}
 		if (strcmp(what, "latest_charge") == 0)
 			*expand |= EXPAND_LATEST_CHARGE;
 		else if (strcmp(what, "latest_charge.balance_transaction") == 0)

@@ -12,9 +12,11 @@
 
 #include "charge.h"
 #include "currency.h"
+#include "customer.h"
 #include "journal.h"
 #include "listing.h"
 #include "options.h"
+#include "session.h"
 #include "stripe_event.h"
 #include "timer.h"
 
@@ -36,6 +38,7 @@ typedef struct IntentParams
 	bool		error_on_requires_action;
 	int			capture_method;
 	int			automatic;
+	uint32_t	customer;
 	int			reason;
 	int64_t		amount_to_capture;
 	unsigned	expand;
@@ -54,6 +57,7 @@ new_params(Request *request)
 	IntentParams *params = xcalloc(1, sizeof(IntentParams));
 
 	params->reason = -1;
+	params->customer = NONE;
 	request->prepared = params;
 	return params;
 }
@@ -62,12 +66,9 @@ static bool
 prepare_method(Request *request, IntentParams *params)
 {
 	params->payment_method = form_take(request->params, "payment_method");
-	if (params->payment_method == NULL ||
-		test_method_find(params->payment_method) != NULL)
-		return true;
-	return answer_invalid(request, "resource_missing", "payment_method",
-						  "No such PaymentMethod: '%.100s'",
-						  params->payment_method);
+	return params->payment_method == NULL ||
+		   payment_method_is_usable(request, params->payment_method,
+									params->customer);
 }
 
 /* Parameters that only make sense when the intent is confirmed. */
@@ -128,6 +129,7 @@ payment_intent_prepare_create(Request *request)
 	if (!param_amount(request, "amount", &params->amount) ||
 		!param_currency(request, &params->currency) ||
 		!param_bool(request, "confirm", &params->confirm, NULL) ||
+		!customer_param(request, &params->customer) ||
 		!prepare_confirmation(request, params) ||
 		!prepare_automatic(request, params) ||
 		!param_choice(request, "capture_method", capture_choices,
@@ -197,7 +199,7 @@ void
 payment_intent_finish(Intent *intent)
 {
 	Charge			 *charge = book_charge(intent->latest_charge);
-	const TestMethod *method = test_method_find(charge->payment_method);
+	const TestMethod *method = payment_method_find(charge->payment_method);
 
 	intent->due_ms = 0;
 	if (charge->status == CHARGE_AUTHORIZED)
@@ -212,6 +214,72 @@ payment_intent_finish(Intent *intent)
 	journal_charge(charge);
 	journal_intent(intent);
 	stripe_event_attempt(intent);
+	session_tell_outcome(intent);
+}
+
+/* Has the payer authenticated with the bank, or need not do so? */
+static bool
+needs_payer(const Intent *intent, const TestMethod *method)
+{
+	return method->outcome == METHOD_AUTHENTICATES ||
+		   (method->outcome == METHOD_AUTHENTICATES_ONCE &&
+			book_find_saved_method(intent->payment_method) == NULL);
+}
+
+/* A charge with the intent's payment method, come what may. */
+static void
+charge_now(Intent *intent, const TestMethod *method, bool declines,
+		   const char *idempotency_key)
+{
+	Charge *charge = book_new_charge(intent);
+
+	charge->idempotency_key = xstrdup(idempotency_key);
+	if (declines)
+		fail_charge(intent, charge);
+	else if (method->outcome == METHOD_PROCESSES ||
+			 method->outcome == METHOD_PROCESSES_THEN_FAILS)
+		start_processing(intent, charge);
+	else
+		accept_charge(intent, charge);
+	journal_charge(charge);
+}
+
+void
+payment_intent_attempt(Intent *intent, bool payer_is_there,
+					   const char *idempotency_key)
+{
+	const TestMethod *method = payment_method_find(intent->payment_method);
+	bool			  needed = needs_payer(intent, method);
+
+	intent->not_authenticated = false;
+	if (needed && payer_is_there)
+	{
+		intent->status = INTENT_REQUIRES_ACTION;
+		intent->failed = false;
+	}
+	else
+		charge_now(intent, method,
+				   needed || method->outcome == METHOD_DECLINES,
+				   idempotency_key);
+	stripe_event_attempt(intent);
+}
+
+void
+payment_intent_authenticate(Intent *intent, bool succeeds)
+{
+	const TestMethod *method = payment_method_find(intent->payment_method);
+
+	if (succeeds)
+		charge_now(intent, method, false, NULL);
+	else
+	{
+		intent->status = INTENT_REQUIRES_PAYMENT_METHOD;
+		intent->failed = true;
+		intent->not_authenticated = true;
+		free(intent->payment_method);
+		intent->payment_method = NULL;
+	}
+	stripe_event_attempt(intent);
 }
 
 /* An attempt with the intent's payment method; answers. */
@@ -219,35 +287,11 @@ static void
 attempt(Request *request, Intent *intent)
 {
 	const IntentParams *params = request->prepared;
-	const TestMethod   *method = test_method_find(intent->payment_method);
-	Charge			   *charge;
 
-	if (method->outcome == METHOD_AUTHENTICATES && !params->off_session &&
-		!params->error_on_requires_action)
-	{
-		intent->status = INTENT_REQUIRES_ACTION;
-		intent->failed = false;
-		stripe_event_attempt(intent);
-		answer_intent(request, intent);
-		return;
-	}
-	charge = book_new_charge(intent);
-	charge->idempotency_key = xstrdup(request->idempotency_key);
-	switch (method->outcome)
-	{
-		case METHOD_SUCCEEDS:
-			accept_charge(intent, charge);
-			break;
-		case METHOD_DECLINES:
-		case METHOD_AUTHENTICATES:
-			fail_charge(intent, charge);
-			break;
-		case METHOD_PROCESSES:
-		case METHOD_PROCESSES_THEN_FAILS:
-			start_processing(intent, charge);
-	}
-	journal_charge(charge);
-	stripe_event_attempt(intent);
+	payment_intent_attempt(intent,
+						   !params->off_session &&
+							   !params->error_on_requires_action,
+						   request->idempotency_key);
 	if (intent->failed)
 		payment_intent_answer_declined(request, intent);
 	else
@@ -265,6 +309,7 @@ payment_intent_create(Request *request)
 	intent->currency = request->wrong_currency
 						   ? currency_other(params->currency)
 						   : params->currency;
+	intent->customer = params->customer;
 	intent->capture_method = (uint8_t) params->capture_method;
 	intent->automatic_payment_methods = (uint8_t) params->automatic;
 	intent->payment_method = xstrdup(params->payment_method);
@@ -317,9 +362,11 @@ payment_intent_prepare_confirm(Request *request)
 	IntentParams *params = new_params(request);
 
 	params->confirm = true;
+	if (find_intent(request) == NULL)
+		return false;
+	params->customer = find_intent(request)->customer;
 	return prepare_confirmation(request, params) &&
-		   param_expand(request, "", &params->expand) &&
-		   params_known(request) && find_intent(request) != NULL;
+		   param_expand(request, "", &params->expand) && params_known(request);
 }
 
 static void

@@ -25,6 +25,13 @@ extern void payment_intent_list(Request *request);
 /* Called when processing is over, or when an authorisation expires. */
 extern void payment_intent_finish(Intent *intent);
 
+/* An attempt with the intent's payment method; the caller journals it. */
+extern void payment_intent_attempt(Intent *intent, bool payer_is_there,
+								   const char *idempotency_key);
+
+/* The payer has been at the bank's page. */
+extern void payment_intent_authenticate(Intent *intent, bool succeeds);
+
 extern void payment_intent_json(Buf *b, const char *key, const Intent *intent,
 								unsigned expand);
 extern void charge_json(Buf *b, const char *key, const Charge *charge,

@@ -9,6 +9,7 @@
 #include "balance.h"
 #include "charge.h"
 #include "currency.h"
+#include "customer.h"
 #include "json.h"
 
 static const char *const intent_statuses[] = { "requires_payment_method",
@@ -68,9 +69,18 @@ last_error_json(Buf *b, const Intent *intent)
 		json_null(b, "last_payment_error");
 		return;
 	}
+	if (intent->not_authenticated)
+	{
+		json_open(b, "last_payment_error", '{');
+		json_str(b, "code", "payment_intent_authentication_failure");
+		json_str(b, "message", "The payer could not be authenticated.");
+		json_str(b, "type", "invalid_request_error");
+		json_close(b, '}');
+		return;
+	}
 	charge = book_charge(intent->latest_charge);
 	json_open(b, "last_payment_error", '{');
-	decline_fields(b, charge, test_method_find(charge->payment_method));
+	decline_fields(b, charge, payment_method_find(charge->payment_method));
 	json_close(b, '}');
 }
 
@@ -102,7 +112,7 @@ next_action_json(Buf *b, const Intent *intent)
 static void
 charge_outcome(Buf *b, const Charge *charge)
 {
-	const TestMethod *method = test_method_find(charge->payment_method);
+	const TestMethod *method = payment_method_find(charge->payment_method);
 	bool			  failed = charge->status == CHARGE_FAILED;
 
 	json_str(b, "failure_code", failed ? method->code : NULL);
@@ -206,14 +216,17 @@ automatic_json(Buf *b, const Intent *intent)
 static void
 unused_fields(Buf *b)
 {
-	static const char *const names[] = {
-		"application",	 "application_fee_amount",
-		"customer",		 "on_behalf_of",
-		"processing",	 "receipt_email",
-		"review",		 "setup_future_usage",
-		"shipping",		 "statement_descriptor",
-		"transfer_data", "statement_descriptor_suffix"
-	};
+	static const char *const names[] = { "application",
+										 "application_fee_amount",
+										 "on_behalf_of",
+										 "processing",
+										 "receipt_email",
+										 "review",
+										 "setup_future_usage",
+										 "shipping",
+										 "statement_descriptor",
+										 "transfer_data",
+										 "statement_descriptor_suffix" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		json_null(b, names[i]);
@@ -246,6 +259,9 @@ payment_intent_json(Buf *b, const char *key, const Intent *intent,
 	json_str(b, "confirmation_method", "automatic");
 	json_int(b, "created", intent->created_ms / 1000);
 	json_str(b, "currency", currency_lower(intent->currency));
+	json_str(b, "customer",
+			 intent->customer == NONE ? NULL
+									  : book_customer(intent->customer)->id);
 	json_str(b, "description", intent->description);
 	last_error_json(b, intent);
 	latest_charge(b, intent, expand);
@@ -268,7 +284,7 @@ payment_intent_answer_declined(Request *request, const Intent *intent)
 	request->answer.status = 402;
 	json_open(b, NULL, '{');
 	json_open(b, "error", '{');
-	decline_fields(b, charge, test_method_find(charge->payment_method));
+	decline_fields(b, charge, payment_method_find(charge->payment_method));
 	payment_intent_json(b, "payment_intent", intent, 0);
 	json_close(b, '}');
 	json_close(b, '}');

@@ -149,5 +149,6 @@ extern bool params_known(Request *request);
 /* What expand[] may ask for. */
 #define EXPAND_LATEST_CHARGE 1u
 #define EXPAND_BALANCE_TX 2u
+#define EXPAND_INTENT 4u
 
 #endif

@@ -14,16 +14,19 @@
 #include "balance.h"
 #include "book.h"
 #include "control.h"
+#include "customer.h"
 #include "dialect.h"
 #include "fault.h"
 #include "idempotency.h"
 #include "notification.h"
 #include "options.h"
+#include "page.h"
 #include "payment_intent.h"
 #include "payout.h"
 #include "paypal.h"
 #include "refund.h"
 #include "request_log.h"
+#include "session.h"
 #include "settlement.h"
 #include "stripe_event.h"
 #include "wait.h"
@@ -48,6 +51,25 @@ static const Route routes[] = {
 	{ "GET", "/v1/refunds/{id}", false, refund_prepare_get, refund_get },
 	{ "POST", "/v1/refunds/{id}/cancel", true, refund_prepare_cancel,
 	  refund_cancel },
+	{ "POST", "/v1/checkout/sessions", true, session_prepare_create,
+	  session_create },
+	{ "GET", "/v1/checkout/sessions", false, session_prepare_list,
+	  session_list },
+	{ "GET", "/v1/checkout/sessions/{id}", false, session_prepare_get,
+	  session_get },
+	{ "POST", "/v1/checkout/sessions/{id}/expire", true,
+	  session_prepare_expire, session_expire_now },
+	{ "POST", "/v1/customers", true, customer_prepare_create,
+	  customer_create },
+	{ "GET", "/v1/customers/{id}", false, customer_prepare_get, customer_get },
+	{ "GET", "/v1/setup_intents/{id}", false, setup_intent_prepare_get,
+	  setup_intent_get },
+	{ "GET", "/v1/payment_methods/{id}", false, payment_method_prepare_get,
+	  payment_method_get },
+	{ "GET", "/pay/{id}", false, NULL, page_show },
+	{ "POST", "/pay/{id}", false, NULL, page_pay },
+	{ "GET", "/pay/{id}/authenticate", false, NULL, page_show_authentication },
+	{ "POST", "/pay/{id}/authenticate", false, NULL, page_authenticate },
 	{ "GET", "/v1/events", false, stripe_event_prepare_list,
 	  stripe_event_list },
 	{ "GET", "/v1/events/{id}", false, stripe_event_prepare_get,
@@ -172,6 +194,8 @@ dialect_of(const char *path)
 		strncmp(path, "/v1/oauth2/", 11) == 0 ||
 		strncmp(path, "/v1/payments/", 13) == 0)
 		return &paypal_dialect;
+	if (strncmp(path, "/pay/", 5) == 0)
+		return &page_dialect;
 	return &stripe_dialect;
 }
 
@@ -602,7 +626,7 @@ static void
 run_under_lock(Request *request)
 {
 	counts_of(request)->requests++;
-	if (is_control(request))
+	if (request->route->prepare == NULL)
 		request->route->execute(request);
 	else if (strcmp(request->method, "POST") == 0)
 		run_post(request);

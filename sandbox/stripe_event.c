@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "customer.h"
 #include "json.h"
 #include "listing.h"
 #include "notification.h"
@@ -18,6 +19,7 @@
 #include "payment_intent.h"
 #include "payout.h"
 #include "refund.h"
+#include "session.h"
 
 #define API_VERSION "2024-06-20"
 #define SHA256_SIZE 32
@@ -96,6 +98,28 @@ stripe_event_payout(const char *type, const Payout *payout)
 }
 
 void
+stripe_event_setup(const char *type, const Setup *setup)
+{
+	Buf object = { 0 };
+
+	if (!notification_wanted(PSP_STRIPE))
+		return;
+	setup_intent_json(&object, NULL, setup);
+	tell(type, &object);
+}
+
+void
+stripe_event_session(const char *type, const Session *session)
+{
+	Buf object = { 0 };
+
+	if (!notification_wanted(PSP_STRIPE))
+		return;
+	session_json(&object, NULL, session, 0);
+	tell(type, &object);
+}
+
+void
 stripe_event_attempt(const Intent *intent)
 {
 	const Charge *charge = intent->latest_charge == NONE
@@ -121,7 +145,8 @@ stripe_event_attempt(const Intent *intent)
 			stripe_event_intent("payment_intent.requires_action", intent);
 			break;
 		case INTENT_REQUIRES_PAYMENT_METHOD:
-			stripe_event_charge("charge.failed", charge);
+			if (!intent->not_authenticated)
+				stripe_event_charge("charge.failed", charge);
 			stripe_event_intent("payment_intent.payment_failed", intent);
 			break;
 		case INTENT_REQUIRES_CONFIRMATION:

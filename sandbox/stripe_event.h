@@ -14,6 +14,9 @@ extern void stripe_event_charge(const char *type, const Charge *charge);
 extern void stripe_event_refund(const char *type, const Modification *refund);
 extern void stripe_event_payout(const char *type, const Payout *payout);
 
+extern void stripe_event_setup(const char *type, const Setup *setup);
+extern void stripe_event_session(const char *type, const Session *session);
+
 /* What has come of an attempt to pay. */
 extern void stripe_event_attempt(const Intent *intent);
 

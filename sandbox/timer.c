@@ -10,6 +10,7 @@
 #include "payout.h"
 #include "paypal.h"
 #include "refund.h"
+#include "session.h"
 
 typedef struct Timer
 {
@@ -112,6 +113,19 @@ timer_add_modification(Modification *modification)
 {
 	push((Timer){ modification->due_ms, &modification->due_ms,
 				  modification_is_due, modification });
+}
+
+static void
+session_is_due(void *object)
+{
+	session_expire(object);
+}
+
+void
+timer_add_session(Session *session)
+{
+	push(
+		(Timer){ session->due_ms, &session->due_ms, session_is_due, session });
 }
 
 /*
