@@ -13,7 +13,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['payment_app', 'payment_finance',
-        'payment_admin', 'payment_auditor', 'payment_worker']
+        'payment_admin', 'payment_auditor', 'payment_worker',
+        'payment_gateway']
     LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
@@ -23,7 +24,7 @@ END
 $$;
 
 GRANT USAGE ON SCHEMA payment TO payment_app, payment_finance, payment_admin,
-    payment_auditor, payment_worker;
+    payment_auditor, payment_worker, payment_gateway;
 
 -- ---------------------------------------------------------------------------
 -- src/: ids and money
@@ -532,7 +533,8 @@ CREATE TABLE payment.psp (
     -- {"USD": {"fixed": 30, "basis_points": 290}, ...}: what the PSP should charge
     fees jsonb NOT NULL DEFAULT '{}',
     -- {"merchant_account": "Shop_EUR", ...}: what its adapter wants to know
-    config jsonb NOT NULL DEFAULT '{}'
+    config jsonb NOT NULL DEFAULT '{}',
+    webhook_secret_names text[] NOT NULL DEFAULT '{}'
 );
 
 CREATE TABLE payment.seller (
@@ -848,6 +850,9 @@ COMMENT ON COLUMN payment.psp.fees IS 'What it should charge, by currency: fixed
 COMMENT ON COLUMN payment.psp.config IS
     'What its adapter wants to know, all texts. adyen: merchant_account and return_url (payments), balance_account '
     '(payouts). paypal: payment_source (paypal, card or venmo), recipient_type (EMAIL, PHONE, PAYPAL_ID or USER_HANDLE).';
+COMMENT ON COLUMN payment.psp.webhook_secret_names IS
+    'Files in payment.secrets_dir: any of their secrets may have signed its webhooks, so that one can replace another; '
+    'none: it sends no webhooks.';
 
 COMMENT ON TABLE payment.seller IS 'Sellers, written by payment.register_seller() and submit().';
 COMMENT ON COLUMN payment.seller.id IS 'Id of the seller.';
@@ -1075,16 +1080,18 @@ $$;
 -- Configuration.
 
 CREATE FUNCTION payment.register_psp(name text, adapter text, base_url text, secret_name text,
-    settings jsonb DEFAULT '{}') RETURNS uuid
+    settings jsonb DEFAULT '{}', webhook_secret_names text[] DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_register_psp';
 
-COMMENT ON FUNCTION payment.register_psp(text, text, text, text, jsonb) IS
+COMMENT ON FUNCTION payment.register_psp(text, text, text, text, jsonb, text[]) IS
     'Register a payment service provider, or change the one of that name; returns its id. adapter: the protocol it '
     'speaks: adyen, paypal, stripe; or none: its tasks wait for whoever calls claim_tasks(). base_url: https://… or http://…, without '
     'credentials. secret_name: a file in payment.secrets_dir. settings: columns of payment.psp, as '
-    '{"timeout_ms": 10000}; those left away keep their value. Errors: PY001, PY005, PY006, '
+    '{"timeout_ms": 10000}; those left away keep their value. webhook_secret_names: at most 8 files in payment.secrets_dir, '
+    'any of whose secrets its webhooks may be signed with; null: as before, an empty array: it sends none. Errors: PY001, '
+    'PY005, PY006, '
     'PY303 another adapter while the outcome of what was sent is not known.';
 
 CREATE FUNCTION payment.register_seller(reference text, name text, metadata jsonb DEFAULT '{}') RETURNS uuid
@@ -1355,7 +1362,7 @@ GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_rec
 
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
-GRANT EXECUTE ON FUNCTION payment.register_psp(text, text, text, text, jsonb),
+GRANT EXECUTE ON FUNCTION payment.register_psp(text, text, text, text, jsonb, text[]),
     payment.set_fee_schedule(bigint, integer, uuid, text),
     payment.set_routing_rule(text, text, integer, text, bigint, bigint, uuid, text, integer, text),
     payment.remove_routing_rule(text) TO payment_admin;
@@ -2020,6 +2027,240 @@ GRANT SELECT ON payment.exception, payment.settlement, payment.settlement_file, 
     TO payment_finance, payment_admin, payment_auditor;
 
 -- ---------------------------------------------------------------------------
+-- src/webhook: what PSPs tell unasked
+-- ---------------------------------------------------------------------------
+
+-- Every event whose sender is proven, as it came.
+CREATE TABLE payment.webhook_event (
+    id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    event_id text NOT NULL,
+    type text NOT NULL,
+    about text NOT NULL CHECK (about IN ('pay', 'capture', 'payout', 'refund', 'dispute', 'session', 'other')),
+    state text NOT NULL CHECK (state IN ('received', 'parked', 'applied', 'ignored', 'rejected', 'unmatched')),
+    effect text CHECK (effect IN ('applied', 'no_effect', 'contradicted')),
+    detail text,
+    object_id uuid,
+    attempt_no integer,
+    psp_reference text,
+    parent_reference text,
+    account text,
+    outcome text,
+    amount bigint,
+    currency text,
+    error_code text,
+    error_message text,
+    sent_at timestamptz,
+    received_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    headers jsonb NOT NULL,
+    body bytea NOT NULL,
+    redacted boolean NOT NULL
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.webhook_event_default PARTITION OF payment.webhook_event (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 90);
+
+CREATE INDEX webhook_event_default_object_idx ON payment.webhook_event_default (object_id, id) WHERE object_id IS NOT NULL;
+
+-- A PSP's name for an event; unique for ever.
+CREATE TABLE payment.webhook_key (
+    psp_id uuid NOT NULL,
+    event_id text NOT NULL,
+    webhook_id uuid NOT NULL,
+    PRIMARY KEY (psp_id, event_id)
+);
+
+-- Events that are not done with; few, and gone when they are.
+CREATE TABLE payment.webhook_waiting (
+    webhook_id uuid NOT NULL PRIMARY KEY,
+    psp_id uuid NOT NULL,
+    state text NOT NULL CHECK (state IN ('received', 'parked')),
+    reference text,
+    tries integer NOT NULL DEFAULT 0,
+    since timestamptz NOT NULL,
+    run_at timestamptz NOT NULL
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE INDEX webhook_waiting_due_idx ON payment.webhook_waiting (run_at);
+CREATE INDEX webhook_waiting_reference_idx ON payment.webhook_waiting (psp_id, reference) WHERE reference IS NOT NULL;
+
+-- What only the PSP itself can vouch for, until it has.
+CREATE TABLE payment.webhook_unverified (
+    id uuid NOT NULL PRIMARY KEY,
+    psp_id uuid NOT NULL,
+    headers jsonb NOT NULL,
+    body bytea NOT NULL,
+    redacted boolean NOT NULL,
+    received_at timestamptz NOT NULL
+);
+
+CREATE INDEX webhook_unverified_psp_idx ON payment.webhook_unverified (psp_id, id);
+
+-- A ring: slots are taken in turn, the oldest is written over.
+CREATE TABLE payment.webhook_rejection (
+    slot integer NOT NULL PRIMARY KEY,
+    rejected_at timestamptz NOT NULL,
+    psp text NOT NULL,
+    reason text NOT NULL,
+    http_status integer NOT NULL,
+    body_bytes bigint NOT NULL,
+    body_sha256 bytea,
+    role text NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+DO $$
+DECLARE
+    guarded record;
+BEGIN
+    FOR guarded IN
+        SELECT * FROM (VALUES
+            ('webhook_event', NULL),
+            ('webhook_event_default', NULL),
+            ('webhook_key', 'append_only'),
+            ('webhook_waiting', 'transient'),
+            ('webhook_unverified', 'transient'),
+            ('webhook_rejection', 'transient')) AS g (tablename, argument)
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(%s)', guarded.tablename, guarded.argument);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded.tablename);
+    END LOOP;
+END
+$$;
+
+COMMENT ON TABLE payment.webhook_event IS
+    'Webhook events whose signature was right, as they came and what became of them. Partitioned by id, which holds the time.';
+COMMENT ON COLUMN payment.webhook_event.id IS 'Our id of it (UUIDv7).';
+COMMENT ON COLUMN payment.webhook_event.psp_id IS 'The PSP that sent it.';
+COMMENT ON COLUMN payment.webhook_event.event_id IS
+    'The PSP''s id of it; where it has none (Adyen), what tells it from others: type, reference and success.';
+COMMENT ON COLUMN payment.webhook_event.type IS 'What happened, in the PSP''s words.';
+COMMENT ON COLUMN payment.webhook_event.about IS
+    'pay: a payment order; capture, refund, dispute: something about one; payout; session: a hosted page; other.';
+COMMENT ON COLUMN payment.webhook_event.state IS
+    'received: it could not be applied yet, the worker tries again; parked: what it is about is not known yet, or not far '
+    'enough; applied: it was weighed as evidence; ignored: it says nothing that counts here; rejected: it is about what '
+    'belongs to another PSP or account; unmatched: parked for too long, an exception is open.';
+COMMENT ON COLUMN payment.webhook_event.effect IS
+    'Of an applied one: applied, the object moved on; no_effect, known or overtaken; contradicted, an exception is open.';
+COMMENT ON COLUMN payment.webhook_event.detail IS 'Why it is in this state, for people.';
+COMMENT ON COLUMN payment.webhook_event.object_id IS 'The order or payout that it is about, as far as that is known.';
+COMMENT ON COLUMN payment.webhook_event.attempt_no IS 'The attempt that it is about; null: it does not say.';
+COMMENT ON COLUMN payment.webhook_event.psp_reference IS 'The PSP''s name for the object.';
+COMMENT ON COLUMN payment.webhook_event.parent_reference IS 'The PSP''s name for what that belongs to: the payment of a refund.';
+COMMENT ON COLUMN payment.webhook_event.account IS 'The account at the PSP, if it says.';
+COMMENT ON COLUMN payment.webhook_event.outcome IS 'What it says, in the words of payment.attempt_outcome; null: nothing of the outcome.';
+COMMENT ON COLUMN payment.webhook_event.amount IS 'Minor units of currency that it names.';
+COMMENT ON COLUMN payment.webhook_event.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.webhook_event.error_code IS 'The PSP''s error code, at most 100 bytes.';
+COMMENT ON COLUMN payment.webhook_event.error_message IS 'The PSP''s message, at most 500 bytes, without card numbers.';
+COMMENT ON COLUMN payment.webhook_event.sent_at IS 'When it was made, by the PSP''s clock.';
+COMMENT ON COLUMN payment.webhook_event.received_at IS 'When it came first.';
+COMMENT ON COLUMN payment.webhook_event.updated_at IS 'When its state was last looked at.';
+COMMENT ON COLUMN payment.webhook_event.headers IS 'Those of its HTTP headers that its signature needs.';
+COMMENT ON COLUMN payment.webhook_event.body IS
+    'Its bytes as they came; of a batch, those of this event. Digits of card numbers are replaced by X.';
+COMMENT ON COLUMN payment.webhook_event.redacted IS 'Whether they held a card number: then the signature no longer fits them.';
+COMMENT ON TABLE payment.webhook_event_default IS 'Events for which no partition was made.';
+
+COMMENT ON TABLE payment.webhook_key IS 'The PSPs'' names for their events, each given once and for ever.';
+COMMENT ON COLUMN payment.webhook_key.psp_id IS 'The PSP.';
+COMMENT ON COLUMN payment.webhook_key.event_id IS 'As in payment.webhook_event.';
+COMMENT ON COLUMN payment.webhook_key.webhook_id IS 'The event.';
+
+COMMENT ON TABLE payment.webhook_waiting IS 'Events that are received or parked: one narrow row until they are done with.';
+COMMENT ON COLUMN payment.webhook_waiting.webhook_id IS 'The event.';
+COMMENT ON COLUMN payment.webhook_waiting.psp_id IS 'The PSP that sent it.';
+COMMENT ON COLUMN payment.webhook_waiting.state IS 'As the event''s.';
+COMMENT ON COLUMN payment.webhook_waiting.reference IS 'The PSP''s name that it waits for to become known; null: it waits for something else.';
+COMMENT ON COLUMN payment.webhook_waiting.tries IS 'How often it was tried again.';
+COMMENT ON COLUMN payment.webhook_waiting.since IS 'When it came.';
+COMMENT ON COLUMN payment.webhook_waiting.run_at IS 'When it is tried next.';
+
+COMMENT ON TABLE payment.webhook_unverified IS
+    'Webhooks of PSPs that sign in a way that only they can check (PayPal), until they have: anybody may have sent these. '
+    'At most payment.max_unverified_webhooks of each PSP.';
+COMMENT ON COLUMN payment.webhook_unverified.id IS 'UUIDv7.';
+COMMENT ON COLUMN payment.webhook_unverified.psp_id IS 'The PSP it is for.';
+COMMENT ON COLUMN payment.webhook_unverified.headers IS 'Those of its HTTP headers that its signature needs.';
+COMMENT ON COLUMN payment.webhook_unverified.body IS 'Its bytes as they came. Digits of card numbers are replaced by X.';
+COMMENT ON COLUMN payment.webhook_unverified.redacted IS 'Whether they held a card number: then it can no longer be verified.';
+COMMENT ON COLUMN payment.webhook_unverified.received_at IS 'When it came.';
+
+COMMENT ON TABLE payment.webhook_rejection IS
+    'Webhooks that were refused: at most payment.max_webhook_rejections rows, written over in turn. Nothing of what was '
+    'sent is kept but its hash.';
+COMMENT ON COLUMN payment.webhook_rejection.slot IS 'From 0.';
+COMMENT ON COLUMN payment.webhook_rejection.rejected_at IS 'When.';
+COMMENT ON COLUMN payment.webhook_rejection.psp IS 'The PSP as the caller named it, cut at 100 bytes.';
+COMMENT ON COLUMN payment.webhook_rejection.reason IS
+    'too_large, unknown_psp, no_webhooks, no_secret, secret_unreadable, no_signature, malformed_signature, bad_signature, '
+    'too_old, in_the_future, unreadable, too_many_unverified.';
+COMMENT ON COLUMN payment.webhook_rejection.http_status IS 'What was answered.';
+COMMENT ON COLUMN payment.webhook_rejection.body_bytes IS 'Length of the body, in bytes.';
+COMMENT ON COLUMN payment.webhook_rejection.body_sha256 IS 'SHA-256 of the body, to find out whose it was; null: it was too large.';
+COMMENT ON COLUMN payment.webhook_rejection.role IS 'The role that was logged in.';
+
+CREATE TYPE payment.webhook_answer AS (
+    http_status integer,
+    content_type text,
+    body text
+);
+COMMENT ON TYPE payment.webhook_answer IS 'What to answer a PSP that sent a webhook.';
+COMMENT ON COLUMN payment.webhook_answer.http_status IS
+    '200: taken, or known already; 400: nonsense; 401: forged, too old, or the PSP has no webhook secret here; 404: no such '
+    'PSP; 413: too large; 503: send it again later.';
+COMMENT ON COLUMN payment.webhook_answer.content_type IS 'For the header Content-Type.';
+COMMENT ON COLUMN payment.webhook_answer.body IS 'What the PSP wants to read, or a word on what is wrong.';
+
+CREATE FUNCTION payment.receive_webhook(psp text, headers jsonb, body bytea) RETURNS payment.webhook_answer
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_receive_webhook';
+COMMENT ON FUNCTION payment.receive_webhook(text, jsonb, bytea) IS
+    'Takes a webhook in: psp is the PSP''s name, headers an object of the request''s HTTP headers (names in any case, values '
+    'texts), body its bytes, unchanged. Checks the signature, stores it, and applies it as evidence. Answer the PSP what it '
+    'returns, after the commit: whatever a sender can cause is an answer, not an error. Errors: PY001 for null, or headers '
+    'that are no such object.';
+
+CREATE VIEW payment.webhook AS
+    SELECT e.id, p.name AS psp, e.event_id, e.type, e.about, e.state, e.effect, e.detail, e.object_id, e.psp_reference,
+        e.parent_reference, e.outcome, e.amount, e.currency, e.sent_at, e.received_at, e.updated_at
+    FROM payment.webhook_event AS e JOIN payment.psp AS p ON p.id OPERATOR(pg_catalog.=) e.psp_id
+    UNION ALL
+    SELECT u.id, p.name, NULL, NULL, 'other', 'unverified', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        u.received_at, u.received_at
+    FROM payment.webhook_unverified AS u JOIN payment.psp AS p ON p.id OPERATOR(pg_catalog.=) u.psp_id;
+COMMENT ON VIEW payment.webhook IS 'Webhook events and what became of them, without their bytes.';
+COMMENT ON COLUMN payment.webhook.id IS 'Our id of it (UUIDv7).';
+COMMENT ON COLUMN payment.webhook.psp IS 'Name of the PSP.';
+COMMENT ON COLUMN payment.webhook.event_id IS 'The PSP''s id of it.';
+COMMENT ON COLUMN payment.webhook.type IS 'What happened, in the PSP''s words.';
+COMMENT ON COLUMN payment.webhook.about IS 'pay, capture, payout, refund, dispute, session or other.';
+COMMENT ON COLUMN payment.webhook.state IS
+    'received, parked, applied, ignored, rejected or unmatched, as in payment.webhook_event; unverified: the PSP has not '
+    'vouched for it yet.';
+COMMENT ON COLUMN payment.webhook.effect IS 'Of an applied one: applied, no_effect or contradicted.';
+COMMENT ON COLUMN payment.webhook.detail IS 'Why it is in this state.';
+COMMENT ON COLUMN payment.webhook.object_id IS 'The order or payout that it is about, as far as that is known.';
+COMMENT ON COLUMN payment.webhook.psp_reference IS 'The PSP''s name for the object.';
+COMMENT ON COLUMN payment.webhook.parent_reference IS 'The PSP''s name for what that belongs to.';
+COMMENT ON COLUMN payment.webhook.outcome IS 'What it says, in the words of payment.attempt_outcome.';
+COMMENT ON COLUMN payment.webhook.amount IS 'Minor units of currency that it names.';
+COMMENT ON COLUMN payment.webhook.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.webhook.sent_at IS 'When it was made, by the PSP''s clock.';
+COMMENT ON COLUMN payment.webhook.received_at IS 'When it came first.';
+COMMENT ON COLUMN payment.webhook.updated_at IS 'When its state was last looked at.';
+
+-- The edge of the network may do this and nothing else.
+GRANT EXECUTE ON FUNCTION payment.receive_webhook(text, jsonb, bytea) TO payment_gateway, payment_app;
+GRANT SELECT ON payment.webhook, payment.webhook_rejection TO payment_finance, payment_admin, payment_auditor;
+GRANT SELECT ON payment.webhook_event, payment.webhook_key, payment.webhook_waiting, payment.webhook_unverified
+    TO payment_finance, payment_auditor;
+
+-- ---------------------------------------------------------------------------
 -- src/partition: time partitions
 -- ---------------------------------------------------------------------------
 
@@ -2356,6 +2597,11 @@ SELECT pg_catalog.pg_extension_config_dump('payment.settlement_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.unsettled_order', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.exception_record', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.reconciliation_run', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.webhook_event_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.webhook_key', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.webhook_waiting', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.webhook_unverified', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.webhook_rejection', '');
 
 -- ---------------------------------------------------------------------------
 -- Nothing for PUBLIC

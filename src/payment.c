@@ -57,6 +57,13 @@ int	  payment_max_in_flight = 256;
 int	  payment_max_body_bytes = 1024 * 1024;
 int	  payment_poll_interval_ms = 1000;
 int	  payment_lease_ms = 120 * 1000;
+int	  payment_max_webhook_size_kb = 1024;
+int	  payment_webhook_tolerance_s = 300;
+int	  payment_webhook_lock_timeout_ms = 2000;
+int	  payment_max_webhook_rejections = 1000;
+int	  payment_max_unverified_webhooks = 1000;
+int	  payment_max_parked_webhooks = 10000;
+int	  payment_webhook_parking_time_s = 3 * 86400;
 int	  payment_max_databases = 16;
 bool  payment_worker_enabled = true;
 int	  payment_partition_interval = PARTITION_MONTH;
@@ -140,6 +147,37 @@ static const IntegerSetting integer_settings[] = {
 	  "Time after which a claimed task falls due again by itself.",
 	  "Longer than a PSP's timeout in any case, whatever is set here.",
 	  &payment_lease_ms, 1000, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS },
+
+	/* What is taken from whoever calls himself a PSP, and kept of it. */
+	{ "payment.max_webhook_size_kb", "Largest webhook that is taken.",
+	  "A larger one is answered with 413.", &payment_max_webhook_size_kb, 1,
+	  64 * 1024, PGC_SUSET, GUC_UNIT_KB },
+	{ "payment.webhook_tolerance_s",
+	  "How far the time of a signature may be from the server's.",
+	  "Older ones, and those of a time to come, are refused.",
+	  &payment_webhook_tolerance_s, 1, 10 * 365 * 86400, PGC_SUSET,
+	  GUC_UNIT_S },
+	{ "payment.webhook_lock_timeout_ms",
+	  "How long a webhook waits for an order that is in use.",
+	  "Then it is stored, and the worker applies it.",
+	  &payment_webhook_lock_timeout_ms, 1, 600 * 1000, PGC_SUSET,
+	  GUC_UNIT_MS },
+	{ "payment.max_webhook_rejections",
+	  "Most refused webhooks that are remembered.",
+	  "The oldest is written over.", &payment_max_webhook_rejections, 1,
+	  1000000, PGC_SIGHUP, 0 },
+	{ "payment.max_unverified_webhooks",
+	  "Most webhooks of one PSP that wait for its word.",
+	  "More are answered with 503, so that the PSP repeats them.",
+	  &payment_max_unverified_webhooks, 0, 1000000, PGC_SIGHUP, 0 },
+	{ "payment.max_parked_webhooks",
+	  "Most events that wait for what they are about to become known.",
+	  "What cannot be parked becomes an exception at once.",
+	  &payment_max_parked_webhooks, 0, 10000000, PGC_SIGHUP, 0 },
+	{ "payment.webhook_parking_time_s",
+	  "Time after which a parked event becomes an exception.", NULL,
+	  &payment_webhook_parking_time_s, 1, 365 * 86400, PGC_SIGHUP,
+	  GUC_UNIT_S },
 
 	/* How early there is a table for what comes. */
 	{ "payment.partitions_ahead",
@@ -284,6 +322,7 @@ attach_shared_memory(void)
 	{
 		memset(worker_shared, 0, offsetof(WorkerShared, slots));
 		SpinLockInit(&worker_shared->mutex);
+		pg_atomic_init_u64(&worker_shared->rejections, 0);
 		worker_shared->slot_count = payment_max_databases + 1;
 		for (int i = 0; i < worker_shared->slot_count; i++)
 		{

@@ -34,6 +34,13 @@ extern int	 payment_max_in_flight;
 extern int	 payment_max_body_bytes;
 extern int	 payment_poll_interval_ms;
 extern int	 payment_lease_ms;
+extern int	 payment_max_webhook_size_kb;
+extern int	 payment_webhook_tolerance_s;
+extern int	 payment_webhook_lock_timeout_ms;
+extern int	 payment_max_webhook_rejections;
+extern int	 payment_max_unverified_webhooks;
+extern int	 payment_max_parked_webhooks;
+extern int	 payment_webhook_parking_time_s;
 extern int	 payment_max_databases;
 extern bool	 payment_worker_enabled;
 extern int	 payment_partition_interval; /* PartitionInterval */

@@ -65,6 +65,9 @@ typedef struct DigitWindow
 	int	 count;
 	int	 group_sizes[MAX_CARD_DIGITS];
 	int	 groups;
+
+	const char *group_texts[MAX_CARD_DIGITS]; /* where each begins */
+	const char *found;						  /* where the card number does */
 } DigitWindow;
 
 static bool
@@ -202,6 +205,8 @@ window_drop_first(DigitWindow *window)
 	memmove(window->digits, window->digits + size, window->count);
 	memmove(window->group_sizes, window->group_sizes + 1,
 			sizeof(int) * window->groups);
+	memmove(window->group_texts, window->group_texts + 1,
+			sizeof(char *) * window->groups);
 }
 
 /*
@@ -222,12 +227,16 @@ window_add(DigitWindow *window, const char *digits, int size)
 		window_drop_first(window);
 	memcpy(window->digits + window->count, digits, size);
 	window->count += size;
+	window->group_texts[window->groups] = digits;
 	window->group_sizes[window->groups++] = size;
 
 	for (int i = 0; window->count - start >= MIN_CARD_DIGITS; i++)
 	{
 		if (is_card_number(window->digits + start, window->count - start))
+		{
+			window->found = window->group_texts[i];
 			return true;
+		}
 		start += window->group_sizes[i];
 	}
 	return false;
@@ -262,8 +271,9 @@ scan_word(DigitWindow *window, const char *word, const char *end)
 	return false;
 }
 
-bool
-contains_card_number(const char *text, int length)
+/* The first card number, and the end of its last word; NULL: there is none */
+static const char *
+find_card_number(const char *text, int length, const char **word_end)
 {
 	const char *end = text + length;
 	DigitWindow window = { 0 };
@@ -293,9 +303,40 @@ contains_card_number(const char *text, int length)
 		while (text < end && is_word(*text))
 			text++;
 		if (scan_word(&window, word, text))
-			return true;
+		{
+			*word_end = text;
+			return window.found;
+		}
 	}
-	return false;
+	return NULL;
+}
+
+bool
+contains_card_number(const char *text, int length)
+{
+	const char *word_end;
+
+	return find_card_number(text, length, &word_end) != NULL;
+}
+
+bool
+hide_card_numbers(char *text, int length)
+{
+	const char *end = text + length;
+	const char *from = text;
+	const char *word_end;
+	const char *found;
+	bool		hidden = false;
+
+	while ((found = find_card_number(from, (int) (end - from), &word_end)))
+	{
+		for (char *c = text + (found - text); c < word_end; c++)
+			if (is_digit(*c))
+				*c = 'X';
+		from = word_end;
+		hidden = true;
+	}
+	return hidden;
 }
 
 /* the statement holds the number too: keep it out of the log */

@@ -17,6 +17,9 @@
  */
 extern bool contains_card_number(const char *text, int length);
 
+/* Put X for the digits of card numbers; whether there were any. */
+extern bool hide_card_numbers(char *text, int length);
+
 /* raise PY005, hiding the statement from the log */
 extern void refuse_card_number(const char *name) pg_attribute_noreturn();
 

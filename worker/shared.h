@@ -78,6 +78,9 @@ typedef struct WorkerShared
 	bool hints_lost; /* there were too many: look everywhere */
 	Oid	 hints[WORKER_MAX_HINTS];
 
+	/* webhooks that were refused; 0: nobody has counted yet */
+	pg_atomic_uint64 rejections;
+
 	/* payment.max_databases, and one to look into databases with */
 	int			   slot_count;
 	DispatcherSlot slots[FLEXIBLE_ARRAY_MEMBER];

@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(payment_set_fee_schedule);
 
 #define MAX_SECRET_NAME 255
 #define MAX_BASIS_POINTS 10000
+#define MAX_WEBHOOK_SECRETS 8
 
 typedef enum SettingKind
 {
@@ -243,21 +244,51 @@ check_base_url(const char *url)
 }
 
 static void
-check_secret_name(const char *name)
+check_secret_name(const char *field, const char *name)
 {
 	size_t length;
 
-	event_check_text(&here, "secret_name", name);
+	event_check_text(&here, field, name);
 	length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 						  "abcdefghijklmnopqrstuvwxyz0123456789._-");
 	if (name[length] != '\0' || name[0] == '.' || length > MAX_SECRET_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-				 errmsg("\"secret_name\" is no plain file name"),
+				 errmsg("\"%s\" is no plain file name", field),
 				 errdetail("It may hold letters, digits, dots, underscores "
 						   "and hyphens, and does not begin with a dot."),
 				 errhint("Pass the name of a file in payment.secrets_dir, "
 						 "never the secret itself.")));
+}
+
+/* NULL leaves them as they are. */
+static void
+check_webhook_secret_names(FunctionCallInfo fcinfo, int number)
+{
+	static const char field[] = "webhook_secret_names";
+	Datum			 *names;
+	bool			 *nulls;
+	int				  count;
+
+	if (PG_ARGISNULL(number))
+		return;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(number), TEXTOID, -1, false,
+					  TYPALIGN_INT, &names, &nulls, &count);
+	if (count > MAX_WEBHOOK_SECRETS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
+				 errmsg("\"%s\" has too many names", field),
+				 errdetail("There are %d, the limit is %d.", count,
+						   MAX_WEBHOOK_SECRETS),
+				 errhint("Leave away secrets that the PSP no longer signs "
+						 "with.")));
+	for (int i = 0; i < count; i++)
+	{
+		char *path = psprintf("%s[%d]", field, i + 1);
+
+		check_secret_name(path,
+						  nulls[i] ? NULL : TextDatumGetCString(names[i]));
+	}
 }
 
 static void
@@ -372,12 +403,13 @@ check_adapter_change(const char *name, const char *adapter)
 
 /* Settings that are not given keep their value, or the default. */
 static void
-store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
+store_psp(Datum *values, const char *nulls, const char *adapter,
+		  pg_uuid_t *result)
 {
 	static SPIPlanPtr insert_plan = NULL;
 	static SPIPlanPtr update_plan = NULL;
 	static const Oid  types[] = { UUIDOID, TEXTOID,	 TEXTOID, TEXTOID,
-								  TEXTOID, JSONBOID, INT4OID };
+								  TEXTOID, JSONBOID, INT4OID, TEXTARRAYOID };
 
 	plan_keep(&insert_plan,
 			  "INSERT INTO payment.psp AS p (id, name, adapter, base_url, "
@@ -387,7 +419,7 @@ store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
 			  "secret_name = excluded.secret_name RETURNING p.id",
 			  lengthof(types), types);
 	/* by hand, it would be a restore: see src/instance/instance.c */
-	if (order_write(insert_plan, values, NULL, CAUSE_API) != 1 ||
+	if (order_write(insert_plan, values, nulls, CAUSE_API) != 1 ||
 		!row_uuid(0, 1, result))
 		elog(ERROR, "registering a PSP gave no id");
 	values[0] = UUIDPGetDatum(result);
@@ -409,14 +441,15 @@ store_psp(Datum *values, const char *adapter, pg_uuid_t *result)
 			  "breaker_pause_max_ms = s.breaker_pause_max_ms, "
 			  "breaker_probes = s.breaker_probes, "
 			  "fee_tolerance = s.fee_tolerance, fees = s.fees, "
-			  "config = s.config "
+			  "config = s.config, webhook_secret_names = "
+			  "coalesce($8, p.webhook_secret_names) "
 			  "FROM payment.psp o, "
 			  "pg_catalog.jsonb_populate_record(o, "
 			  "pg_catalog.jsonb_strip_nulls($6)) s "
 			  "WHERE o.id = $1 AND p.id = o.id "
 			  "RETURNING p.key_lifetime_s, p.config, p.payouts",
 			  lengthof(types), types);
-	if (batch_run(update_plan, values, NULL) != 1)
+	if (batch_run(update_plan, values, nulls) != 1)
 		elog(ERROR, "registering a PSP lost it");
 	check_stored_psp(adapter);
 }
@@ -430,7 +463,8 @@ default_key_lifetime_s(const char *name)
 }
 
 /*
- * payment.register_psp(name, adapter, base_url, secret_name, settings) -> uuid
+ * payment.register_psp(name, adapter, base_url, secret_name, settings,
+ * webhook_secret_names) -> uuid
  */
 Datum
 payment_register_psp(PG_FUNCTION_ARGS)
@@ -442,13 +476,15 @@ payment_register_psp(PG_FUNCTION_ARGS)
 	Jsonb	  *settings = object_argument(fcinfo, 4, "settings");
 	pg_uuid_t  id;
 	pg_uuid_t *result = palloc(sizeof(pg_uuid_t));
-	Datum	   values[7];
+	Datum	   values[8];
+	char	   nulls[] = "        ";
 	int		   nest_level;
 
 	event_check_text(&here, "name", name);
 	check_adapter(adapter);
 	check_base_url(base_url);
-	check_secret_name(secret_name);
+	check_secret_name("secret_name", secret_name);
+	check_webhook_secret_names(fcinfo, 5);
 	check_settings(settings);
 	uuid7_generate(&id);
 	values[0] = UUIDPGetDatum(&id);
@@ -458,10 +494,12 @@ payment_register_psp(PG_FUNCTION_ARGS)
 	values[4] = CStringGetTextDatum(secret_name);
 	values[5] = JsonbPGetDatum(settings);
 	values[6] = Int32GetDatum(default_key_lifetime_s(adapter));
+	nulls[7] = PG_ARGISNULL(5) ? 'n' : ' ';
+	values[7] = PG_GETARG_DATUM(5);
 
 	nest_level = batch_begin();
 	check_adapter_change(name, adapter);
-	store_psp(values, adapter, result);
+	store_psp(values, nulls, adapter, result);
 	batch_end(nest_level);
 	PG_RETURN_UUID_P(result);
 }

@@ -109,7 +109,8 @@ static const char view_sql[] =
 	"'payment.entry'::regclass, 'payment.payment_record'::regclass, "
 	"'payment.order_record'::regclass, 'payment.payout_record'::regclass, "
 	"'payment.status_history'::regclass, 'payment.attempt'::regclass, "
-	"'payment.settlement_line'::regclass)";
+	"'payment.settlement_line'::regclass, "
+	"'payment.webhook_event'::regclass)";
 
 static const char *const view_extras_sql[] = {
 	"COMMENT ON VIEW payment.time_partition IS 'The time partitions. Default "

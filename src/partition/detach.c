@@ -95,6 +95,8 @@ static const OpenCheck open_checks[] = {
 	  "o.id = j.subject) OR EXISTS (SELECT FROM payment.payout_record p "
 	  "WHERE p.id = j.subject) OR EXISTS (SELECT FROM payment.hold h WHERE "
 	  "h.id = j.subject))" },
+	{ "webhook events that wait",
+	  "SELECT count(*) FROM payment.webhook_waiting WHERE webhook_id < $1" },
 	{ "exceptions that are not closed",
 	  "SELECT count(*) FROM payment.exception_record WHERE closed_at IS NULL "
 	  "AND (id < $1 OR order_id < $1 OR line_id < $1)" },

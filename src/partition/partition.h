@@ -25,7 +25,7 @@ typedef struct PartitionedTable
 	int			group;
 } PartitionedTable;
 
-#define PARTITIONED_TABLES 8
+#define PARTITIONED_TABLES 9
 #define LEDGER_GROUP 0
 
 extern const PartitionedTable partitioned_tables[PARTITIONED_TABLES];

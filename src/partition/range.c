@@ -34,6 +34,7 @@ const PartitionedTable partitioned_tables[PARTITIONED_TABLES] = {
 	{ "status_history", "id", 4 },
 	{ "attempt", "id", 5 },
 	{ "settlement_line", "id", 6 },
+	{ "webhook_event", "id", 7 },
 };
 
 static TimestampTz

@@ -14,14 +14,16 @@ FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_defau
     'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
     'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run', 'instance',
-    'synchronous_standby']) AS name;
+    'synchronous_standby', 'webhook_event', 'webhook_event_default', 'webhook_key', 'webhook_waiting', 'webhook_unverified',
+    'webhook_rejection']) AS name;
 SELECT has_view('payment', name::name, 'view ' || name)
 FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
-    'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency']) AS name;
+    'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency', 'webhook']) AS name;
 SELECT has_composite('payment', name::name, 'type ' || name)
-FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result']) AS name;
+FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result',
+    'webhook_answer']) AS name;
 SELECT has_role(name::name) FROM unnest(ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor',
-    'payment_worker']) AS name;
+    'payment_worker', 'payment_gateway']) AS name;
 SELECT is(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, false,
     rolname || ' is a group of privileges and nothing else')
 FROM pg_roles WHERE rolname LIKE 'payment\_%';
@@ -37,7 +39,9 @@ FROM (VALUES
     ('retry_order', 'payment_order uuid, idempotency_key text, psp text DEFAULT NULL::text, payment_method text DEFAULT NULL::text -> integer'),
     ('release', 'payment_order uuid -> boolean'),
     ('receipt', 'payment_order uuid -> jsonb'),
-    ('register_psp', 'name text, adapter text, base_url text, secret_name text, settings jsonb DEFAULT ''{}''::jsonb -> uuid'),
+    ('register_psp', 'name text, adapter text, base_url text, secret_name text, settings jsonb DEFAULT ''{}''::jsonb, '
+        'webhook_secret_names text[] DEFAULT NULL::text[] -> uuid'),
+    ('receive_webhook', 'psp text, headers jsonb, body bytea -> payment.webhook_answer'),
     ('register_seller', 'reference text, name text, metadata jsonb DEFAULT ''{}''::jsonb -> uuid'),
     ('set_fee_schedule', 'fixed bigint, basis_points integer, seller uuid DEFAULT NULL::uuid, currency text DEFAULT NULL::text -> uuid'),
     ('set_routing_rule', 'name text, psp text, priority integer, currency text DEFAULT NULL::text, min_amount bigint DEFAULT NULL::bigint, '

@@ -105,6 +105,7 @@ SELECT set_eq($$
         ('import_settlement', 'finance'),
         ('reconcile', 'finance'),
         ('expected_psp_fee', 'finance admin auditor'),
+        ('receive_webhook', 'gateway app'),
         ('adopt', 'admin'),
         ('sending_refusal', 'finance admin auditor worker'),
         ('take_over', 'worker'),
@@ -160,6 +161,12 @@ SELECT set_eq($$
         ('reconciliation_run', 'finance admin auditor'),
         ('instance', 'finance admin auditor'),
         ('synchronous_standby', 'finance admin auditor'),
+        ('webhook', 'finance admin auditor'),
+        ('webhook_rejection', 'finance admin auditor'),
+        ('webhook_event', 'finance auditor'),
+        ('webhook_key', 'finance auditor'),
+        ('webhook_waiting', 'finance auditor'),
+        ('webhook_unverified', 'finance auditor'),
         ('worker_status', 'finance admin auditor')) AS t (name, roles), string_to_table(roles, ' ') AS role
     $$, 'who reads what');
 

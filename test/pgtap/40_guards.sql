@@ -26,6 +26,11 @@ SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, 
 UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT payment.resolve_unknown(:'lost', 'failed', 'somebody', 'a reason') \gset
 SELECT payment.create_hold(id, 1) AS hold FROM payment.account WHERE owner = :'seller' AND code = 'seller_available' \gset
+\ir ../lib/webhook.sql
+SELECT pg_temp.write_secret('guards', 'whsec_guards') \gset
+SELECT payment.register_psp('guards', 'stripe', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{guards}') \gset
+SELECT payment.receive_webhook('guards', pg_temp.signed(body, secret), body) FROM pg_temp.event('evt_guards', 'refund.created',
+    '{"object": "refund", "id": "re_guards"}') AS e (body), unnest(ARRAY['whsec_guards', 'forged']) AS secret \g /dev/null
 
 -- tables, and the SQLSTATE with which each refuses
 CREATE TEMP TABLE guarded AS
@@ -40,7 +45,9 @@ WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
     -- empty until something is detached, which cannot be done here
     AND c.relname NOT IN ('detached_balance', 'detached_partition')
     -- empty without a synchronous standby
-    AND c.relname <> 'synchronous_standby';
+    AND c.relname <> 'synchronous_standby'
+    -- empty without a PSP that has to be asked
+    AND c.relname <> 'webhook_unverified';
 
 CREATE FUNCTION pg_temp.attempt(command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

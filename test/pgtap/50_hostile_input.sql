@@ -80,7 +80,9 @@ INSERT INTO right_value VALUES
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
     (NULL, 'platform_fee', '0::bigint'), (NULL, 'refunded', '0::bigint'), (NULL, 'fee_returned', '0::bigint'), (NULL, 'refund', '1::bigint'),
     (NULL, 'policy', '''proportional'''),
-    (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()');
+    (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()'),
+    (NULL, 'webhook_secret_names', 'ARRAY[''none'']'), (NULL, 'headers', '''{"stripe-signature": "t=1,v1=2"}'''),
+    (NULL, 'body', '''{}''::bytea');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);
 INSERT INTO hostile_value

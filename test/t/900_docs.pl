@@ -16,7 +16,7 @@ use constant SANDBOX_IN_DOCS => 'http://127.0.0.1:12111';
 
 # who has a privilege, in the order that the pages keep
 my $grantees = q(string_agg('`' || a.grantee::regrole || '`', ', ' ORDER BY array_position(
-    ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor', 'payment_worker'],
+    ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor', 'payment_worker', 'payment_gateway'],
     a.grantee::regrole::text)));
 
 my $top = Cwd::realpath(File::Basename::dirname(Cwd::realpath(__FILE__)) . '/../..');

@@ -212,6 +212,34 @@ outcome_unknown_status(PspOutcome *outcome, const char *status)
 				  psprintf("the PSP reports the status \"%s\"", status));
 }
 
+/* ---- events ---- */
+
+void
+events_init(PspEvents *events, int count)
+{
+	events->count = count;
+	events->events = palloc0(Max(count, 1) * sizeof(PspEvent));
+	for (int i = 0; i < count; i++)
+		events->events[i].outcome.retry_after_ms = -1;
+}
+
+int
+attempt_of_key(const char *key)
+{
+	const char *last = key ? strrchr(key, ':') : NULL;
+	int			number = 0;
+
+	if (last == NULL || strlen(last) > 9)
+		return 0;
+	for (last++; *last; last++)
+	{
+		if (*last < '0' || *last > '9')
+			return 0;
+		number = number * 10 + *last - '0';
+	}
+	return number;
+}
+
 void
 psp_classify(PspOutcome *outcome, int status)
 {

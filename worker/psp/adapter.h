@@ -47,6 +47,12 @@ extern void outcome_error(PspOutcome *outcome, PspOutcomeKind kind,
 extern void outcome_unreadable(PspOutcome *outcome);
 extern void outcome_unknown_status(PspOutcome *outcome, const char *status);
 
+/* room for so many events, all of them empty; the outcomes have no advice */
+extern void events_init(PspEvents *events, int count);
+
+/* "NAME:operation:N" as in psp_key: N, 0 when the text is no such key */
+extern int attempt_of_key(const char *key);
+
 /* Append text as a JSON string, quotes included. */
 extern void json_append_string(StringInfo out, const char *text);
 

@@ -101,3 +101,26 @@ psp_error_class_name(PspErrorClass class)
 	}
 	return "none";
 }
+
+const char *
+psp_event_about_name(PspEventAbout about)
+{
+	switch (about)
+	{
+		case PSP_EVENT_PAY:
+			return "pay";
+		case PSP_EVENT_CAPTURE:
+			return "capture";
+		case PSP_EVENT_REFUND:
+			return "refund";
+		case PSP_EVENT_DISPUTE:
+			return "dispute";
+		case PSP_EVENT_PAYOUT:
+			return "payout";
+		case PSP_EVENT_SESSION:
+			return "session";
+		case PSP_EVENT_OTHER:
+			break;
+	}
+	return "other";
+}

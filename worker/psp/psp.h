@@ -155,6 +155,66 @@ typedef struct PspOutcome
 	PspErrorClass	error_class;
 } PspOutcome;
 
+/* What an event is about: the words of payment.webhook_event.about */
+typedef enum PspEventAbout
+{
+	PSP_EVENT_OTHER,
+	PSP_EVENT_PAY,	   /* a payment order */
+	PSP_EVENT_CAPTURE, /* ... and what was captured of it later */
+	PSP_EVENT_REFUND,
+	PSP_EVENT_DISPUTE,
+	PSP_EVENT_PAYOUT,
+	PSP_EVENT_SESSION /* a hosted page */
+} PspEventAbout;
+
+/*
+ * One event of a webhook.  What names our object, its amount and its outcome
+ * comes from what is signed.  Pointers are NULL for what it does not say.
+ */
+typedef struct PspEvent
+{
+	const char	 *id;	/* never given twice by the PSP */
+	const char	 *type; /* the PSP's word */
+	int64		  sent_at_s;
+	const char	 *account;	  /* at the PSP */
+	bool		  is_foreign; /* that account is none that the settings name */
+	PspEventAbout about;
+	const char	 *object_id; /* what our request named: mostly a UUID */
+	int			  attempt_no;
+	const char	 *reference;
+	const char	 *parent_reference; /* of what the object belongs to */
+	bool		  has_outcome;
+	PspOutcome	  outcome; /* its reference is not used */
+
+	/* the bytes of the body that are this event alone */
+	int start;
+	int length;
+
+	/* where each event is signed by itself: what is, and with what */
+	const char *signed_text;
+	const char *signature;
+
+	/* a separator within a field: what is signed could be read in two ways */
+	bool is_ambiguous;
+} PspEvent;
+
+#define PSP_EVENTS_MAX 2000
+
+typedef struct PspEvents
+{
+	PspEvent *events;
+	int		  count;
+} PspEvents;
+
+/* How a PSP proves that a webhook is its own */
+typedef enum PspSigning
+{
+	PSP_SIGNING_NONE,	/* it sends none that could be read */
+	PSP_SIGNING_STRIPE, /* Stripe-Signature: time and body */
+	PSP_SIGNING_ADYEN,	/* in each item, or HmacSignature: body */
+	PSP_SIGNING_ASKED	/* it has to be asked */
+} PspSigning;
+
 /* How to find out what became of a request, by operation */
 typedef struct PspInquiry
 {
@@ -218,6 +278,14 @@ typedef struct PspAdapter
 				  PspOutcome *outcome);
 	void (*read)(const PspTask *task, const PspResponse *response,
 				 PspOutcome *outcome);
+
+	/*
+	 * The events of a webhook's body; config as in PspTask.  False when it is
+	 * none.  Unknown types are events too, about nothing that counts.
+	 */
+	PspSigning signing;
+	bool (*read_events)(const char *body, int length,
+						const char *const *config, PspEvents *events);
 } PspAdapter;
 
 /* NULL when there is no adapter of that name */
@@ -239,5 +307,6 @@ extern const char *psp_outcome_name(PspOutcomeKind kind);
 /* NULL for PSP_DECLINE_UNSAID */
 extern const char *psp_decline_class_name(PspDeclineClass class);
 extern const char *psp_error_class_name(PspErrorClass class);
+extern const char *psp_event_about_name(PspEventAbout about);
 
 #endif /* PAYMENT_PSP_H */

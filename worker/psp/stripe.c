@@ -15,8 +15,8 @@
  */
 #include "postgres.h"
 
-#include "psp/adapter.h"
 #include "psp/form.h"
+#include "psp/stripe.h"
 
 #define STRIPE_VERSION "2024-06-20"
 
@@ -157,9 +157,9 @@ stripe_build(const PspTask *task, const char *base_url, const char *secret,
 }
 
 /* Amount and currency of the object; false when it does not say them. */
-static bool
-read_money(const JsonDocument *json, const JsonNode *object,
-		   const char *amount_name, PspOutcome *outcome)
+bool
+stripe_read_money(const JsonDocument *json, const JsonNode *object,
+				  const char *amount_name, PspOutcome *outcome)
 {
 	if (!json_int64(json, json_member(json, object, amount_name),
 					&outcome->amount) ||
@@ -181,8 +181,8 @@ classify_decline(const char *code)
 }
 
 /* What was refused, but by nobody who looked at the payment method. */
-static void
-set_decline_class(PspOutcome *outcome)
+void
+stripe_set_decline_class(PspOutcome *outcome)
 {
 	if (outcome->kind == PSP_DECLINED)
 		outcome->decline_class = classify_decline(outcome->error_code);
@@ -190,15 +190,15 @@ set_decline_class(PspOutcome *outcome)
 		outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
 }
 
-static void
-read_payment_intent(const JsonDocument *json, const JsonNode *object,
-					const char *status, PspOutcome *outcome)
+void
+stripe_read_payment_intent(const JsonDocument *json, const JsonNode *object,
+						   const char *status, PspOutcome *outcome)
 {
 	if (strcmp(status, "succeeded") == 0)
 	{
 		outcome->kind = PSP_SUCCEEDED;
-		if (!read_money(json, object, "amount_received", outcome) &&
-			!read_money(json, object, "amount", outcome))
+		if (!stripe_read_money(json, object, "amount_received", outcome) &&
+			!stripe_read_money(json, object, "amount", outcome))
 			outcome_unreadable(outcome);
 	}
 	else if (strcmp(status, "processing") == 0 ||
@@ -232,14 +232,14 @@ read_payment_intent(const JsonDocument *json, const JsonNode *object,
 		outcome_unknown_status(outcome, status);
 }
 
-static void
-read_payout(const JsonDocument *json, const JsonNode *object,
-			const char *status, PspOutcome *outcome)
+void
+stripe_read_payout(const JsonDocument *json, const JsonNode *object,
+				   const char *status, PspOutcome *outcome)
 {
 	if (strcmp(status, "paid") == 0)
 	{
 		outcome->kind = PSP_SUCCEEDED;
-		if (!read_money(json, object, "amount", outcome))
+		if (!stripe_read_money(json, object, "amount", outcome))
 			outcome_unreadable(outcome);
 	}
 	else if (strcmp(status, "pending") == 0 ||
@@ -299,9 +299,9 @@ read_object(const PspTask *task, const JsonDocument *json,
 		!member_equals(json, object, "object", object_of(task)->type))
 		outcome_unreadable(outcome);
 	else if (task->operation == PSP_OPERATION_PAY)
-		read_payment_intent(json, object, status, outcome);
+		stripe_read_payment_intent(json, object, status, outcome);
 	else
-		read_payout(json, object, status, outcome);
+		stripe_read_payout(json, object, status, outcome);
 }
 
 static void
@@ -493,7 +493,7 @@ stripe_read(const PspTask *task, const PspResponse *response,
 		read_success(task, response, &json, outcome);
 	else
 		outcome_unreadable(outcome);
-	set_decline_class(outcome);
+	stripe_set_decline_class(outcome);
 	json_free(&json);
 }
 
@@ -509,4 +509,6 @@ const PspAdapter psp_stripe = {
 	.config_keys = no_config,
 	.build = stripe_build,
 	.read = stripe_read,
+	.signing = PSP_SIGNING_STRIPE,
+	.read_events = stripe_read_events,
 };

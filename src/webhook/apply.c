@@ -1,0 +1,392 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  What events say is weighed as any other evidence.
+ *
+ * An event comes at any time: before the answer to our request is recorded,
+ * twice, late, or about what nobody here knows.  What cannot be weighed now is
+ * parked; what fails to be, for a lock or a conflict, stays as received.  Both
+ * are tried again by the worker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "payment.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "order/batch.h"
+#include "order/evidence.h"
+#include "order/plan.h"
+#include "reconcile/exception.h"
+#include "webhook/event.h"
+
+/* What is known of the object, read without a lock */
+typedef struct Target
+{
+	bool	  exists;
+	pg_uuid_t psp_id;
+} Target;
+
+static bool
+is_one_of(const char *text, const char *const *list)
+{
+	for (; *list; list++)
+		if (strcmp(text, *list) == 0)
+			return true;
+	return false;
+}
+
+static void
+set_state(WebhookEvent *event, const char *state, const char *detail)
+{
+	event->state = state;
+	event->detail = detail;
+	event->effect = NULL;
+	event->waits_for_reference = false;
+}
+
+/* ---- what it is about ---- */
+
+static bool
+find_by_reference(const WebhookEvent *event, const char *reference,
+				  pg_uuid_t *object_id)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TEXTOID };
+	Datum			  values[2];
+
+	if (reference == NULL)
+		return false;
+	values[0] = UUIDPGetDatum(&event->psp_id);
+	values[1] = CStringGetTextDatum(reference);
+	plan_keep(&plan,
+			  "SELECT r.object_id FROM payment.psp_reference AS r"
+			  " WHERE r.psp_id = $1 AND r.reference = $2",
+			  lengthof(types), types);
+	return batch_run(plan, values, NULL) > 0 && row_uuid(0, 1, object_id);
+}
+
+static Target
+find_target(const WebhookEvent *event, bool is_payout)
+{
+	static SPIPlanPtr order_plan = NULL;
+	static SPIPlanPtr payout_plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(&event->object_id) };
+	Target			  target = { .exists = false };
+	SPIPlanPtr		  plan;
+
+	if (is_payout)
+		plan = plan_keep(&payout_plan,
+						 "SELECT p.psp_id FROM payment.payout_record AS p"
+						 " WHERE p.id = $1",
+						 lengthof(types), types);
+	else
+		plan = plan_keep(&order_plan,
+						 "SELECT o.psp_id FROM payment.order_record AS o"
+						 " WHERE o.id = $1",
+						 lengthof(types), types);
+	target.exists = batch_run(plan, values, NULL) > 0;
+	if (target.exists)
+		row_uuid(0, 1, &target.psp_id);
+	return target;
+}
+
+/* Which attempt was given that name; 0: none that is known */
+static int
+attempt_by_reference(const WebhookEvent *event)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, UUIDOID, TEXTOID };
+	Datum			  values[3];
+
+	if (event->psp_reference == NULL)
+		return 0;
+	values[0] = UUIDPGetDatum(&event->object_id);
+	values[1] = UUIDPGetDatum(&event->psp_id);
+	values[2] = CStringGetTextDatum(event->psp_reference);
+	plan_keep(&plan,
+			  "SELECT a.attempt_no FROM payment.attempt AS a"
+			  " WHERE a.object_id = $1 AND a.id > $1 AND a.psp_id = $2"
+			  " AND a.psp_reference = $3 ORDER BY a.id DESC LIMIT 1",
+			  lengthof(types), types);
+	return batch_run(plan, values, NULL) > 0 ? row_int32(0, 1) : 0;
+}
+
+static bool
+is_negative(const WebhookEvent *event)
+{
+	static const char *const negative[] = { "declined", "failed", NULL };
+
+	return is_one_of(event->outcome, negative);
+}
+
+/* Whether there was ever more than one attempt */
+static bool
+was_tried_again(const WebhookEvent *event)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(&event->object_id) };
+
+	plan_keep(&plan,
+			  "SELECT FROM payment.attempt AS a WHERE a.object_id = $1"
+			  " AND a.id > $1 AND a.attempt_no > 1 LIMIT 1",
+			  lengthof(types), types);
+	return batch_run(plan, values, NULL) > 0;
+}
+
+/*
+ * That an attempt failed says nothing of the next one.  So what does not say
+ * which one it means, and has a name that none was given, counts only while
+ * there was but one.
+ */
+static bool
+find_attempt(WebhookEvent *event)
+{
+	if (!is_negative(event) || event->attempt_no > 0)
+		return true;
+	event->attempt_no = attempt_by_reference(event);
+	return event->attempt_no > 0 || !was_tried_again(event);
+}
+
+/* Nothing of the kind is kept here yet; the order helps people find it. */
+static void
+park_other(WebhookEvent *event)
+{
+	if (!event->has_object)
+		event->has_object = find_by_reference(event, event->parent_reference,
+											  &event->object_id);
+	set_state(event, STATE_PARKED,
+			  psprintf("nothing here is a %s that it could be about",
+					   event->about));
+}
+
+/* Whether it is evidence for an order or payout that is known */
+static bool
+prepare(WebhookEvent *event)
+{
+	static const char *const silent[] = { "other", "session", NULL };
+	static const char *const evidence[] = { "pay", "payout", NULL };
+	bool					 is_payout = strcmp(event->about, "payout") == 0;
+	Target					 target;
+
+	if (event->state && strcmp(event->state, STATE_RECEIVED) != 0 &&
+		strcmp(event->state, STATE_PARKED) != 0)
+		return false;
+	if (is_one_of(event->about, silent) ||
+		(event->outcome == NULL && is_one_of(event->about, evidence)))
+		set_state(event, STATE_IGNORED, "it says nothing that counts here");
+	else if (!is_one_of(event->about, evidence))
+		park_other(event);
+	else if (!event->has_object &&
+			 !(event->has_object =
+				   find_by_reference(event, event->psp_reference,
+									 &event->object_id)))
+	{
+		set_state(event, STATE_PARKED, "what it is about is not known");
+		event->waits_for_reference = true;
+	}
+	else
+	{
+		target = find_target(event, is_payout);
+		if (!target.exists)
+			set_state(event, STATE_PARKED,
+					  psprintf("there is no such %s",
+							   is_payout ? "payout" : "payment order"));
+		else if (!find_attempt(event))
+		{
+			set_state(event, STATE_APPLIED,
+					  "which attempt it is about is not known");
+			event->effect = "no_effect";
+		}
+		else
+			return true;
+	}
+	return false;
+}
+
+/* ---- evidence ---- */
+
+static EvidenceKind
+kind_of(const char *outcome)
+{
+	if (strcmp(outcome, "succeeded") == 0)
+		return EVIDENCE_SUCCEEDED;
+	if (strcmp(outcome, "pending") == 0)
+		return EVIDENCE_PENDING;
+	if (strcmp(outcome, "declined") == 0)
+		return EVIDENCE_DECLINED;
+	if (strcmp(outcome, "failed") == 0)
+		return EVIDENCE_FAILED;
+	return EVIDENCE_NOTHING;
+}
+
+static Evidence
+evidence_of(const WebhookEvent *event)
+{
+	bool is_payout = strcmp(event->about, "payout") == 0;
+
+	return (Evidence){
+		.object = is_payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER,
+		.operation = is_payout ? OPERATION_PAYOUT : OPERATION_PAY,
+		.object_id = event->object_id,
+		.psp_id = event->psp_id,
+		.kind = kind_of(event->outcome),
+		.cause = CAUSE_WEBHOOK,
+		.attempt_no = event->attempt_no,
+		.psp_reference = event->psp_reference,
+		.amount = event->amount,
+		.currency = event->currency,
+		.failure_code = event->error_code,
+		.failure_message = event->error_message,
+	};
+}
+
+/* The seller's money came back, and nothing here says so yet. */
+static void
+report_payout_failure(const WebhookEvent *event, const Evidence *evidence)
+{
+	ExceptionReport report = {
+		.type = "status",
+		.psp_id = &event->psp_id,
+		.order_id = &event->object_id,
+		.detail = "The PSP says that a payout has failed which was paid.",
+	};
+
+	if (evidence->kind == EVIDENCE_FAILED && evidence->status &&
+		evidence->object == OBJECT_PAYOUT &&
+		strcmp(evidence->status, "paid") == 0)
+		exception_open(&report);
+}
+
+static void
+conclude(WebhookEvent *event, const Evidence *evidence)
+{
+	switch (evidence->effect)
+	{
+		case EVIDENCE_APPLIED:
+			set_state(event, STATE_APPLIED, NULL);
+			event->effect = "applied";
+			break;
+		case EVIDENCE_NO_EFFECT:
+			set_state(event, STATE_APPLIED, "known already, or overtaken");
+			event->effect = "no_effect";
+			report_payout_failure(event, evidence);
+			break;
+		case EVIDENCE_CONTRADICTED:
+			set_state(event, STATE_APPLIED,
+					  "it contradicts what is known: an exception is open");
+			event->effect = "contradicted";
+			break;
+		case EVIDENCE_TOO_EARLY:
+			set_state(event, STATE_PARKED,
+					  "what it is about is under way, or has not been sent");
+			break;
+		case EVIDENCE_NO_OBJECT:
+			set_state(event, STATE_REJECTED,
+					  "what it is about belongs to another PSP");
+			break;
+	}
+}
+
+static void
+weigh(WebhookEvent *const *events, int count)
+{
+	Evidence *evidence = palloc0(Max(count, 1) * sizeof(Evidence));
+
+	for (int i = 0; i < count; i++)
+		evidence[i] = evidence_of(events[i]);
+	order_apply_evidence(evidence, count);
+	for (int i = 0; i < count; i++)
+		conclude(events[i], &evidence[i]);
+}
+
+/* A session that waits for less keeps to that. */
+static void
+limit_waiting(void)
+{
+	char limit[32];
+
+	if (LockTimeout > 0 && LockTimeout <= payment_webhook_lock_timeout_ms)
+		return;
+	snprintf(limit, sizeof(limit), "%d", payment_webhook_lock_timeout_ms);
+	(void) set_config_option("lock_timeout", limit, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+static bool
+is_for_the_session(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) ==
+			   ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		   ERRCODE_TO_CATEGORY(sqlerrcode) ==
+			   ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
+}
+
+/* false, and nothing done, when it failed; *problem says how */
+static bool
+try_to_weigh(WebhookEvent *const *events, int count, const char **problem)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+	volatile int  nest_level;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		nest_level = NewGUCNestLevel();
+		limit_waiting();
+		weigh(events, count);
+		AtEOXact_GUC(true, nest_level);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (is_for_the_session(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		*problem = psprintf("%s (SQLSTATE %s)", error->message,
+							unpack_sql_state(error->sqlerrcode));
+		ereport(LOG,
+				(errmsg("could not apply a webhook event: %s", *problem)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+void
+webhook_apply(WebhookEvent *events, int count)
+{
+	WebhookEvent **ready = palloc(Max(count, 1) * sizeof(WebhookEvent *));
+	int			   ready_count = 0;
+	const char	  *problem = NULL;
+
+	for (int i = 0; i < count; i++)
+		if (prepare(&events[i]))
+			ready[ready_count++] = &events[i];
+	if (ready_count == 0 || try_to_weigh(ready, ready_count, &problem))
+		return;
+
+	/* one of them may be what all have failed for */
+	for (int i = 0; i < ready_count; i++)
+		if (ready_count == 1 || !try_to_weigh(&ready[i], 1, &problem))
+			set_state(ready[i], STATE_RECEIVED, problem);
+}

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * stripe.h
+ *	  What the parts of the Stripe adapter share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_PSP_STRIPE_H
+#define PAYMENT_PSP_STRIPE_H
+
+#include "psp/adapter.h"
+
+/* Amount and currency of the object; false when it does not say them. */
+extern bool stripe_read_money(const JsonDocument *json, const JsonNode *object,
+							  const char *amount_name, PspOutcome *outcome);
+
+/* What a PaymentIntent or Payout in that status says */
+extern void stripe_read_payment_intent(const JsonDocument *json,
+									   const JsonNode	  *object,
+									   const char		  *status,
+									   PspOutcome		  *outcome);
+extern void stripe_read_payout(const JsonDocument *json,
+							   const JsonNode *object, const char *status,
+							   PspOutcome *outcome);
+
+/* ... and whether it may be tried elsewhere */
+extern void stripe_set_decline_class(PspOutcome *outcome);
+
+extern bool stripe_read_events(const char *body, int length,
+							   const char *const *config, PspEvents *events);
+
+#endif /* PAYMENT_PSP_STRIPE_H */
