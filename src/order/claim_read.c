@@ -73,18 +73,15 @@ count_due_tasks(ClaimBatch *batch, int32 *due)
 		due[lane] = row_int32(lane, 1);
 }
 
-void
-claim_lock_tasks(ClaimBatch *batch, int32 max_tasks)
+/* so many of each lane */
+static void
+lock_tasks(ClaimBatch *batch, const int32 *of_lane)
 {
 	static SPIPlanPtr plan = NULL;
 	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID, INT4ARRAYOID };
 	Datum			  values[] = { UUIDPGetDatum(&batch->psp_id),
-								   TimestampTzGetDatum(batch->now), (Datum) 0 };
-	int32			  due[LANE_COUNT];
+								   TimestampTzGetDatum(batch->now), lane_array(of_lane) };
 
-	count_due_tasks(batch, due);
-	lane_share(due, &batch->limits, max_tasks);
-	values[2] = lane_array(due);
 	batch->count = (int) batch_run(
 		plan_keep(&plan,
 				  "SELECT d.id, d.operation, d.step, d.object_id, d.tries,"
@@ -116,6 +113,48 @@ claim_lock_tasks(ClaimBatch *batch, int32 max_tasks)
 	}
 }
 
+/* Did any lane fill the number that it was asked for? */
+static bool
+has_full_lane(const ClaimBatch *batch, const int32 *of_lane)
+{
+	int32 found[LANE_COUNT] = { 0 };
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		const Claim *claim = &batch->claims[i];
+		bool repeated = strcmp(claim->step, "lookup") == 0 || claim->tries > 0;
+
+		found[(claim->payout ? 1 : 0) + (repeated ? 2 : 0)]++;
+	}
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+	{
+		if (found[lane] > 0 && found[lane] >= of_lane[lane])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * When little is due there is nothing to share: all of it is taken, without
+ * counting first.  A lane that is full may have more; those that are locked
+ * by then are found again.
+ */
+void
+claim_lock_tasks(ClaimBatch *batch, int32 max_tasks)
+{
+	int32 of_lane[LANE_COUNT];
+
+	if (lane_few(of_lane, &batch->limits, max_tasks))
+	{
+		lock_tasks(batch, of_lane);
+		if (!has_full_lane(batch, of_lane))
+			return;
+	}
+	count_due_tasks(batch, of_lane);
+	lane_share(of_lane, &batch->limits, max_tasks);
+	lock_tasks(batch, of_lane);
+}
+
 static void
 read_object(Claim *claim, uint64 row)
 {
@@ -137,7 +176,6 @@ read_object(Claim *claim, uint64 row)
 	payment_status = row_text(row, 10);
 	claim->payer = row_text(row, 11);
 	claim->payment_created = strcmp(payment_status, "created") == 0;
-	claim->may_be_charged = row_bool(row, 12);
 }
 
 static void
@@ -178,16 +216,48 @@ read_objects(ClaimBatch *batch, bool payouts)
 			&order_plan,
 			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
 			" o.psp_reference, o.payment_id, o.description,"
-			" coalesce(o.payment_method, p.payment_method), p.status, p.payer,"
-			" o.attempt_no > 1 AND " MAY_BE_CHARGED(
-				"o.id") " FROM unnest($1, $2) AS u (id, number)"
-						" JOIN payment.order_record AS o ON o.id = u.id"
-						" JOIN payment.payment_record AS p ON p.id = "
-						"o.payment_id",
+			" coalesce(o.payment_method, p.payment_method), p.status, p.payer"
+			" FROM unnest($1, $2) AS u (id, number)"
+			" JOIN payment.order_record AS o ON o.id = u.id"
+			" JOIN payment.payment_record AS p ON p.id = o.payment_id",
 			2, types);
 	count = batch_run(plan, values, NULL);
 	for (uint64 row = 0; row < count; row++)
 		read_object(&batch->claims[row_int32(row, 1)], row);
+}
+
+/* Only what was tried before may have been charged at another PSP. */
+static void
+read_charges(ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID };
+	Column			  ids;
+	Column			  numbers;
+	Datum			  values[2];
+	uint64			  count;
+
+	column_init(&ids, UUIDOID);
+	column_init(&numbers, INT4OID);
+	for (int i = 0; i < batch->count; i++)
+	{
+		if (batch->claims[i].payout || batch->claims[i].attempt_no <= 1)
+			continue;
+		column_add_uuid(&ids, &batch->claims[i].object_id);
+		column_add_int32(&numbers, i);
+	}
+	if (ids.count == 0)
+		return;
+	values[0] = column_array(&ids);
+	values[1] = column_array(&numbers);
+	count = batch_run(plan_keep(&plan,
+								"SELECT u.number FROM unnest($1, $2)"
+								" AS u (id, number)"
+								" WHERE " MAY_BE_CHARGED("u.id"),
+								2, types),
+					  values, NULL);
+	for (uint64 row = 0; row < count; row++)
+		batch->claims[row_int32(row, 1)].may_be_charged = true;
 }
 
 void
@@ -195,4 +265,5 @@ claim_read_objects(ClaimBatch *batch)
 {
 	read_objects(batch, false);
 	read_objects(batch, true);
+	read_charges(batch);
 }

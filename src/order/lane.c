@@ -20,6 +20,8 @@
 #include "errcodes.h"
 #include "order/lane.h"
 
+#define FEW_OF_LANE 8
+
 static void
 pg_attribute_noreturn() refuse_limits(void)
 {
@@ -79,6 +81,20 @@ lane_most(const LaneLimits *limits)
 	for (int lane = 0; lane < LANE_COUNT; lane++)
 		most[lane] = limits->of_lane[lane] + limits->of_any;
 	return lane_array(most);
+}
+
+bool
+lane_few(int32 *few, const LaneLimits *limits, int32 total)
+{
+	int32 each = Min(FEW_OF_LANE, total / LANE_COUNT);
+	int32 any = limits->of_any;
+
+	for (int lane = 0; lane < LANE_COUNT; lane++)
+	{
+		few[lane] = Min(each, limits->of_lane[lane] + limits->of_any);
+		any -= Max(few[lane] - limits->of_lane[lane], 0);
+	}
+	return each > 0 && any >= 0;
 }
 
 /*

@@ -38,6 +38,12 @@ extern Datum lane_most(const LaneLimits *limits);
 /* as an integer[] */
 extern Datum lane_array(const int32 *numbers);
 
+/*
+ * So few of each lane that all lanes may have them together; false when the
+ * total is too small for that.
+ */
+extern bool lane_few(int32 *few, const LaneLimits *limits, int32 total);
+
 /* Reduce what each lane has to what it gets of a total. */
 extern void lane_share(int32 *due, const LaneLimits *limits, int32 total);
 
