@@ -41,9 +41,10 @@ typedef struct Psp
 	int			recording[LANE_COUNT]; /* of these, with this transaction */
 	double		tokens;				   /* requests that may be sent now */
 	TimestampTz refilled_at;
-	TimestampTz paused_until; /* as it asked for; 0: never */
-	TimestampTz due_at;		  /* when to claim next */
-	bool		had_no_place; /* for a lane, when that was found out */
+	TimestampTz paused_until;	/* as it asked for; 0: never */
+	TimestampTz due_at;			/* when to claim next */
+	bool		due_is_unknown; /* due_at is a guess, until it was looked up */
+	bool		had_no_place;	/* for a lane, when that was found out */
 	TimestampTz complained_at;
 
 	Breaker		   breaker;

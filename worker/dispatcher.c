@@ -324,12 +324,43 @@ claim_for(Psp *psp, dlist_head *claimed)
 							delivery_context);
 	if (count == room)
 		return; /* there may be more */
+	psp->due_is_unknown = true;
+	psp->due_at = TimestampTzPlusMilliseconds(now, LOCKED_TASK_DELAY_MS);
+}
+
+/*
+ * When will the first task fall due that there is a place for?
+ */
+static void
+learn_due(Psp *psp, TimestampTz now)
+{
+	LaneLimits	limits;
+	TimestampTz due_at;
+
+	if (!psp->due_is_unknown)
+		return;
+	psp->due_is_unknown = false;
+	if (psp->due_at <= now)
+		return; /* it is looked at again anyway */
 	throttle_limits(psp, &psps, &limits);
 	for (int lane = 0; lane < LANE_COUNT; lane++)
 		if (limits.of_lane[lane] + limits.of_any == 0)
 			psp->had_no_place = true;
-	psp->due_at = Max(queue_next_due(psp, &limits),
-					  TimestampTzPlusMilliseconds(now, LOCKED_TASK_DELAY_MS));
+	due_at = queue_next_due(psp, &limits);
+	psp->due_at =
+		Max(due_at, TimestampTzPlusMilliseconds(now, LOCKED_TASK_DELAY_MS));
+}
+
+static void
+learn_all_due(void)
+{
+	dlist_iter	iter;
+	TimestampTz now = GetCurrentTimestamp();
+
+	dlist_foreach(iter, &psps)
+	{
+		learn_due(dlist_container(Psp, node, iter.cur), now);
+	}
 }
 
 static void
@@ -357,6 +388,8 @@ claim_for_all(dlist_head *claimed)
 	/* Next time another one comes first to what room there is. */
 	if (!dlist_is_empty(&psps))
 		dlist_push_tail(&psps, dlist_pop_head_node(&psps));
+	if (dlist_is_empty(claimed))
+		learn_all_due();
 }
 
 static void
@@ -488,6 +521,48 @@ record_and_claim(bool may_claim)
 		(!dlist_is_empty(&claimed) && !refusal_commit_is_safe()))
 		give_up_claims(&claimed);
 	after_work(presence, !done, batch, count, &claimed);
+}
+
+/* When nothing else is known of a PSP's queue, it is looked at again soon. */
+static bool
+is_any_due_unknown(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &psps)
+	{
+		if (dlist_container(Psp, node, iter.cur)->due_is_unknown)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What was claimed does not wait on its way out for the question what comes
+ * after it.  With news in between it is not worth asking.
+ */
+static void
+look_ahead(void)
+{
+	volatile Presence presence = EXTENSION_BUSY;
+
+	if (MyLatch->is_set || finished_count > 0 || !is_any_due_unknown())
+		return;
+	PG_TRY();
+	{
+		presence = session_begin("see what is due next");
+		if (presence == EXTENSION_PRESENT)
+			learn_all_due();
+		session_commit(presence);
+	}
+	PG_CATCH();
+	{
+		session_abort();
+		back_off();
+	}
+	PG_END_TRY();
+	if (presence != EXTENSION_PRESENT)
+		heed(presence);
 }
 
 /* ---- what others see ---- */
@@ -719,6 +794,8 @@ turn(void)
 			TimestampTzPlusMilliseconds(now, Min(payment_poll_interval_ms,
 												 DATABASE_WATCH_MS));
 		record_and_claim(!leaving);
+		take_answers();
+		look_ahead();
 	}
 	give_back_memory(now);
 	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())

@@ -19,6 +19,7 @@
 #include "dispatcher.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "order/batch.h"
 #include "payment.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -249,6 +250,7 @@ set_up_session(void)
 					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET,
 					PGC_S_OVERRIDE);
+	batch_session();
 }
 
 /* Never a second dispatcher in one database, come what may. */

@@ -8,10 +8,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "jit/jit.h"
+#include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/timestamp.h"
 
 #include "order/batch.h"
@@ -201,12 +204,30 @@ static const struct
 	{ "plan_cache_mode", "force_generic_plan" },
 };
 
+/* Setting one is dear beside a small statement, looking at it is not. */
+static bool
+is_set_up(void)
+{
+	return !enable_seqscan && !enable_bitmapscan && !enable_hashjoin &&
+		   !enable_mergejoin && !jit_enabled &&
+		   plan_cache_mode == PLAN_CACHE_MODE_FORCE_GENERIC_PLAN;
+}
+
+void
+batch_session(void)
+{
+	for (int i = 0; i < (int) lengthof(batch_settings); i++)
+		SetConfigOption(batch_settings[i].name, batch_settings[i].value,
+						PGC_USERSET, PGC_S_SESSION);
+}
+
 int
 batch_begin(void)
 {
-	int nest_level = NewGUCNestLevel();
+	int	 nest_level = NewGUCNestLevel();
+	bool done = is_set_up();
 
-	for (int i = 0; i < (int) lengthof(batch_settings); i++)
+	for (int i = 0; i < (int) lengthof(batch_settings) && !done; i++)
 		(void) set_config_option(batch_settings[i].name,
 								 batch_settings[i].value, PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,

@@ -57,6 +57,9 @@ extern bool		   row_bool(uint64 row, int column);
 extern int	batch_begin(void);
 extern void batch_end(int nest_level);
 
+/* have a session's statements planned so for as long as it lasts */
+extern void batch_session(void);
+
 /* run a kept plan on an unguarded table; returns SPI_processed */
 extern uint64 batch_run(SPIPlanPtr plan, Datum *values, const char *nulls);
 
