@@ -16,14 +16,21 @@
 
 /* As they are numbered; NULL-terminated for those who ask by type. */
 static const char *const types[] = {
-	"charge",		  "payout", "payout_cancel", "payout_failure", "refund",
-	"refund_failure", NULL
+	"charge",		  "payout",		"payout_cancel",
+	"payout_failure", "refund",		"refund_failure",
+	"adjustment",	  "adjustment", NULL
 };
 
 static const char *const reporting_categories[] = {
-	"charge",		   "payout", "payout_reversal",
-	"payout_reversal", "refund", "refund_failure"
+	"charge", "payout",			"payout_reversal", "payout_reversal",
+	"refund", "refund_failure", "dispute",		   "dispute_reversal"
 };
+
+static bool
+is_dispute(const BalanceTx *tx)
+{
+	return tx->type == TX_DISPUTE || tx->type == TX_DISPUTE_REVERSAL;
+}
 
 bool
 balance_tx_is_payout(const BalanceTx *tx)
@@ -37,6 +44,8 @@ balance_tx_charge(const BalanceTx *tx)
 {
 	if (tx->type == TX_CHARGE)
 		return book_charge(tx->source);
+	if (is_dispute(tx))
+		return book_charge(book_dispute(tx->source)->charge);
 	return book_charge(book_modification(tx->source)->charge);
 }
 
@@ -68,6 +77,8 @@ balance_tx_source_id(const BalanceTx *tx)
 		return book_payout(tx->source)->id;
 	if (tx->type == TX_CHARGE)
 		return book_charge(tx->source)->id;
+	if (is_dispute(tx))
+		return book_dispute(tx->source)->id;
 	return book_modification(tx->source)->id;
 }
 
@@ -101,7 +112,8 @@ balance_tx_json(Buf *b, const char *key, const BalanceTx *tx)
 		json_int(b, "amount", tx->fee);
 		json_null(b, "application");
 		json_str(b, "currency", currency);
-		json_str(b, "description", "Processing fee");
+		json_str(b, "description",
+				 is_dispute(tx) ? "Dispute fee" : "Processing fee");
 		json_str(b, "type", "stripe_fee");
 		json_close(b, '}');
 	}
@@ -241,7 +253,8 @@ is_wanted_tx(uint32_t number, const ListParams *params)
 	const BalanceTx *tx = book_balance_tx(number);
 
 	if (!balance_tx_is_stripes(tx) ||
-		(params->type >= 0 && tx->type != params->type))
+		(params->type >= 0 &&
+		 strcmp(types[tx->type], types[params->type]) != 0))
 		return false;
 	if (params->currency != CURRENCY_UNKNOWN &&
 		tx->currency != params->currency)

@@ -152,6 +152,7 @@ book_new_charge(Intent *intent)
 	charge->number = book.charges.count;
 	charge->intent = intent->number;
 	charge->balance_tx = NONE;
+	charge->dispute = NONE;
 	charge->currency = intent->currency;
 	charge->amount = intent->amount;
 	charge->created_ms = book.now_ms;
@@ -294,6 +295,20 @@ book_new_session(Psp psp)
 	return session;
 }
 
+Dispute *
+book_new_dispute(const Charge *charge)
+{
+	Dispute *dispute = xcalloc(1, sizeof(Dispute));
+
+	random_id(dispute->id, ID_SIZE, "dp_");
+	dispute->number = book.disputes.count;
+	dispute->charge = charge->number;
+	dispute->currency = charge->currency;
+	dispute->created_ms = book.now_ms;
+	book_shelve(&book.disputes, dispute, dispute->id);
+	return dispute;
+}
+
 static void *
 find(const char *id, const char *prefix)
 {
@@ -367,6 +382,12 @@ Session *
 book_find_session(Psp psp, const char *id)
 {
 	return find_of(psp, KIND_SESSION, id);
+}
+
+Dispute *
+book_find_dispute(const char *id)
+{
+	return find(id, "dp_");
 }
 
 BalanceTx *
@@ -455,6 +476,12 @@ book_session(uint32_t number)
 	return at(&book.sessions, number);
 }
 
+Dispute *
+book_dispute(uint32_t number)
+{
+	return at(&book.disputes, number);
+}
+
 const char *
 metadata_get(const Metadata *metadata, const char *key)
 {
@@ -475,6 +502,20 @@ metadata_add(Metadata *metadata, const char *key, const char *value)
 	metadata->items[metadata->count].key = xstrdup(key);
 	metadata->items[metadata->count].value = xstrdup(value);
 	metadata->count++;
+}
+
+void
+metadata_set(Metadata *metadata, const char *key, const char *value)
+{
+	for (uint32_t i = 0; i < metadata->count; i++)
+	{
+		if (strcmp(metadata->items[i].key, key) != 0)
+			continue;
+		free(metadata->items[i].value);
+		metadata->items[i].value = xstrdup(value);
+		return;
+	}
+	metadata_add(metadata, key, value);
 }
 
 void

@@ -110,6 +110,7 @@ typedef struct Charge
 	uint32_t number;
 	uint32_t intent;
 	uint32_t balance_tx; /* of the last capture */
+	uint32_t dispute;	 /* the last one, or NONE */
 	uint8_t	 status;
 	int32_t	 currency;
 	int64_t	 amount;
@@ -192,6 +193,39 @@ typedef struct Modification
 	char	*idempotency_key;
 	Metadata metadata;
 } Modification;
+
+typedef enum DisputeStatus
+{
+	DISPUTE_WARNING_NEEDS_RESPONSE,
+	DISPUTE_WARNING_UNDER_REVIEW,
+	DISPUTE_WARNING_CLOSED,
+	DISPUTE_NEEDS_RESPONSE,
+	DISPUTE_UNDER_REVIEW,
+	DISPUTE_WON,
+	DISPUTE_LOST,
+	DISPUTE_PREVENTED
+} DisputeStatus;
+
+typedef struct Dispute
+{
+	char	  id[ID_SIZE];
+	uint32_t  number;
+	uint32_t  charge;
+	uint8_t	  status;
+	uint8_t	  then; /* its status when it is due */
+	uint8_t	  reason;
+	bool	  withdrawn; /* is the money gone? */
+	int32_t	  currency;
+	int64_t	  amount;
+	int64_t	  created_ms;
+	int64_t	  due_ms; /* when it moves by itself, 0 when it does not */
+	int64_t	  respond_by_ms;
+	uint32_t  submissions;
+	uint32_t  tx_count;
+	uint32_t *txs;
+	Metadata  evidence;
+	Metadata  metadata;
+} Dispute;
 
 /* Somebody who pays again and again. */
 typedef struct Customer
@@ -290,14 +324,16 @@ typedef enum BalanceTxType
 	TX_PAYOUT_CANCEL,
 	TX_PAYOUT_FAILURE,
 	TX_REFUND,
-	TX_REFUND_FAILURE
+	TX_REFUND_FAILURE,
+	TX_DISPUTE,
+	TX_DISPUTE_REVERSAL
 } BalanceTxType;
 
 typedef struct BalanceTx
 {
 	char	 id[ID_SIZE];
 	uint32_t number;
-	uint32_t source;	 /* a charge, a modification (refund) or a payout */
+	uint32_t source;	 /* charge, modification, payout or dispute */
 	uint32_t settlement; /* the one it has gone into, or NONE */
 	uint8_t	 type;
 	int32_t	 currency;
@@ -367,6 +403,7 @@ typedef struct Book
 	Shelf	 saved_methods;
 	Shelf	 setups;
 	Shelf	 sessions;
+	Shelf	 disputes;
 	uint32_t first_unsettled; /* no balance transaction before it is open */
 	int64_t	 now_ms;		  /* as of the last lock; never goes back */
 } Book;
@@ -395,6 +432,7 @@ extern Customer		*book_new_customer(void);
 extern SavedMethod	*book_new_saved_method(void);
 extern Setup		*book_new_setup(void);
 extern Session		*book_new_session(Psp psp);
+extern Dispute		*book_new_dispute(const Charge *charge);
 
 /* NULL when nobody knows the id, or only another PSP does. */
 extern Intent		*book_find_intent(Psp psp, const char *id);
@@ -406,6 +444,7 @@ extern Customer		*book_find_customer(const char *id);
 extern SavedMethod	*book_find_saved_method(const char *id);
 extern Setup		*book_find_setup(const char *id);
 extern Session		*book_find_session(Psp psp, const char *id);
+extern Dispute		*book_find_dispute(const char *id);
 extern BalanceTx	*book_find_balance_tx(const char *id);
 extern Settlement	*book_find_settlement(const char *id);
 
@@ -420,6 +459,7 @@ extern Customer		*book_customer(uint32_t number);
 extern SavedMethod	*book_saved_method(uint32_t number);
 extern Setup		*book_setup(uint32_t number);
 extern Session		*book_session(uint32_t number);
+extern Dispute		*book_dispute(uint32_t number);
 
 extern const char *psp_name(Psp psp);
 extern Psp		   charge_psp(const Charge *charge);
@@ -432,6 +472,8 @@ extern void book_shelve(Shelf *shelf, void *object, const char *id);
 
 extern const char *metadata_get(const Metadata *metadata, const char *key);
 extern void		   metadata_add(Metadata *metadata, const char *key,
+								const char *value);
+extern void		   metadata_set(Metadata *metadata, const char *key,
 								const char *value);
 extern void		   metadata_free(Metadata *metadata);
 

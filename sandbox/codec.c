@@ -197,6 +197,7 @@ codec_charge(Codec *c, Charge *charge)
 	codec_id(c, charge->id);
 	codec_u32(c, &charge->intent);
 	codec_u32(c, &charge->balance_tx);
+	codec_u32(c, &charge->dispute);
 	codec_u8(c, &charge->status);
 	codec_currency(c, &charge->currency);
 	codec_i64(c, &charge->amount);
@@ -361,6 +362,26 @@ codec_numbers(Codec *c, uint32_t *count, uint32_t **numbers)
 	}
 	for (uint32_t i = 0; i < *count; i++)
 		codec_u32(c, &(*numbers)[i]);
+}
+
+void
+codec_dispute(Codec *c, Dispute *dispute)
+{
+	codec_id(c, dispute->id);
+	codec_u32(c, &dispute->charge);
+	codec_u8(c, &dispute->status);
+	codec_u8(c, &dispute->then);
+	codec_u8(c, &dispute->reason);
+	codec_bool(c, &dispute->withdrawn);
+	codec_currency(c, &dispute->currency);
+	codec_i64(c, &dispute->amount);
+	codec_i64(c, &dispute->created_ms);
+	codec_i64(c, &dispute->due_ms);
+	codec_i64(c, &dispute->respond_by_ms);
+	codec_u32(c, &dispute->submissions);
+	codec_numbers(c, &dispute->tx_count, &dispute->txs);
+	codec_metadata(c, &dispute->evidence);
+	codec_metadata(c, &dispute->metadata);
 }
 
 static void

@@ -36,6 +36,7 @@ extern void codec_customer(Codec *c, Customer *customer);
 extern void codec_saved_method(Codec *c, SavedMethod *saved);
 extern void codec_setup(Codec *c, Setup *setup);
 extern void codec_session(Codec *c, Session *session);
+extern void codec_dispute(Codec *c, Dispute *dispute);
 extern void codec_settlement(Codec *c, Settlement *settlement);
 
 /*

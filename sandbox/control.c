@@ -26,6 +26,9 @@ typedef struct Totals
 	int64_t fee;
 	int64_t refunds;
 	int64_t refunded;
+	int64_t disputes;
+	int64_t withdrawn;
+	int64_t dispute_fees;
 	int64_t settled;
 	int64_t settled_gross;
 	int64_t settled_fee;
@@ -80,6 +83,21 @@ add_refunds(Totals *totals)
 }
 
 static void
+add_disputes(Totals *totals)
+{
+	for (uint32_t i = 0; i < book.disputes.count; i++)
+	{
+		const Dispute *dispute = book_dispute(i);
+		Totals		  *t = &totals[dispute->currency];
+
+		t->disputes++;
+		t->withdrawn += dispute->withdrawn ? dispute->amount : 0;
+		for (uint32_t j = 0; j < dispute->tx_count; j++)
+			t->dispute_fees += book_balance_tx(dispute->txs[j])->fee;
+	}
+}
+
+static void
 add_payouts(Totals *totals)
 {
 	for (uint32_t i = 0; i < book.payouts.count; i++)
@@ -109,6 +127,9 @@ put_totals(Buf *b, const char *currency, const Totals *t)
 	json_int(b, "charges_voided", t->charges[CHARGE_VOIDED]);
 	json_int(b, "refunds_succeeded", t->refunds);
 	json_int(b, "refunds_sum", t->refunded);
+	json_int(b, "disputes", t->disputes);
+	json_int(b, "disputes_withdrawn", t->withdrawn);
+	json_int(b, "dispute_fees", t->dispute_fees);
 	json_int(b, "settled", t->settled);
 	json_int(b, "settled_gross", t->settled_gross);
 	json_int(b, "settled_fee", t->settled_fee);
@@ -133,6 +154,7 @@ control_book(Request *request)
 
 	add_charges(totals);
 	add_refunds(totals);
+	add_disputes(totals);
 	add_payouts(totals);
 	json_open(b, NULL, '{');
 	json_str(b, "object", "book");

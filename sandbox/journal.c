@@ -25,7 +25,7 @@
 #include "paypal.h"
 #include "timer.h"
 
-#define MAGIC "payment-sandbox book 5\n"
+#define MAGIC "payment-sandbox book 6\n"
 #define HEADER_SIZE 8
 
 enum
@@ -41,6 +41,7 @@ enum
 	TAG_SAVED_METHOD = 'V',
 	TAG_SETUP = 'T',
 	TAG_SESSION = 'W',
+	TAG_DISPUTE = 'D',
 	TAG_KEY = 'K'
 };
 
@@ -167,6 +168,9 @@ read_object(Codec *c, off_t payload_offset)
 		case TAG_SESSION:
 			READ_OBJECT(c, &book.sessions, Session, number, codec_session);
 			break;
+		case TAG_DISPUTE:
+			READ_OBJECT(c, &book.disputes, Dispute, number, codec_dispute);
+			break;
 		case TAG_KEY:
 			read_key(c, payload_offset);
 			break;
@@ -240,6 +244,11 @@ connect_objects(void)
 	{
 		if (book_session(i)->due_ms != 0)
 			timer_add_session(book_session(i));
+	}
+	for (uint32_t i = 0; i < book.disputes.count; i++)
+	{
+		if (book_dispute(i)->due_ms != 0)
+			timer_add_dispute(book_dispute(i));
 	}
 	for (uint32_t i = 0; i < book.modifications.count; i++)
 	{
@@ -351,6 +360,7 @@ JOURNAL_WRITER(customer, Customer, TAG_CUSTOMER)
 JOURNAL_WRITER(saved_method, SavedMethod, TAG_SAVED_METHOD)
 JOURNAL_WRITER(setup, Setup, TAG_SETUP)
 JOURNAL_WRITER(session, Session, TAG_SESSION)
+JOURNAL_WRITER(dispute, Dispute, TAG_DISPUTE)
 
 void
 journal_key(IdempotencyKey *key)

@@ -29,6 +29,7 @@ extern void journal_customer(Customer *customer);
 extern void journal_saved_method(SavedMethod *saved_method);
 extern void journal_setup(Setup *setup);
 extern void journal_session(Session *session);
+extern void journal_dispute(Dispute *dispute);
 extern void journal_key(IdempotencyKey *key);
 
 extern void journal_commit(void);

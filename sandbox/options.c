@@ -28,6 +28,7 @@ Options options = { .bind = "127.0.0.1",
 					.processing_delay_ms = 2000,
 					.modification_delay_ms = 1000,
 					.session_lifetime_s = 24 * 3600,
+					.dispute_fee = 1500,
 					.adyen_merchant = "SandboxMerchant",
 					.adyen_balance_account = "BA_sandbox",
 					.paypal_client = "sandbox",
@@ -50,6 +51,7 @@ enum
 	OPT_MODIFICATION_DELAY,
 	OPT_TTL,
 	OPT_AUTHORIZATION,
+	OPT_DISPUTE_FEE,
 	OPT_SESSION_LIFETIME,
 	OPT_ADYEN_MERCHANT,
 	OPT_ADYEN_ACCOUNT,
@@ -86,6 +88,7 @@ static const struct option long_options[] = {
 	{ "modification-delay-ms", required_argument, NULL,
 	  OPT_MODIFICATION_DELAY },
 	{ "idempotency-ttl-s", required_argument, NULL, OPT_TTL },
+	{ "dispute-fee", required_argument, NULL, OPT_DISPUTE_FEE },
 	{ "session-lifetime-s", required_argument, NULL, OPT_SESSION_LIFETIME },
 	{ "authorization-lifetime-s", required_argument, NULL, OPT_AUTHORIZATION },
 	{ "adyen-merchant", required_argument, NULL, OPT_ADYEN_MERCHANT },
@@ -137,6 +140,7 @@ static const char help[] =
 	"                              are decided (1000)\n"
 	"  --idempotency-ttl-s N       how long keys are kept (as each PSP has "
 	"it)\n"
+	"  --dispute-fee N             minor units a chargeback costs (1500)\n"
 	"  --session-lifetime-s N      until a hosted page expires (86400)\n"
 	"  --authorization-lifetime-s N  until an authorisation expires\n"
 	"                              (as each PSP has it)\n"
@@ -316,6 +320,9 @@ apply(int option, const char *name)
 		case OPT_TTL:
 			options.idempotency_ttl_s =
 				parse_number(name, optarg, 1, TTL_S_MAX);
+			break;
+		case OPT_DISPUTE_FEE:
+			options.dispute_fee = parse_number(name, optarg, 0, AMOUNT_MAX);
 			break;
 		case OPT_SESSION_LIFETIME:
 			options.session_lifetime_s =

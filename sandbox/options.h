@@ -32,6 +32,7 @@ typedef struct Options
 	int64_t		  processing_delay_ms;
 	int64_t		  modification_delay_ms;
 	int64_t		  session_lifetime_s;
+	int64_t		  dispute_fee; /* minor units, whatever the currency */
 	int64_t		  authorization_lifetime_s; /* 0: as each PSP has it */
 	int64_t		  idempotency_ttl_s;		/* 0: as each PSP has it */
 	const char	 *adyen_merchant;

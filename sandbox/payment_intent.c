@@ -13,6 +13,7 @@
 #include "charge.h"
 #include "currency.h"
 #include "customer.h"
+#include "dispute.h"
 #include "journal.h"
 #include "listing.h"
 #include "options.h"
@@ -262,6 +263,7 @@ payment_intent_attempt(Intent *intent, bool payer_is_there,
 				   needed || method->outcome == METHOD_DECLINES,
 				   idempotency_key);
 	stripe_event_attempt(intent);
+	dispute_open_for_card(intent);
 }
 
 void

@@ -166,7 +166,7 @@ charge_json(Buf *b, const char *key, const Charge *charge, unsigned expand)
 	json_int(b, "created", charge->created_ms / 1000);
 	json_str(b, "currency", currency_lower(charge->currency));
 	json_str(b, "description", intent->description);
-	json_bool(b, "disputed", false);
+	json_bool(b, "disputed", charge->dispute != NONE);
 	json_bool(b, "livemode", false);
 	metadata_json(b, &intent->metadata);
 	json_bool(b, "paid",

@@ -9,6 +9,7 @@
 
 #include "charge.h"
 #include "currency.h"
+#include "dispute.h"
 #include "fault.h"
 #include "journal.h"
 #include "json.h"
@@ -88,6 +89,11 @@ is_refundable(Request *request, const RefundParams *params)
 		return answer_invalid(request, NULL, "charge",
 							  "This charge cannot be refunded: it is not "
 							  "captured.");
+	if (dispute_blocks_refund(params->charge))
+		return answer_invalid(request, "charge_disputed", "charge",
+							  "The charge %s has been charged back; it cannot "
+							  "be refunded.",
+							  params->charge->id);
 	if (left == 0)
 		return answer_invalid(request, "charge_already_refunded", "charge",
 							  "The charge %s has already been refunded.",

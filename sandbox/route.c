@@ -16,6 +16,7 @@
 #include "control.h"
 #include "customer.h"
 #include "dialect.h"
+#include "dispute.h"
 #include "fault.h"
 #include "idempotency.h"
 #include "notification.h"
@@ -70,6 +71,12 @@ static const Route routes[] = {
 	{ "POST", "/pay/{id}", false, NULL, page_pay },
 	{ "GET", "/pay/{id}/authenticate", false, NULL, page_show_authentication },
 	{ "POST", "/pay/{id}/authenticate", false, NULL, page_authenticate },
+	{ "GET", "/v1/disputes", false, dispute_prepare_list, dispute_list },
+	{ "GET", "/v1/disputes/{id}", false, dispute_prepare_get, dispute_get },
+	{ "POST", "/v1/disputes/{id}", true, dispute_prepare_update,
+	  dispute_update },
+	{ "POST", "/v1/disputes/{id}/close", true, dispute_prepare_close,
+	  dispute_close },
 	{ "GET", "/v1/events", false, stripe_event_prepare_list,
 	  stripe_event_list },
 	{ "GET", "/v1/events/{id}", false, stripe_event_prepare_get,
@@ -131,6 +138,7 @@ static const Route routes[] = {
 	{ "GET", "/_sandbox/notifications/{id}", false, NULL,
 	  control_notification },
 	{ "POST", "/_sandbox/refunds", false, NULL, control_refunds },
+	{ "POST", "/_sandbox/disputes", false, NULL, control_disputes },
 	{ "POST", "/_sandbox/settle", false, NULL, settlement_settle },
 	{ "GET", "/_sandbox/settlement.csv", false, NULL, settlement_csv }
 };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "customer.h"
+#include "dispute.h"
 #include "json.h"
 #include "listing.h"
 #include "notification.h"
@@ -94,6 +95,17 @@ stripe_event_payout(const char *type, const Payout *payout)
 	if (!notification_wanted(PSP_STRIPE))
 		return;
 	payout_json(&object, payout);
+	tell(type, &object);
+}
+
+void
+stripe_event_dispute(const char *type, const Dispute *dispute)
+{
+	Buf object = { 0 };
+
+	if (!notification_wanted(PSP_STRIPE))
+		return;
+	dispute_json(&object, NULL, dispute);
 	tell(type, &object);
 }
 

@@ -17,6 +17,8 @@ extern void stripe_event_payout(const char *type, const Payout *payout);
 extern void stripe_event_setup(const char *type, const Setup *setup);
 extern void stripe_event_session(const char *type, const Session *session);
 
+extern void stripe_event_dispute(const char *type, const Dispute *dispute);
+
 /* What has come of an attempt to pay. */
 extern void stripe_event_attempt(const Intent *intent);
 

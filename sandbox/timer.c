@@ -6,6 +6,7 @@
 
 #include "adyen.h"
 #include "buf.h"
+#include "dispute.h"
 #include "payment_intent.h"
 #include "payout.h"
 #include "paypal.h"
@@ -126,6 +127,19 @@ timer_add_session(Session *session)
 {
 	push(
 		(Timer){ session->due_ms, &session->due_ms, session_is_due, session });
+}
+
+static void
+dispute_is_due(void *object)
+{
+	dispute_finish(object);
+}
+
+void
+timer_add_dispute(Dispute *dispute)
+{
+	push(
+		(Timer){ dispute->due_ms, &dispute->due_ms, dispute_is_due, dispute });
 }
 
 /*

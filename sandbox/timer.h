@@ -15,6 +15,7 @@ extern void timer_add_intent(Intent *intent);
 extern void timer_add_payout(Payout *payout);
 extern void timer_add_modification(Modification *modification);
 extern void timer_add_session(Session *session);
+extern void timer_add_dispute(Dispute *dispute);
 
 extern void timer_run_due(int64_t now_ms);
 
