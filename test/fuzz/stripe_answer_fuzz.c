@@ -36,6 +36,7 @@
 typedef enum Question
 {
 	PAY,
+	PAY_AGAIN,	 /* an earlier request may have been executed */
 	LOOK_UP_PAY, /* by listing */
 	LOOK_UP_PAY_BY_NAME,
 	SEND_PAYOUT,
@@ -122,6 +123,12 @@ static const Case cases[] = {
 	{ "invalid", PAY, 400, "",
 	  FAULT("invalid_request_error", "parameter_missing", ""), PSP_FAILED, -1,
 	  "", "parameter_missing" },
+	{ "invalid, though the first request may have been executed", PAY_AGAIN,
+	  400, "", FAULT("invalid_request_error", "parameter_missing", ""),
+	  PSP_UNKNOWN, -1, "", "parameter_missing" },
+	{ "declined, which a replay says as well", PAY_AGAIN, 402, "",
+	  FAULT("card_error", "card_declined", ""), PSP_DECLINED, -1, "",
+	  "card_declined / hard" },
 	{ "S12 invalid, but to be tried again", PAY, 400,
 	  "stripe-should-retry: TRUE\r\n", FAULT("invalid_request_error", "x", ""),
 	  PSP_RETRY, -1, "", "x" },
@@ -210,8 +217,11 @@ set_question(int question, PspTask *task)
 	task->operation = question == SEND_PAYOUT || question == LOOK_UP_PAYOUT
 						  ? PSP_OPERATION_PAYOUT
 						  : PSP_OPERATION_PAY;
-	task->step = question == PAY || question == SEND_PAYOUT ? PSP_STEP_SEND
-															: PSP_STEP_LOOKUP;
+	task->step = question == PAY || question == PAY_AGAIN ||
+						 question == SEND_PAYOUT
+					 ? PSP_STEP_SEND
+					 : PSP_STEP_LOOKUP;
+	task->repeated = question == PAY_AGAIN;
 	if (question == LOOK_UP_PAY_BY_NAME)
 		task->psp_reference = "pi_1";
 }

@@ -367,15 +367,30 @@ read_success(const PspTask *task, const PspResponse *response,
 	}
 }
 
+static PspRetryAdvice
+read_advice(const PspResponse *response)
+{
+	char *advice = psp_header(response, "Stripe-Should-Retry");
+
+	if (advice == NULL)
+		return PSP_RETRY_UNSAID;
+	if (pg_strcasecmp(advice, "true") == 0)
+		return PSP_RETRY_YES;
+	if (pg_strcasecmp(advice, "false") == 0)
+		return PSP_RETRY_NO;
+	return PSP_RETRY_UNSAID;
+}
+
 /*
  * What an error says of execution.  Unknown unless the type or status is one
  * that excludes it.
  */
 static PspOutcomeKind
-judge_error(const PspResponse *response, const char *type, const char *code,
-			PspRetryAdvice advice, bool replayed)
+judge_error(const PspTask *task, const PspResponse *response,
+			const char *type, const char *code, bool replayed)
 {
-	int status = response->status;
+	PspRetryAdvice advice = read_advice(response);
+	int			   status = response->status;
 
 	/* An answer about the payment itself: no advice changes it. */
 	if (strcmp(type, "card_error") == 0 && status < 500)
@@ -399,24 +414,11 @@ judge_error(const PspResponse *response, const char *type, const char *code,
 		return PSP_UNKNOWN;
 	if (advice == PSP_RETRY_YES)
 		return PSP_RETRY;
+	/* A refusal is not stored, so that a repeat may meet it alone. */
 	if ((status == 400 || status == 402 || status == 404) &&
-		strcmp(type, "invalid_request_error") == 0)
+		strcmp(type, "invalid_request_error") == 0 && !task->repeated)
 		return PSP_FAILED;
 	return PSP_UNKNOWN;
-}
-
-static PspRetryAdvice
-read_advice(const PspResponse *response)
-{
-	char *advice = psp_header(response, "Stripe-Should-Retry");
-
-	if (advice == NULL)
-		return PSP_RETRY_UNSAID;
-	if (pg_strcasecmp(advice, "true") == 0)
-		return PSP_RETRY_YES;
-	if (pg_strcasecmp(advice, "false") == 0)
-		return PSP_RETRY_NO;
-	return PSP_RETRY_UNSAID;
 }
 
 /* An error may hold the object, or only its id in other words. */
@@ -458,8 +460,8 @@ read_error(const PspTask *task, const PspResponse *response,
 	else
 	{
 		outcome->kind =
-			judge_error(response, type ? type : "", code ? code : "",
-						read_advice(response), is_replayed);
+			judge_error(task, response, type ? type : "", code ? code : "",
+						is_replayed);
 		read_failed_object(task, json, error, outcome);
 	}
 	outcome->error_code = reason ? reason : code ? code : type;
