@@ -178,16 +178,22 @@ changer_of(const AccountReader *reader)
 													: reader->dirty.xmax;
 }
 
+static void
+keep_hint(AccountReader *reader, const TouchedAccount *account)
+{
+	Hint hint = { .tid = account->tid, .buffer = hint_buffer(reader->row) };
+
+	hint_set(HINT_ACCOUNT, &account->id, &hint);
+}
+
 /* the newest version, when it is still where it was seen last */
 static bool
 read_at_hint(AccountReader *reader, TouchedAccount *account)
 {
-	ItemPointerData tid;
+	Hint hint;
 
-	if (!hint_get(HINT_ACCOUNT, &account->id, &tid) ||
-		!hint_block_exists(reader->rel, ItemPointerGetBlockNumber(&tid)) ||
-		!table_tuple_fetch_row_version(reader->rel, &tid, &reader->dirty,
-									   reader->row) ||
+	if (!hint_get(HINT_ACCOUNT, &account->id, &hint) ||
+		!hint_fetch(reader->rel, &hint, &reader->dirty, reader->row) ||
 		TransactionIdIsValid(changer_of(reader)))
 		return false;
 	slot_getallattrs(reader->row);
@@ -195,6 +201,8 @@ read_at_hint(AccountReader *reader, TouchedAccount *account)
 			   &account->id, UUID_LEN) != 0)
 		return false;
 	load_account(reader->row, account);
+	if (hint_buffer(reader->row) != hint.buffer)
+		keep_hint(reader, account);
 	return true;
 }
 
@@ -227,7 +235,7 @@ read_newest(AccountReader *reader, TouchedAccount *account)
 						  XLTW_Lock);
 	}
 	load_account(reader->row, account);
-	hint_set(HINT_ACCOUNT, &account->id, &account->tid);
+	keep_hint(reader, account);
 	return true;
 }
 

@@ -405,6 +405,7 @@ read_accounts(Posting *posting, AccountReader *reader)
 {
 	for (int i = 0; i < posting->account_count; i++)
 	{
+		hint_prefetch(posting->accounts, posting->account_count, i);
 		if (!account_read(reader, &posting->accounts[i]))
 			refuse_unknown_account(posting, i);
 		check_open(posting, i);
@@ -452,9 +453,13 @@ write_balances(const Posting *posting)
 {
 	SlotTable table;
 
+	hint_prefetch_begin(posting->accounts, posting->account_count);
 	slot_table_begin(&table);
 	for (int i = 0; i < posting->account_count; i++)
+	{
+		hint_prefetch(posting->accounts, posting->account_count, i);
 		slot_add(&table, &posting->accounts[i].id, posting->accounts[i].delta);
+	}
 	slot_table_end(&table);
 }
 
@@ -496,6 +501,7 @@ post(Posting *posting, PostingExtras *extras)
 	AccountReader reader;
 
 	collect_accounts(posting);
+	hint_prefetch_begin(posting->accounts, posting->account_count);
 	account_reader_begin(&reader, RowShareLock);
 	read_accounts(posting, &reader);
 	check_zero_sums(posting);

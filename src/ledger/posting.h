@@ -12,6 +12,7 @@
 #include "executor/tuptable.h"
 #include "money.h"
 #include "nodes/execnodes.h"
+#include "storage/buf.h"
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -121,11 +122,22 @@ typedef enum HintKind
 	HINT_KIND_COUNT
 } HintKind;
 
-extern void hint_set(HintKind kind, const pg_uuid_t *account_id,
-					 const ItemPointerData *tid);
-extern bool hint_get(HintKind kind, const pg_uuid_t *account_id,
-					 ItemPointerData *tid);
-extern bool hint_block_exists(Relation rel, BlockNumber block);
+/* where a row was seen last, and the buffer that had its page then, if known */
+typedef struct Hint
+{
+	ItemPointerData tid;
+	Buffer			buffer;
+} Hint;
+
+extern void	  hint_set(HintKind kind, const pg_uuid_t *account_id,
+					   const Hint *hint);
+extern bool	  hint_get(HintKind kind, const pg_uuid_t *account_id, Hint *hint);
+extern void	  hint_prefetch_begin(const TouchedAccount *accounts, int count);
+extern void	  hint_prefetch(const TouchedAccount *accounts, int count,
+							int position);
+extern Buffer hint_buffer(TupleTableSlot *row);
+extern bool	  hint_fetch(Relation rel, const Hint *hint, Snapshot snapshot,
+						 TupleTableSlot *row);
 
 /* account.c */
 #define KEPT_ACCOUNT_ROWS 4
@@ -196,9 +208,10 @@ typedef struct FoundSlot
 	int64			number;
 	int64			balance;
 	ItemPointerData tid;
-	TransactionId	adder; /* another transaction that is adding it */
-	bool			busy;  /* another transaction writes to it */
-	bool			own;   /* this transaction wrote to it */
+	TransactionId	adder;	/* another transaction that is adding it */
+	Buffer			buffer; /* that had it, not pinned */
+	bool			busy;	/* another transaction writes to it */
+	bool			own;	/* this transaction wrote to it */
 } FoundSlot;
 
 typedef struct FoundSlots

@@ -63,8 +63,8 @@
  */
 typedef struct SlotHint
 {
-	pg_uuid_t		account_id;
-	ItemPointerData tid;
+	pg_uuid_t account_id;
+	Hint	  hint;
 } SlotHint;
 
 static SlotHint slot_hints[HINT_COUNT];
@@ -77,17 +77,18 @@ hint_of(const pg_uuid_t *account_id)
 
 /* the version in *new_row is the one to try first the next time */
 static void
-remember_hint(SlotTable *table, const pg_uuid_t *account_id)
+remember_hint(SlotTable *table, const pg_uuid_t *account_id, Buffer buffer)
 {
-	SlotHint *hint = hint_of(account_id);
+	SlotHint *own = hint_of(account_id);
+	Hint	  hint = { .tid = table->new_row->tts_tid, .buffer = buffer };
 
 	if (table->searching ||
-		memcmp(&hint->account_id, account_id, UUID_LEN) == 0)
+		memcmp(&own->account_id, account_id, UUID_LEN) == 0)
 	{
-		hint->account_id = *account_id;
-		hint->tid = table->new_row->tts_tid;
+		own->account_id = *account_id;
+		own->hint = hint;
 	}
-	hint_set(HINT_SLOT, account_id, &table->new_row->tts_tid);
+	hint_set(HINT_SLOT, account_id, &hint);
 }
 
 void
@@ -156,6 +157,7 @@ load_slot(SlotTable *table, FoundSlot *found)
 	found->number = DatumGetInt64(table->row->tts_values[SLOT_SLOT - 1]);
 	found->balance = DatumGetInt64(table->row->tts_values[SLOT_BALANCE - 1]);
 	found->tid = table->row->tts_tid;
+	found->buffer = hint_buffer(table->row);
 	found->adder = table->dirty.xmin;
 	found->busy = TransactionIdIsValid(table->dirty.xmin) ||
 				  TransactionIdIsValid(table->dirty.xmax);
@@ -244,7 +246,11 @@ slot_try(SlotTable *table, const pg_uuid_t *account_id, const FoundSlot *found,
 	if (update_indexes)
 		insert_index_entries(table);
 
-	remember_hint(table, account_id);
+	remember_hint(table, account_id,
+				  ItemPointerGetBlockNumber(&table->new_row->tts_tid) ==
+						  ItemPointerGetBlockNumber(&found->tid)
+					  ? found->buffer
+					  : InvalidBuffer);
 	return true;
 }
 
@@ -280,22 +286,19 @@ make_room(SlotTable *table, BlockNumber block)
  * of this account that nobody else is writing to.
  */
 static bool
-try_address(SlotTable *table, const pg_uuid_t *account_id,
-			const ItemPointerData *address, int64 delta)
+try_address(SlotTable *table, const pg_uuid_t *account_id, const Hint *hint,
+			int64 delta)
 {
-	ItemPointerData tid = *address;
-	FoundSlot		found;
+	FoundSlot found;
 
-	if (!hint_block_exists(table->rel, ItemPointerGetBlockNumber(&tid)) ||
-		!table_tuple_fetch_row_version(table->rel, &tid, &table->dirty,
-									   table->row))
+	if (!hint_fetch(table->rel, hint, &table->dirty, table->row))
 		return false;
 	load_slot(table, &found);
 	if (found.busy ||
 		memcmp(DatumGetUUIDP(table->row->tts_values[SLOT_ACCOUNT_ID - 1]),
 			   account_id, UUID_LEN) != 0)
 		return false;
-	make_room(table, ItemPointerGetBlockNumber(&tid));
+	make_room(table, ItemPointerGetBlockNumber(&hint->tid));
 	return slot_try(table, account_id, &found, delta, false);
 }
 
@@ -303,16 +306,16 @@ try_address(SlotTable *table, const pg_uuid_t *account_id,
 static bool
 try_hint(SlotTable *table, const pg_uuid_t *account_id, int64 delta)
 {
-	const SlotHint *hint = hint_of(account_id);
-	bool known = memcmp(&hint->account_id, account_id, UUID_LEN) == 0;
-	ItemPointerData own = hint->tid;
-	ItemPointerData tid;
+	const SlotHint *slot = hint_of(account_id);
+	bool known = memcmp(&slot->account_id, account_id, UUID_LEN) == 0;
+	Hint own = slot->hint;
+	Hint hint;
 
 	if (known && try_address(table, account_id, &own, delta))
 		return true;
-	return hint_get(HINT_SLOT, account_id, &tid) &&
-		   (!known || !ItemPointerEquals(&own, &tid)) &&
-		   try_address(table, account_id, &tid, delta);
+	return hint_get(HINT_SLOT, account_id, &hint) &&
+		   (!known || !ItemPointerEquals(&own.tid, &hint.tid)) &&
+		   try_address(table, account_id, &hint, delta);
 }
 
 /*
@@ -401,7 +404,7 @@ add_slot(SlotTable *table, const pg_uuid_t *account_id,
 	table_tuple_insert(table->rel, table->new_row, GetCurrentCommandId(true),
 					   0, NULL);
 	insert_index_entries(table);
-	remember_hint(table, account_id);
+	remember_hint(table, account_id, InvalidBuffer);
 }
 
 /*

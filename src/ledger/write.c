@@ -26,7 +26,7 @@
 #include "ledger/posting.h"
 #include "order/guard.h"
 
-#define WRITE_BATCH_ROWS 8192
+#define WRITE_BATCH_ROWS 1024
 
 /* that many rows may each hold on to the table's own descriptor */
 #define FEW_ROWS 16

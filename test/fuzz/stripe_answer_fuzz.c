@@ -217,10 +217,10 @@ set_question(int question, PspTask *task)
 	task->operation = question == SEND_PAYOUT || question == LOOK_UP_PAYOUT
 						  ? PSP_OPERATION_PAYOUT
 						  : PSP_OPERATION_PAY;
-	task->step = question == PAY || question == PAY_AGAIN ||
-						 question == SEND_PAYOUT
-					 ? PSP_STEP_SEND
-					 : PSP_STEP_LOOKUP;
+	task->step =
+		question == PAY || question == PAY_AGAIN || question == SEND_PAYOUT
+			? PSP_STEP_SEND
+			: PSP_STEP_LOOKUP;
 	task->repeated = question == PAY_AGAIN;
 	if (question == LOOK_UP_PAY_BY_NAME)
 		task->psp_reference = "pi_1";

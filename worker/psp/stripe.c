@@ -386,8 +386,8 @@ read_advice(const PspResponse *response)
  * that excludes it.
  */
 static PspOutcomeKind
-judge_error(const PspTask *task, const PspResponse *response,
-			const char *type, const char *code, bool replayed)
+judge_error(const PspTask *task, const PspResponse *response, const char *type,
+			const char *code, bool replayed)
 {
 	PspRetryAdvice advice = read_advice(response);
 	int			   status = response->status;
@@ -459,9 +459,8 @@ read_error(const PspTask *task, const PspResponse *response,
 		outcome->kind = PSP_UNKNOWN;
 	else
 	{
-		outcome->kind =
-			judge_error(task, response, type ? type : "", code ? code : "",
-						is_replayed);
+		outcome->kind = judge_error(task, response, type ? type : "",
+									code ? code : "", is_replayed);
 		read_failed_object(task, json, error, outcome);
 	}
 	outcome->error_code = reason ? reason : code ? code : type;
