@@ -1522,43 +1522,6 @@ COMMENT ON COLUMN payment.queue_depth.in_flight IS 'Tasks that are claimed';
 COMMENT ON COLUMN payment.queue_depth.dead IS 'Dead letters';
 COMMENT ON COLUMN payment.queue_depth.oldest_due_age IS 'How long the oldest due task has been due; null: none is due';
 
--- A task runs when it falls due.  What may delay it by the PSP's own settings
--- is a request before it that takes as long as it may; the rest is the worker's.
-CREATE VIEW payment.stuck AS
-    SELECT t.id AS task_id, t.psp_id, p.name AS psp, p.state AS psp_state, coalesce(b.state, 'closed') AS breaker_state,
-        t.operation, t.step, t.object_id, t.tries, t.run_at AS due_since, t.attempt_id IS NOT NULL AS lease_expired,
-        CASE WHEN p.state = 'paused' THEN 'psp_paused'
-             WHEN coalesce(b.state, 'closed') <> 'closed' THEN 'breaker_open'
-             WHEN t.attempt_id IS NOT NULL THEN 'lease_expired'
-             ELSE 'overdue' END AS reason,
-        t.last_error
-    FROM payment.psp AS p
-        LEFT JOIN payment.circuit_breaker AS b ON b.psp_id = p.id
-        CROSS JOIN (VALUES (false, false), (false, true), (true, false), (true, true)) AS lane (payout, repeated)
-        JOIN payment.task AS t ON t.psp_id = p.id AND (t.operation = 'payout') = lane.payout
-            AND (t.step = 'lookup' OR t.tries > 0) = lane.repeated
-    WHERE t.dead_at IS NULL
-        AND t.run_at < pg_catalog.now() - interval '10 seconds' - p.timeout_ms * interval '1 millisecond';
-
-COMMENT ON VIEW payment.stuck IS
-    'Tasks that are late by their own schedule: due for longer than one request of the PSP may take (timeout_ms) and ten '
-    'seconds more.';
-COMMENT ON COLUMN payment.stuck.task_id IS 'The task';
-COMMENT ON COLUMN payment.stuck.psp_id IS 'The PSP it is for';
-COMMENT ON COLUMN payment.stuck.psp IS 'Name of the PSP';
-COMMENT ON COLUMN payment.stuck.psp_state IS 'active, or paused: then nothing is sent';
-COMMENT ON COLUMN payment.stuck.breaker_state IS 'State of its circuit breaker: closed, open or half_open';
-COMMENT ON COLUMN payment.stuck.operation IS 'pay or payout';
-COMMENT ON COLUMN payment.stuck.step IS 'send or lookup';
-COMMENT ON COLUMN payment.stuck.object_id IS 'The order (pay) or payout';
-COMMENT ON COLUMN payment.stuck.tries IS 'Tries since the PSP last gave a definite answer';
-COMMENT ON COLUMN payment.stuck.due_since IS 'When it fell due';
-COMMENT ON COLUMN payment.stuck.lease_expired IS 'It is claimed, and the claim was never recorded';
-COMMENT ON COLUMN payment.stuck.reason IS
-    'psp_paused; breaker_open: the PSP does not work; lease_expired: the worker lost it, and does not run; overdue: the '
-    'worker does not run, or there is more work than the PSP''s limits let through';
-COMMENT ON COLUMN payment.stuck.last_error IS 'What the PSP said last';
-
 COMMENT ON TABLE payment.task IS
     'The queue: one row for each operation that something is left to send or ask for; gone when its outcome is known.';
 COMMENT ON COLUMN payment.task.id IS 'Id of the task (UUIDv7)';
@@ -1660,7 +1623,7 @@ GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid), payment.reset_breaker
 GRANT EXECUTE ON FUNCTION payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) TO payment_finance;
 GRANT SELECT ON payment.resolution TO payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.stuck, payment.circuit_breaker
+GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.circuit_breaker
     TO payment_worker, payment_admin, payment_finance, payment_auditor;
 
 -- ---------------------------------------------------------------------------
@@ -1784,7 +1747,7 @@ COMMENT ON COLUMN payment.unsettled_order.missing IS 'A missing_external excepti
 CREATE TABLE payment.exception_record (
     id uuid NOT NULL PRIMARY KEY,
     type text NOT NULL CHECK (type IN ('missing_external', 'missing_internal', 'amount', 'fee', 'currency', 'status',
-        'duplicate', 'timing', 'late_success', 'orphan_refund', 'unknown_outcome')),
+        'duplicate', 'timing', 'late_success', 'orphan_refund', 'unknown_outcome', 'unmatched_event')),
     class text NOT NULL DEFAULT 'unclassified' CHECK (class IN ('auto_adjustable', 'manual_adjustable', 'unclassified')),
     status text NOT NULL DEFAULT 'open',
     psp_id uuid NOT NULL,
@@ -1809,7 +1772,8 @@ COMMENT ON COLUMN payment.exception_record.type IS
     'missing_external (captured, but not settled), missing_internal (settled, but no order of ours), amount, currency, '
     'fee (settled otherwise than captured or agreed), status (settled, but not captured here), duplicate (a second line '
     'for what is settled), orphan_refund (a refund we did not ask for), late_success, timing, unknown_outcome (no lookup '
-    'told what became of an order or payout: payment.resolve_unknown()). A line opens only the most '
+    'told what became of an order or payout: payment.resolve_unknown()), unmatched_event (webhooks told what could not be '
+    'applied to anything: payment.webhook has them). A line opens only the most '
     'serious that applies: duplicate before missing_internal, status, currency, amount and fee.';
 COMMENT ON COLUMN payment.exception_record.class IS 'How it may be resolved: auto_adjustable, manual_adjustable, unclassified.';
 COMMENT ON COLUMN payment.exception_record.status IS
@@ -2119,7 +2083,6 @@ BEGIN
             ('webhook_event', NULL),
             ('webhook_event_default', NULL),
             ('webhook_key', 'append_only'),
-            ('webhook_waiting', 'transient'),
             ('webhook_unverified', 'transient'),
             ('webhook_rejection', 'transient')) AS g (tablename, argument)
     LOOP
@@ -2225,6 +2188,14 @@ COMMENT ON FUNCTION payment.receive_webhook(text, jsonb, bytea) IS
     'returns, after the commit: whatever a sender can cause is an answer, not an error. Errors: PY001 for null, or headers '
     'that are no such object.';
 
+CREATE FUNCTION payment.retry_webhooks(max_webhooks integer) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_retry_webhooks';
+COMMENT ON FUNCTION payment.retry_webhooks(integer) IS
+    'For the worker, every second: try to apply at most max_webhooks (1 to 10000) webhook events that wait and are due. What '
+    'has waited for payment.webhook_parking_time_s becomes an exception. Returns how many were tried. Errors: PY001.';
+
 CREATE VIEW payment.webhook AS
     SELECT e.id, p.name AS psp, e.event_id, e.type, e.about, e.state, e.effect, e.detail, e.object_id, e.psp_reference,
         e.parent_reference, e.outcome, e.amount, e.currency, e.sent_at, e.received_at, e.updated_at
@@ -2254,8 +2225,59 @@ COMMENT ON COLUMN payment.webhook.sent_at IS 'When it was made, by the PSP''s cl
 COMMENT ON COLUMN payment.webhook.received_at IS 'When it came first.';
 COMMENT ON COLUMN payment.webhook.updated_at IS 'When its state was last looked at.';
 
+-- A task runs when it falls due.  What may delay it by the PSP's own settings
+-- is a request before it that takes as long as it may; the rest is the worker's.
+CREATE VIEW payment.stuck AS
+    SELECT t.id AS task_id, t.psp_id, p.name AS psp, p.state AS psp_state, coalesce(b.state, 'closed') AS breaker_state,
+        t.operation, t.step, t.object_id, t.tries, t.run_at AS due_since, t.attempt_id IS NOT NULL AS lease_expired,
+        CASE WHEN p.state = 'paused' THEN 'psp_paused'
+             WHEN coalesce(b.state, 'closed') <> 'closed' THEN 'breaker_open'
+             WHEN t.attempt_id IS NOT NULL THEN 'lease_expired'
+             ELSE 'overdue' END AS reason,
+        t.last_error
+    FROM payment.psp AS p
+        LEFT JOIN payment.circuit_breaker AS b ON b.psp_id = p.id
+        CROSS JOIN (VALUES (false, false), (false, true), (true, false), (true, true)) AS lane (payout, repeated)
+        JOIN payment.task AS t ON t.psp_id = p.id AND (t.operation = 'payout') = lane.payout
+            AND (t.step = 'lookup' OR t.tries > 0) = lane.repeated
+    WHERE t.dead_at IS NULL
+        AND t.run_at < pg_catalog.now() - interval '10 seconds' - p.timeout_ms * interval '1 millisecond'
+    UNION ALL
+    SELECT w.webhook_id, w.psp_id, p.name, p.state, coalesce(b.state, 'closed'), 'webhook', w.state, NULL, w.tries, w.run_at,
+        false,
+        CASE WHEN w.run_at < pg_catalog.now() - interval '10 seconds' THEN 'overdue'
+             WHEN w.state = 'parked' THEN 'event_parked'
+             ELSE 'event_failing' END,
+        NULL
+    FROM payment.webhook_waiting AS w
+        JOIN payment.psp AS p ON p.id OPERATOR(pg_catalog.=) w.psp_id
+        LEFT JOIN payment.circuit_breaker AS b ON b.psp_id OPERATOR(pg_catalog.=) w.psp_id
+    WHERE w.run_at < pg_catalog.now() - interval '10 seconds' OR w.since < pg_catalog.now() - interval '1 hour';
+
+COMMENT ON VIEW payment.stuck IS
+    'Tasks that are late by their own schedule: due for longer than one request of the PSP may take (timeout_ms) and ten '
+    'seconds more; and webhook events that have waited for more than an hour, or that nobody tries again.';
+COMMENT ON COLUMN payment.stuck.task_id IS 'The task, or the webhook event';
+COMMENT ON COLUMN payment.stuck.psp_id IS 'The PSP it is for';
+COMMENT ON COLUMN payment.stuck.psp IS 'Name of the PSP';
+COMMENT ON COLUMN payment.stuck.psp_state IS 'active, or paused: then nothing is sent';
+COMMENT ON COLUMN payment.stuck.breaker_state IS 'State of its circuit breaker: closed, open or half_open';
+COMMENT ON COLUMN payment.stuck.operation IS 'pay, payout or webhook';
+COMMENT ON COLUMN payment.stuck.step IS 'send or lookup; of a webhook event its state, received or parked';
+COMMENT ON COLUMN payment.stuck.object_id IS 'The order (pay) or payout; null for a webhook event';
+COMMENT ON COLUMN payment.stuck.tries IS 'Tries since the PSP last gave a definite answer';
+COMMENT ON COLUMN payment.stuck.due_since IS 'When it fell due';
+COMMENT ON COLUMN payment.stuck.lease_expired IS 'It is claimed, and the claim was never recorded';
+COMMENT ON COLUMN payment.stuck.reason IS
+    'event_parked: what a webhook event is about is still not known; event_failing: it cannot be applied; '
+    'psp_paused; breaker_open: the PSP does not work; lease_expired: the worker lost it, and does not run; overdue: the '
+    'worker does not run, or there is more work than the PSP''s limits let through';
+COMMENT ON COLUMN payment.stuck.last_error IS 'What the PSP said last';
+GRANT SELECT ON payment.stuck TO payment_worker, payment_admin, payment_finance, payment_auditor;
+
 -- The edge of the network may do this and nothing else.
 GRANT EXECUTE ON FUNCTION payment.receive_webhook(text, jsonb, bytea) TO payment_gateway, payment_app;
+GRANT EXECUTE ON FUNCTION payment.retry_webhooks(integer) TO payment_worker, payment_admin;
 GRANT SELECT ON payment.webhook, payment.webhook_rejection TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.webhook_event, payment.webhook_key, payment.webhook_waiting, payment.webhook_unverified
     TO payment_finance, payment_auditor;

@@ -50,6 +50,10 @@ static Duty duties[] = {
 	  .query = "SELECT payment.note_standbys($1)",
 	  .batch = 64,
 	  .interval_ms = 5 * 1000 },
+	{ .activity = "retry webhooks",
+	  .query = "SELECT payment.retry_webhooks($1)",
+	  .batch = 100,
+	  .interval_ms = 1000 },
 };
 
 static Duty *

@@ -25,6 +25,7 @@
 #include "order/psp_reference.h"
 #include "order/subject.h"
 #include "reconcile/exception.h"
+#include "webhook/waiting.h"
 
 typedef struct Weighing
 {
@@ -369,6 +370,20 @@ not_executed(Weighing *w, Subject *subject, Evidence *evidence)
 				-subject->amount);
 }
 
+/*
+ * That it was not executed is told twice: by a webhook, and in the answer to
+ * the request that is under way, with which the order may go on elsewhere.
+ */
+static bool
+awaits_answer(const Subject *subject, const Evidence *evidence)
+{
+	return evidence->cause == CAUSE_WEBHOOK &&
+		   (evidence->kind == EVIDENCE_DECLINED ||
+			evidence->kind == EVIDENCE_FAILED) &&
+		   subject->object == OBJECT_PAYMENT_ORDER &&
+		   strcmp(subject->path.now, "executing") == 0;
+}
+
 static void
 weigh(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -389,7 +404,7 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 	if (evidence->kind != EVIDENCE_SUCCEEDED && evidence->attempt_no != 0 &&
 		evidence->attempt_no != subject->attempt_no)
 		return;
-	if (one_of(subject->path.now, unsent))
+	if (one_of(subject->path.now, unsent) || awaits_answer(subject, evidence))
 	{
 		evidence->effect = EVIDENCE_TOO_EARLY;
 		return;
@@ -465,6 +480,7 @@ claim_references(Weighing *w, const Evidence *evidence, int count)
 		w->reference_count++;
 	}
 	psp_references_claim(w->references, w->reference_count);
+	waiting_wake(w->references, w->reference_count);
 }
 
 /* Did this PSP ever get a request for the order?  Rarely in question. */

@@ -67,7 +67,12 @@ extern void webhook_take(const pg_uuid_t *psp_id, Jsonb *headers,
 						 const char *body, const PspEvent *const *events,
 						 int count);
 
-/* waiting.c: make, keep or end the waiting rows as the states say */
-extern void waiting_begin(WebhookEvent *events, int count);
+/*
+ * waiting.c: events that are to be stored for the first time.  Before that, of
+ * what cannot be parked any more an exception is made; after it, what waits is
+ * noted.
+ */
+extern void waiting_limit(WebhookEvent *events, int count);
+extern void waiting_begin(const WebhookEvent *events, int count);
 
 #endif /* PAYMENT_WEBHOOK_EVENT_H */

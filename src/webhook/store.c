@@ -252,6 +252,7 @@ webhook_take(const pg_uuid_t *psp_id, Jsonb *headers, const char *body,
 		stored_count++;
 	}
 	webhook_apply(stored, stored_count);
+	waiting_limit(stored, stored_count);
 	for (int i = 0; i < stored_count; i++)
 		insert_event(&stored[i], headers);
 	waiting_begin(stored, stored_count);

@@ -80,4 +80,16 @@ CREATE FUNCTION pg_temp.counts() RETURNS TABLE (events bigint, keys bigint, wait
         (SELECT count(*) FROM payment.exception_record)
 $$;
 
+CREATE FUNCTION pg_temp.waiting() RETURNS TABLE (event_id text, state text, reference text, tries integer, due boolean) LANGUAGE sql AS $$
+    SELECT e.event_id, w.state, w.reference, w.tries, w.run_at <= clock_timestamp()
+    FROM payment.webhook_waiting AS w JOIN payment.webhook_event AS e ON e.id = w.webhook_id
+        JOIN payment.psp AS p ON p.id = w.psp_id WHERE p.name = current_setting('test.psp') ORDER BY e.id
+$$;
+
+-- as if that time had passed
+CREATE FUNCTION pg_temp.age_webhooks(by interval) RETURNS void LANGUAGE sql AS $$
+    UPDATE payment.webhook_waiting SET run_at = run_at - by, since = since - by
+    WHERE psp_id = (SELECT id FROM payment.psp WHERE name = current_setting('test.psp'))
+$$;
+
 RESET check_function_bodies;

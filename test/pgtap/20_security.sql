@@ -106,6 +106,7 @@ SELECT set_eq($$
         ('reconcile', 'finance'),
         ('expected_psp_fee', 'finance admin auditor'),
         ('receive_webhook', 'gateway app'),
+        ('retry_webhooks', 'admin worker'),
         ('adopt', 'admin'),
         ('sending_refusal', 'finance admin auditor worker'),
         ('take_over', 'worker'),
