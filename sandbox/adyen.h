@@ -6,6 +6,7 @@
 #define SANDBOX_ADYEN_H
 
 #include "book.h"
+#include "page.h"
 #include "request.h"
 
 #define ADYEN_REFERENCE_MAX 80
@@ -37,7 +38,19 @@ extern bool adyen_method_find(const char *name, AdyenMethod *method);
 extern bool adyen_payment_prepare(Request *request);
 extern void adyen_payment_create(Request *request);
 
+extern bool adyen_session_prepare(Request *request);
+extern void adyen_session_create(Request *request);
+extern bool adyen_session_prepare_get(Request *request);
+extern void adyen_session_get(Request *request);
+
+extern const PageOwner adyen_page;
+
+/* Pays, or not, with this method; its resultCode. The caller journals. */
+extern const char *adyen_attempt(Intent *intent, Charge *charge,
+								 const AdyenMethod *method);
+
 extern bool adyen_prepare_capture(Request *request);
+extern bool adyen_prepare_cancel(Request *request);
 extern bool adyen_prepare_refund(Request *request);
 extern bool adyen_prepare_reversal(Request *request);
 extern void adyen_modify(Request *request);
@@ -66,6 +79,9 @@ extern bool adyen_merchant(Request *request);
 extern bool adyen_amount(Request *request, int64_t *amount, int *currency);
 extern bool adyen_reference(Request *request, bool required,
 							const char **reference);
+extern bool adyen_prepare_metadata(Request *request);
+extern void adyen_copy_metadata(const Request *request, Metadata *metadata);
+extern bool adyen_wants_manual_capture(Request *request);
 extern bool adyen_known(Request *request, const char *const *names);
 
 extern void adyen_amount_json(Buf *b, int32_t currency, int64_t amount);
@@ -81,10 +97,15 @@ typedef struct AdyenEvent
 	int64_t		amount;
 	const char *reason;
 	const char *action; /* of a CANCEL_OR_REFUND */
+	const char *note;	/* the reason of what succeeded */
+	const char *dispute_status;
 	bool		can_modify;
 } AdyenEvent;
 
 extern void adyen_notify(const AdyenEvent *event);
+
+/* What happens without having been asked for. */
+extern void control_adyen_events(Request *request);
 
 /* The same for the platform's notifications, whose body is signed whole. */
 extern void adyen_notify_platform(const char *type, const Buf *body);

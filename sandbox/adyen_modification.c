@@ -42,6 +42,13 @@ static const char *const fields[] = { "amount",
 									  "subMerchants",
 									  NULL };
 
+/* The others take all there is. */
+static bool
+has_amount(ModificationKind kind)
+{
+	return kind == MODIFY_CAPTURE || kind == MODIFY_REFUND;
+}
+
 static bool
 prepare(Request *request, ModificationKind kind)
 {
@@ -52,7 +59,7 @@ prepare(Request *request, ModificationKind kind)
 	if (!adyen_known(request, fields) || !adyen_merchant(request) ||
 		!adyen_reference(request, false, &params->reference))
 		return false;
-	if (kind != MODIFY_REVERSAL &&
+	if (has_amount(kind) &&
 		!adyen_amount(request, &params->amount, &params->currency))
 		return false;
 	params->intent = book_find_intent(PSP_ADYEN, request->id);
@@ -60,7 +67,7 @@ prepare(Request *request, ModificationKind kind)
 		return adyen_invalid(request, "167",
 							 "Original pspReference required for this "
 							 "operation");
-	if (kind == MODIFY_REVERSAL)
+	if (!has_amount(kind))
 		params->currency = params->intent->currency;
 	else if (params->amount == 0)
 		return adyen_invalid(request, "137", "Invalid amount specified");
@@ -77,6 +84,12 @@ bool
 adyen_prepare_refund(Request *request)
 {
 	return prepare(request, MODIFY_REFUND);
+}
+
+bool
+adyen_prepare_cancel(Request *request)
+{
+	return prepare(request, MODIFY_CANCEL);
 }
 
 bool
@@ -99,7 +112,7 @@ answer_received(Request *request, const Modification *modification)
 	if (params->reference != NULL)
 		json_str(b, "reference", params->reference);
 	json_str(b, "status", "received");
-	if (params->kind != MODIFY_REVERSAL)
+	if (has_amount(params->kind))
 		adyen_amount_json(b, modification->currency, modification->amount);
 	json_close(b, '}');
 }
@@ -129,9 +142,14 @@ adyen_modify(Request *request)
 static const char *
 capture(Modification *m, Intent *intent, Charge *charge)
 {
-	if (charge->status != CHARGE_AUTHORIZED)
+	bool again = options.adyen_multiple_captures &&
+				 intent->capture_method == CAPTURE_MANUAL &&
+				 charge->status == CHARGE_SUCCEEDED;
+
+	if (charge->status != CHARGE_AUTHORIZED && !again)
 		return "Transaction hasn't been authorised or is captured already";
-	if (m->currency != charge->currency || m->amount > charge->amount)
+	if (m->currency != charge->currency ||
+		m->amount > charge->amount - charge->amount_captured)
 		return "Insufficient balance on payment";
 	charge_capture(intent, charge, m->amount);
 	return NULL;
@@ -146,6 +164,16 @@ refund(Modification *m, const Charge *charge)
 		m->amount > charge_refundable(charge))
 		return "Insufficient balance on payment";
 	charge_refund(m);
+	return NULL;
+}
+
+static const char *
+cancel(Modification *m, Intent *intent, Charge *charge)
+{
+	if (charge->status != CHARGE_AUTHORIZED)
+		return "Transaction hasn't been authorised or is captured already";
+	m->amount = charge->amount;
+	charge_void(intent, charge);
 	return NULL;
 }
 
@@ -170,7 +198,7 @@ void
 adyen_modification_finish(Modification *m)
 {
 	static const char *const codes[] = { "CAPTURE", "REFUND",
-										 "CANCEL_OR_REFUND" };
+										 "CANCEL_OR_REFUND", "CANCELLATION" };
 	Charge					*charge = book_charge(m->charge);
 	Intent					*intent = book_intent(charge->intent);
 	AdyenEvent				 event = { .code = codes[m->kind],
@@ -183,6 +211,8 @@ adyen_modification_finish(Modification *m)
 		event.reason = "The sandbox was asked to let it fail";
 	else if (m->kind == MODIFY_CAPTURE)
 		event.reason = capture(m, intent, charge);
+	else if (m->kind == MODIFY_CANCEL)
+		event.reason = cancel(m, intent, charge);
 	else if (m->kind == MODIFY_REFUND)
 		event.reason = refund(m, charge);
 	else

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "currency.h"
+#include "fault.h"
 #include "iso_time.h"
 #include "json.h"
 #include "notification.h"
@@ -32,6 +33,8 @@ sign(const AdyenEvent *event, char *signature)
 			   or_empty(event->original_reference), options.adyen_merchant,
 			   or_empty(event->merchant_reference), (long long) event->amount,
 			   code, event->code, event->reason ? "false" : "true");
+	if (fault_fires(FAULT_WEBHOOK_FORGED))
+		buf_putc(&text, 'x');
 	notification_sign(&text, signature, SIGNATURE_SIZE);
 	buf_free(&text);
 }
@@ -45,6 +48,8 @@ put_additional(Buf *b, const AdyenEvent *event)
 	json_open(b, "additionalData", '{');
 	if (event->action != NULL)
 		json_str(b, "modification.action", event->action);
+	if (event->dispute_status != NULL && *event->dispute_status != '\0')
+		json_str(b, "disputeStatus", event->dispute_status);
 	if (*signature != '\0')
 		json_str(b, "hmacSignature", signature);
 	json_close(b, '}');
@@ -71,27 +76,41 @@ put_item(Buf *b, const AdyenEvent *event)
 		json_str(b, "originalReference", event->original_reference);
 	json_str(b, "paymentMethod", "visa");
 	json_str(b, "pspReference", event->psp_reference);
-	json_str(b, "reason", or_empty(event->reason));
+	json_str(b, "reason",
+			 or_empty(event->reason ? event->reason : event->note));
 	json_str(b, "success", event->reason ? "false" : "true");
+}
+
+static void
+put_wrapped_item(Buf *b, const AdyenEvent *event)
+{
+	json_open(b, NULL, '{');
+	json_open(b, "NotificationRequestItem", '{');
+	put_item(b, event);
+	json_close(b, '}');
+	json_close(b, '}');
 }
 
 void
 adyen_notify(const AdyenEvent *event)
 {
+	Buf item = { 0 };
 	Buf b = { 0 };
 
-	json_open(&b, NULL, '{');
-	json_str(&b, "live", "false");
-	json_open(&b, "notificationItems", '[');
-	json_open(&b, NULL, '{');
-	json_open(&b, "NotificationRequestItem", '{');
-	put_item(&b, event);
-	json_close(&b, '}');
-	json_close(&b, '}');
-	json_close(&b, ']');
-	json_close(&b, '}');
-	notification_add(PSP_ADYEN, event->code, NULL, &b);
-	buf_free(&b);
+	put_wrapped_item(&item, event);
+	if (!notification_join(PSP_ADYEN, "]}", "NotificationRequestItem",
+						   item.data))
+	{
+		json_open(&b, NULL, '{');
+		json_str(&b, "live", "false");
+		json_open(&b, "notificationItems", '[');
+		json_raw(&b, NULL, item.data);
+		json_close(&b, ']');
+		json_close(&b, '}');
+		notification_add(PSP_ADYEN, event->code, NULL, &b);
+		buf_free(&b);
+	}
+	buf_free(&item);
 }
 
 void

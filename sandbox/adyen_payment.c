@@ -119,8 +119,8 @@ prepare_method(Request *request, PaymentParams *params)
 	return true;
 }
 
-static bool
-prepare_metadata(Request *request)
+bool
+adyen_prepare_metadata(Request *request)
 {
 	JsonValue *metadata = json_at(request->json, "metadata");
 	int		   count = 0;
@@ -140,25 +140,41 @@ prepare_metadata(Request *request)
 	return true;
 }
 
+void
+adyen_copy_metadata(const Request *request, Metadata *metadata)
+{
+	JsonValue *given = json_at(request->json, "metadata");
+
+	for (JsonValue *v = given ? given->first : NULL; v != NULL; v = v->next)
+		metadata_add(metadata, v->name, v->text);
+}
+
+bool
+adyen_wants_manual_capture(Request *request)
+{
+	const char *manual =
+		json_text(request->json, "additionalData.manualCapture");
+	int64_t delay_hours;
+
+	if (manual != NULL)
+		return strcmp(manual, "true") == 0;
+	if (json_integer(request->json, "captureDelayHours", &delay_hours))
+		return delay_hours > 0;
+	return options.adyen_manual_capture;
+}
+
 bool
 adyen_payment_prepare(Request *request)
 {
 	PaymentParams *params = xcalloc(1, sizeof(PaymentParams));
-	const char	  *manual;
-	int64_t		   delay_hours;
 
 	request->prepared = params;
 	if (!adyen_known(request, fields) || !adyen_merchant(request) ||
 		!adyen_amount(request, &params->amount, &params->currency) ||
 		!adyen_reference(request, true, &params->reference) ||
-		!prepare_method(request, params) || !prepare_metadata(request))
+		!prepare_method(request, params) || !adyen_prepare_metadata(request))
 		return false;
-	manual = json_text(request->json, "additionalData.manualCapture");
-	params->manual = options.adyen_manual_capture;
-	if (manual != NULL)
-		params->manual = strcmp(manual, "true") == 0;
-	else if (json_integer(request->json, "captureDelayHours", &delay_hours))
-		params->manual = delay_hours > 0;
+	params->manual = adyen_wants_manual_capture(request);
 	return true;
 }
 
@@ -282,12 +298,9 @@ answer_payment(Request *request, const Intent *intent, const char *result,
 	json_close(b, '}');
 }
 
-static const char *
-attempt(Request *request, Intent *intent, Charge *charge)
+const char *
+adyen_attempt(Intent *intent, Charge *charge, const AdyenMethod *method)
 {
-	const PaymentParams *params = request->prepared;
-	const AdyenMethod	*method = &params->method;
-
 	switch (method->outcome)
 	{
 		case ADYEN_AUTHORISED:
@@ -318,7 +331,6 @@ static void
 fill_intent(const Request *request, Intent *intent)
 {
 	const PaymentParams *params = request->prepared;
-	JsonValue			*metadata = json_at(request->json, "metadata");
 
 	intent->amount = params->amount + (request->wrong_amount ? 1 : 0);
 	intent->currency = request->wrong_currency
@@ -329,8 +341,7 @@ fill_intent(const Request *request, Intent *intent)
 	intent->payment_method = xstrdup(params->stored);
 	intent->reference = xstrdup(params->reference);
 	intent->return_url = xstrdup(json_text(request->json, "returnUrl"));
-	for (JsonValue *v = metadata ? metadata->first : NULL; v; v = v->next)
-		metadata_add(&intent->metadata, v->name, v->text);
+	adyen_copy_metadata(request, &intent->metadata);
 }
 
 void
@@ -355,7 +366,7 @@ adyen_payment_create(Request *request)
 		Charge *charge = book_new_charge(intent);
 
 		charge->idempotency_key = xstrdup(request->idempotency_key);
-		result = attempt(request, intent, charge);
+		result = adyen_attempt(intent, charge, &params->method);
 		journal_charge(charge);
 	}
 	answer_payment(request, intent, result, &params->method);

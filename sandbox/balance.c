@@ -15,15 +15,16 @@
 #include "payout.h"
 
 /* As they are numbered; NULL-terminated for those who ask by type. */
-static const char *const types[] = {
-	"charge",		  "payout",		"payout_cancel",
-	"payout_failure", "refund",		"refund_failure",
-	"adjustment",	  "adjustment", NULL
-};
+static const char *const types[] = { "charge",		  "payout",
+									 "payout_cancel", "payout_failure",
+									 "refund",		  "refund_failure",
+									 "adjustment",	  "adjustment",
+									 "adjustment",	  NULL };
 
 static const char *const reporting_categories[] = {
-	"charge", "payout",			"payout_reversal", "payout_reversal",
-	"refund", "refund_failure", "dispute",		   "dispute_reversal"
+	"charge",		   "payout",		   "payout_reversal",
+	"payout_reversal", "refund",		   "refund_failure",
+	"dispute",		   "dispute_reversal", "capture_failure"
 };
 
 static bool
@@ -42,7 +43,7 @@ balance_tx_is_payout(const BalanceTx *tx)
 const Charge *
 balance_tx_charge(const BalanceTx *tx)
 {
-	if (tx->type == TX_CHARGE)
+	if (tx->type == TX_CHARGE || tx->type == TX_CAPTURE_FAILURE)
 		return book_charge(tx->source);
 	if (is_dispute(tx))
 		return book_charge(book_dispute(tx->source)->charge);

@@ -72,6 +72,7 @@ typedef enum Kind
 	KIND_MODIFICATION,
 	KIND_NOTIFICATION,
 	KIND_SESSION,
+	KIND_DISPUTE,
 	KIND_COUNT
 } Kind;
 
@@ -86,13 +87,13 @@ static const struct
 	int			capitals; /* length of an id made of capitals and digits */
 } psps[PSP_COUNT] = {
 	[PSP_STRIPE] = { "stripe",
-					 { "pi_", "ch_", "po_", "re_", "evt_", "cs_" },
+					 { "pi_", "ch_", "po_", "re_", "evt_", "cs_", "dp_" },
 					 0 },
 	[PSP_ADYEN] = { "adyen",
-					{ "ap:", "ac:", "at:", "am:", "an:", "as:" },
+					{ "ap:", "ac:", "at:", "am:", "an:", "as:", "ad:" },
 					16 },
 	[PSP_PAYPAL] = { "paypal",
-					 { "po:", "pc:", "pb:", "pr:", "pn:", "ps:" },
+					 { "po:", "pc:", "pb:", "pr:", "pn:", "ps:", "pd:" },
 					 17 }
 };
 
@@ -300,7 +301,7 @@ book_new_dispute(const Charge *charge)
 {
 	Dispute *dispute = xcalloc(1, sizeof(Dispute));
 
-	random_id(dispute->id, ID_SIZE, "dp_");
+	new_id(dispute->id, charge_psp(charge), KIND_DISPUTE);
 	dispute->number = book.disputes.count;
 	dispute->charge = charge->number;
 	dispute->currency = charge->currency;
@@ -385,9 +386,9 @@ book_find_session(Psp psp, const char *id)
 }
 
 Dispute *
-book_find_dispute(const char *id)
+book_find_dispute(Psp psp, const char *id)
 {
-	return find(id, "dp_");
+	return find_of(psp, KIND_DISPUTE, id);
 }
 
 BalanceTx *

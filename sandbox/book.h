@@ -161,7 +161,8 @@ typedef enum ModificationKind
 {
 	MODIFY_CAPTURE,
 	MODIFY_REFUND,
-	MODIFY_REVERSAL
+	MODIFY_REVERSAL,
+	MODIFY_CANCEL
 } ModificationKind;
 
 typedef enum ModificationStatus
@@ -310,6 +311,7 @@ typedef struct Notification
 	int64_t	 due_ms; /* not before */
 	uint32_t attempts;
 	uint8_t	 copies;	/* how often it is still sent once confirmed */
+	bool	 forged;	/* signed with a key that is not ours */
 	bool	 lost;		/* never sent at all */
 	bool	 overtaken; /* held back until a later one was sent */
 	char	*event;
@@ -326,7 +328,8 @@ typedef enum BalanceTxType
 	TX_REFUND,
 	TX_REFUND_FAILURE,
 	TX_DISPUTE,
-	TX_DISPUTE_REVERSAL
+	TX_DISPUTE_REVERSAL,
+	TX_CAPTURE_FAILURE /* not at Stripe */
 } BalanceTxType;
 
 typedef struct BalanceTx
@@ -444,7 +447,7 @@ extern Customer		*book_find_customer(const char *id);
 extern SavedMethod	*book_find_saved_method(const char *id);
 extern Setup		*book_find_setup(const char *id);
 extern Session		*book_find_session(Psp psp, const char *id);
-extern Dispute		*book_find_dispute(const char *id);
+extern Dispute		*book_find_dispute(Psp psp, const char *id);
 extern BalanceTx	*book_find_balance_tx(const char *id);
 extern Settlement	*book_find_settlement(const char *id);
 

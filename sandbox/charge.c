@@ -40,11 +40,11 @@ charge_capture(Intent *intent, Charge *charge, int64_t amount)
 							amount, currency_fee(charge->currency, amount));
 
 	charge->status = CHARGE_SUCCEEDED;
-	charge->amount_captured = amount;
+	charge->amount_captured += amount;
 	charge->balance_tx = tx->number;
 	intent->due_ms = 0;
 	intent->status = INTENT_SUCCEEDED;
-	intent->amount_received = amount;
+	intent->amount_received += amount;
 	intent->amount_capturable = 0;
 	intent->failed = false;
 }
@@ -94,4 +94,17 @@ charge_take_back_refund(Modification *refund)
 		book_new_balance_tx(TX_REFUND_FAILURE, refund->number,
 							refund->currency, refund->amount, 0)
 			->number;
+}
+
+bool
+charge_take_back_capture(Charge *charge, int64_t amount)
+{
+	if (amount > charge_refundable(charge))
+		return false;
+	charge->amount_captured -= amount;
+	book_new_balance_tx(TX_CAPTURE_FAILURE, charge->number, charge->currency,
+						-amount, 0);
+	if (charge->amount_captured == 0)
+		charge->status = CHARGE_FAILED;
+	return true;
 }

@@ -21,6 +21,9 @@ extern int64_t charge_refundable(const Charge *charge);
 /* Money is given back; the caller has seen to it that there is enough. */
 extern void charge_refund(Modification *refund);
 
+/* A capture comes to nothing; false when it is refunded already. */
+extern bool charge_take_back_capture(Charge *charge, int64_t amount);
+
 /* A refund does not reach the payer: the money is here again. */
 extern void charge_take_back_refund(Modification *refund);
 

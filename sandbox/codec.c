@@ -278,6 +278,7 @@ codec_notification(Codec *c, Notification *notification)
 	codec_i64(c, &notification->due_ms);
 	codec_u32(c, &notification->attempts);
 	codec_u8(c, &notification->copies);
+	codec_bool(c, &notification->forged);
 	codec_bool(c, &notification->lost);
 	codec_bool(c, &notification->overtaken);
 	codec_string(c, &notification->event);

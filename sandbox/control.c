@@ -48,21 +48,33 @@ add_charges(Totals *totals)
 {
 	for (uint32_t i = 0; i < book.charges.count; i++)
 	{
-		const Charge	*charge = book_charge(i);
-		Totals			*t = &totals[charge->currency];
-		const BalanceTx *tx;
+		const Charge *charge = book_charge(i);
+		Totals		 *t = &totals[charge->currency];
 
 		t->used = true;
 		t->charges[charge->status]++;
-		if (charge->status != CHARGE_SUCCEEDED)
+		if (charge->status == CHARGE_SUCCEEDED)
+			t->gross += charge->amount_captured;
+	}
+}
+
+/* Fees, and what is settled, by the currency that they are settled in. */
+static void
+add_captures(Totals *totals)
+{
+	for (uint32_t i = 0; i < book.balance_txs.count; i++)
+	{
+		const BalanceTx *tx = book_balance_tx(i);
+		Totals			*t = &totals[tx->currency];
+
+		if (tx->type != TX_CHARGE)
 			continue;
-		tx = book_balance_tx(charge->balance_tx);
-		t->gross += charge->amount_captured;
+		t->used = true;
 		t->fee += tx->fee;
 		if (tx->settlement == NONE)
 			continue;
 		t->settled++;
-		t->settled_gross += charge->amount_captured;
+		t->settled_gross += tx->amount;
 		t->settled_fee += tx->fee;
 	}
 }
@@ -153,6 +165,7 @@ control_book(Request *request)
 	Totals *totals = xcalloc((size_t) currency_count(), sizeof(Totals));
 
 	add_charges(totals);
+	add_captures(totals);
 	add_refunds(totals);
 	add_disputes(totals);
 	add_payouts(totals);

@@ -176,9 +176,8 @@ answer_dispute(Request *request, const Dispute *dispute)
 	dispute_json(&request->answer.body, NULL, dispute);
 }
 
-/* Takes the money, with a fee that never comes back, or gives it back. */
-static void
-move_money(Dispute *dispute, bool withdrawn)
+void
+dispute_move_money(Dispute *dispute, bool withdrawn)
 {
 	BalanceTx *tx =
 		withdrawn ? book_new_balance_tx(TX_DISPUTE, dispute->number,
@@ -210,7 +209,7 @@ move(Dispute *dispute, DisputeStatus status, const char *event)
 	dispute->status = (uint8_t) status;
 	dispute->due_ms = 0;
 	if (moves_money)
-		move_money(dispute, !dispute->withdrawn);
+		dispute_move_money(dispute, !dispute->withdrawn);
 	if (needs_response(status))
 		set_due(dispute, dispute->respond_by_ms,
 				is_inquiry(dispute) ? DISPUTE_WARNING_CLOSED : DISPUTE_LOST);
@@ -275,7 +274,7 @@ dispute_open_for_card(const Intent *intent)
 static Dispute *
 find_dispute(Request *request, const char *id)
 {
-	Dispute *dispute = book_find_dispute(id);
+	Dispute *dispute = book_find_dispute(PSP_STRIPE, id);
 
 	if (dispute == NULL)
 		answer_missing_object(request, "dispute", "dispute", id);
@@ -405,7 +404,7 @@ dispute_created_s(uint32_t number)
 static uint32_t
 dispute_number(const char *id)
 {
-	const Dispute *dispute = book_find_dispute(id);
+	const Dispute *dispute = book_find_dispute(PSP_STRIPE, id);
 
 	return dispute ? dispute->number : NONE;
 }
@@ -427,8 +426,10 @@ static const ListSource dispute_source = { .url = "/v1/disputes",
 static bool
 is_wanted(uint32_t number, const ListParams *params)
 {
-	return list_wants_charge(params,
-							 book_charge(book_dispute(number)->charge));
+	const Charge *charge = book_charge(book_dispute(number)->charge);
+
+	return charge_psp(charge) == PSP_STRIPE &&
+		   list_wants_charge(params, charge);
 }
 
 bool

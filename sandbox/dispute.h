@@ -28,6 +28,9 @@ extern void dispute_open_for_card(const Intent *intent);
 /* Is money of the charge held back, so that it cannot be refunded? */
 extern bool dispute_blocks_refund(const Charge *charge);
 
+/* Takes the money, with a fee that never comes back, or gives it back. */
+extern void dispute_move_money(Dispute *dispute, bool withdrawn);
+
 /* Opens one, or moves it as its bank would. */
 extern void control_disputes(Request *request);
 

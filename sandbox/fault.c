@@ -17,6 +17,7 @@
 #define DURATION_MS_MAX 600000
 #define RETRY_AFTER_S_MAX 3600
 #define NEXT_MAX 1000000000
+#define BATCH_MAX 100
 
 typedef struct FaultState
 {
@@ -34,11 +35,13 @@ typedef struct FaultSettings
 	int64_t	   webhook_delay_ms_min;
 	int64_t	   webhook_delay_ms_max;
 	int64_t	   webhook_reorder_ms;
+	int64_t	   webhook_batch;
 } FaultSettings;
 
-#define QUIET                                                            \
-	{                                                                    \
-		.hang_ms = 30000, .retry_after_s = 1, .webhook_reorder_ms = 1000 \
+#define QUIET                                                             \
+	{                                                                     \
+		.hang_ms = 30000, .retry_after_s = 1, .webhook_reorder_ms = 1000, \
+		.webhook_batch = 1                                                \
 	}
 
 static const FaultSettings quiet = QUIET;
@@ -83,7 +86,8 @@ static const struct
 								  "a notification is sent twice" },
 	[FAULT_WEBHOOK_REORDER] = { "webhook_reorder",
 								"held back until a later one was sent" },
-	[FAULT_WEBHOOK_LOST] = { "webhook_lost", "never sent" }
+	[FAULT_WEBHOOK_LOST] = { "webhook_lost", "never sent" },
+	[FAULT_WEBHOOK_FORGED] = { "webhook_forged", "signed with another key" }
 };
 
 const char *
@@ -178,6 +182,11 @@ set_in(FaultSettings *to, const char *name, const char *value)
 						 &to->webhook_delay_ms_max);
 	if (strcmp(name, "webhook_reorder_ms") == 0)
 		return set_duration(value, &to->webhook_reorder_ms);
+	if (strcmp(name, "webhook_batch") == 0)
+		return parse_whole_int(value, BATCH_MAX, &to->webhook_batch) &&
+					   to->webhook_batch > 0
+				   ? NULL
+				   : "must be items, 1 to 100";
 	if (strcmp(name, "hang_ms") == 0)
 		return set_duration(value, &to->hang_ms);
 	if (strcmp(name, "retry_after_s") == 0)
@@ -268,6 +277,12 @@ fault_webhook_delay_ms(void)
 }
 
 int64_t
+fault_webhook_batch(void)
+{
+	return settings.webhook_batch;
+}
+
+int64_t
 fault_webhook_reorder_ms(void)
 {
 	return settings.webhook_reorder_ms;
@@ -296,6 +311,7 @@ fault_json(Buf *b)
 	json_int(b, "webhook_delay_ms_min", settings.webhook_delay_ms_min);
 	json_int(b, "webhook_delay_ms_max", settings.webhook_delay_ms_max);
 	json_int(b, "webhook_reorder_ms", settings.webhook_reorder_ms);
+	json_int(b, "webhook_batch", settings.webhook_batch);
 	json_open(b, "faults", '{');
 	for (int i = 0; i < FAULT_COUNT; i++)
 	{

@@ -36,6 +36,7 @@ typedef enum Fault
 	FAULT_WEBHOOK_DUPLICATE,
 	FAULT_WEBHOOK_REORDER,
 	FAULT_WEBHOOK_LOST,
+	FAULT_WEBHOOK_FORGED,
 	FAULT_COUNT
 } Fault;
 
@@ -56,6 +57,7 @@ extern int64_t fault_latency_ms(void);
 extern int64_t fault_hang_ms(void);
 extern int64_t fault_webhook_delay_ms(void);
 extern int64_t fault_webhook_reorder_ms(void);
+extern int64_t fault_webhook_batch(void);
 extern int	   fault_retry_after_s(void);
 
 extern void fault_json(Buf *b);

@@ -25,7 +25,7 @@
 #include "paypal.h"
 #include "timer.h"
 
-#define MAGIC "payment-sandbox book 6\n"
+#define MAGIC "payment-sandbox book 7\n"
 #define HEADER_SIZE 8
 
 enum

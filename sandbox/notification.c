@@ -87,11 +87,50 @@ notification_new(Psp psp, const char *event)
 	return notification;
 }
 
+static int64_t
+count_of(const char *text, const char *name)
+{
+	int64_t count = 0;
+
+	while ((text = strstr(text, name)) != NULL)
+	{
+		count++;
+		text += strlen(name);
+	}
+	return count;
+}
+
+bool
+notification_join(Psp psp, const char *end, const char *name, const char *item)
+{
+	Notification *last = book.notifications.count == 0
+							 ? NULL
+							 : book_notification(book.notifications.count - 1);
+	Buf			  body = { 0 };
+	size_t		  len;
+
+	if (last == NULL || last->psp != psp || last->attempts > 0 ||
+		last->due_ms <= book.now_ms ||
+		count_of(last->body, name) >= fault_webhook_batch())
+		return false;
+	len = strlen(last->body);
+	if (len < strlen(end) || strcmp(last->body + len - strlen(end), end) != 0)
+		return false;
+	buf_printf(&body, "%.*s,%s%s", (int) (len - strlen(end)), last->body, item,
+			   end);
+	free(last->body);
+	last->body = body.data;
+	journal_notification(last);
+	return true;
+}
+
 /* What goes wrong on its way is drawn when it sets out. */
 static void
 draw_faults(Notification *notification)
 {
 	notification->due_ms = book.now_ms + fault_webhook_delay_ms();
+	notification->forged =
+		notification->psp != PSP_ADYEN && fault_fires(FAULT_WEBHOOK_FORGED);
 	notification->lost = fault_fires(FAULT_WEBHOOK_LOST);
 	notification->copies = fault_fires(FAULT_WEBHOOK_DUPLICATE) ? 1 : 0;
 	notification->overtaken = fault_fires(FAULT_WEBHOOK_REORDER);
@@ -138,7 +177,7 @@ static void
 put_headers(Buf *headers, const Notification *n)
 {
 	if (n->psp == PSP_STRIPE)
-		stripe_event_sign(headers, n->body, book.now_ms);
+		stripe_event_sign(headers, n->body, book.now_ms, n->forged);
 	else if (n->signature != NULL)
 		buf_printf(headers, "HmacSignature: %s\r\nProtocol: HmacSHA256\r\n",
 				   n->signature);

@@ -15,6 +15,13 @@ extern bool notification_wanted(Psp psp);
 extern void notification_add(Psp psp, const char *event, const char *signature,
 							 const Buf *body);
 
+/*
+ * Adds one more item to a batch that has not been sent, if there is one with
+ * room: its body ends so, and each of its items holds that name.
+ */
+extern bool notification_join(Psp psp, const char *end, const char *name,
+							  const char *item);
+
 /* The same in two steps, for a body that says the notification's id. */
 extern Notification *notification_new(Psp psp, const char *event);
 extern void			 notification_finish(Notification *notification,

@@ -56,6 +56,7 @@ enum
 	OPT_ADYEN_MERCHANT,
 	OPT_ADYEN_ACCOUNT,
 	OPT_ADYEN_CAPTURE,
+	OPT_ADYEN_MULTIPLE,
 	OPT_TLS_CERT,
 	OPT_TLS_KEY,
 	OPT_PAYPAL_CLIENT,
@@ -96,6 +97,7 @@ static const struct option long_options[] = {
 	{ "tls-cert", required_argument, NULL, OPT_TLS_CERT },
 	{ "tls-key", required_argument, NULL, OPT_TLS_KEY },
 	{ "adyen-capture", required_argument, NULL, OPT_ADYEN_CAPTURE },
+	{ "adyen-multiple-captures", no_argument, NULL, OPT_ADYEN_MULTIPLE },
 	{ "paypal-client-id", required_argument, NULL, OPT_PAYPAL_CLIENT },
 	{ "token-lifetime-s", required_argument, NULL, OPT_TOKEN_LIFETIME },
 	{ "hmac-key-file", required_argument, NULL, OPT_HMAC_KEY },
@@ -147,6 +149,7 @@ static const char help[] =
 	"  --adyen-merchant NAME       the merchant account (SandboxMerchant)\n"
 	"  --adyen-balance-account ID  what transfers are paid from (BA_sandbox)\n"
 	"  --adyen-capture WHEN        immediate or manual (immediate)\n"
+	"  --adyen-multiple-captures   several captures of one payment\n"
 	"  --paypal-client-id ID       the secret key is its secret (sandbox)\n"
 	"  --token-lifetime-s N        of PayPal's access tokens (32400)\n"
 	"  --hmac-key-file FILE        hex key that signs Adyen's notifications\n"
@@ -174,7 +177,9 @@ print_help(void)
 		 "  hang_ms=N                   how long hang_after holds (30000)\n"
 		 "  retry_after_s=N             Retry-After of rate_limit (1)\n"
 		 "  webhook_delay_ms=N or MIN-MAX  before a notification is sent (0)\n"
-		 "  webhook_reorder_ms=N        webhook_reorder waits so long (1000)");
+		 "  webhook_reorder_ms=N        webhook_reorder waits so long (1000)\n"
+		 "  webhook_batch=N             Adyen's items that wait go together "
+		 "(1)");
 }
 
 static int64_t
@@ -354,6 +359,9 @@ apply(int option, const char *name)
 			break;
 		case OPT_ADYEN_CAPTURE:
 			set_adyen_capture(optarg);
+			break;
+		case OPT_ADYEN_MULTIPLE:
+			options.adyen_multiple_captures = true;
 			break;
 		case OPT_PAYPAL_CLIENT:
 			options.paypal_client = optarg;

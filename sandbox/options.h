@@ -38,6 +38,7 @@ typedef struct Options
 	const char	 *adyen_merchant;
 	const char	 *adyen_balance_account;
 	bool		  adyen_manual_capture;
+	bool		  adyen_multiple_captures;
 	const char	 *paypal_client;
 	int64_t		  token_lifetime_s;
 	const char	 *webhook_urls[PSP_COUNT]; /* NULL: they stay in the outbox */

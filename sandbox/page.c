@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "adyen.h"
 #include "currency.h"
 #include "dialect.h"
 #include "options.h"
@@ -115,8 +116,7 @@ find_session(const char *id)
 static const PageOwner *
 owner_of(const Session *session)
 {
-	(void) session;
-	return &stripe_page;
+	return session->psp == PSP_ADYEN ? &adyen_page : &stripe_page;
 }
 
 static const char *

@@ -185,7 +185,7 @@ put_signature(Buf *headers, const Buf *signed_text, const char *secret)
  * its lines signs.
  */
 void
-stripe_event_sign(Buf *headers, const char *body, int64_t now_ms)
+stripe_event_sign(Buf *headers, const char *body, int64_t now_ms, bool forged)
 {
 	char  secret[SECRET_LINE_MAX];
 	Buf	  text = { 0 };
@@ -204,7 +204,7 @@ stripe_event_sign(Buf *headers, const char *body, int64_t now_ms)
 	{
 		secret[strcspn(secret, "\r\n")] = '\0';
 		if (secret[0] != '\0')
-			put_signature(headers, &text, secret);
+			put_signature(headers, &text, forged ? "forged" : secret);
 	}
 	buf_puts(headers, "\r\n");
 	fclose(file);

@@ -23,7 +23,8 @@ extern void stripe_event_dispute(const char *type, const Dispute *dispute);
 extern void stripe_event_attempt(const Intent *intent);
 
 /* The header of a delivery at this time; nothing without a secret. */
-extern void stripe_event_sign(Buf *headers, const char *body, int64_t now_ms);
+extern void stripe_event_sign(Buf *headers, const char *body, int64_t now_ms,
+							  bool forged);
 
 extern bool stripe_event_prepare_get(Request *request);
 extern void stripe_event_get(Request *request);
