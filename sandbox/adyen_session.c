@@ -180,15 +180,16 @@ adyen_session_prepare_get(Request *request)
 static const char *
 status_of(const Session *session)
 {
-	const Intent *intent =
-		session->intent == NONE ? NULL : book_intent(session->intent);
+	const Intent *intent;
 
 	if (session->status == SESSION_EXPIRED)
 		return "expired";
-	if (session->status == SESSION_OPEN)
-		return intent != NULL && intent->failed ? "refused" : "active";
+	if (session->intent == NONE)
+		return "active";
+	intent = book_intent(session->intent);
+	if (intent->failed)
+		return "refused";
 	return intent->status == INTENT_PROCESSING ? "paymentPending"
-		   : intent->failed					   ? "refused"
 											   : "completed";
 }
 
