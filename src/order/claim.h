@@ -51,9 +51,10 @@ typedef struct Claim
 	bool		may_be_charged; /* at another PSP */
 
 	ClaimFate	fate;
-	const char *reason; /* of being buried */
-	bool		begins; /* its first claim */
-	bool		in_doubt;
+	const char *reason;	  /* of being buried */
+	bool		begins;	  /* its first claim */
+	bool		in_doubt; /* whether it went out */
+	bool		is_lost;  /* accepted, and no telling what became of it */
 	pg_uuid_t	attempt_id;
 	const char *psp_key;
 } Claim;

@@ -46,6 +46,18 @@ bury(Claim *claim, const char *reason)
 						: reason;
 }
 
+/*
+ * What the PSP had accepted and tells no more about is as unknown as what it
+ * never answered: people can decide it then.
+ */
+static void
+give_up(Claim *claim, const char *reason)
+{
+	claim->begins = false;
+	claim->is_lost = status_is(claim, "pending", "in_transit");
+	bury(claim, reason);
+}
+
 static bool
 key_is_alive(const ClaimBatch *batch, const Claim *claim)
 {
@@ -86,11 +98,8 @@ choose_step(const ClaimBatch *batch, Claim *claim)
 	if (alive)
 		claim->step = "send";
 	else
-	{
-		claim->begins = false;
-		bury(claim, "the PSP answers only a repeated request, and may have "
-					"forgotten its idempotency key");
-	}
+		give_up(claim, "the PSP answers only a repeated request, and may have "
+					   "forgotten its idempotency key");
 }
 
 static void
@@ -134,8 +143,7 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 	}
 	if (claim->tries >= batch->max_attempts)
 	{
-		claim->begins = false;
-		bury(claim, psprintf("no final answer in %d tries", claim->tries));
+		give_up(claim, psprintf("no final answer in %d tries", claim->tries));
 		return;
 	}
 	choose_step(batch, claim);

@@ -3,8 +3,9 @@
  * claim_write.c
  *	  Write what was decided about a batch of due tasks.
  *
- * Objects first, in the order in which everybody locks them; then the attempts
- * and the tasks, which are locked already.
+ * The tasks are locked since claim_read.c.  Then payments, orders and payouts
+ * are, in the order in which everybody locks them (evidence.h); attempts are
+ * written by whoever has their task.
  *
  *-------------------------------------------------------------------------
  */
@@ -88,6 +89,36 @@ pick_doubtful_payout(const Claim *claim)
 }
 
 static const pg_uuid_t *
+pick_lost_order(const Claim *claim)
+{
+	return claim->is_lost && !claim->payout ? &claim->object_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_lost_payout(const Claim *claim)
+{
+	return claim->is_lost && claim->payout ? &claim->object_id : NULL;
+}
+
+static const pg_uuid_t *
+pick_written_order(const Claim *claim)
+{
+	return (claim->begins || claim->in_doubt || claim->is_lost) &&
+				   !claim->payout
+			   ? &claim->object_id
+			   : NULL;
+}
+
+static const pg_uuid_t *
+pick_written_payout(const Claim *claim)
+{
+	return (claim->begins || claim->in_doubt || claim->is_lost) &&
+				   claim->payout
+			   ? &claim->object_id
+			   : NULL;
+}
+
+static const pg_uuid_t *
 pick_lapsed(const Claim *claim)
 {
 	return claim->has_lapsed ? &claim->lapsed_id : NULL;
@@ -144,66 +175,85 @@ keep_begun(ClaimBatch *batch, bool payouts, uint64 rows)
 	}
 }
 
+/*
+ * Several statements that change rows of one table take their locks here, all
+ * at once and ascending; one statement alone needs no other.
+ */
 static void
-begin_objects(ClaimBatch *batch)
+lock_written(SPIPlanPtr *plan, const char *sql, const ClaimBatch *batch,
+			 ClaimPick doubtful, ClaimPick lost, ClaimPick written)
 {
-	static SPIPlanPtr order_plan = NULL;
-	static SPIPlanPtr payout_plan = NULL;
-	Datum			  ids;
+	Datum ids;
 
-	if (pick_ids(batch, pick_new_order, &ids) > 0)
-		keep_begun(batch, false,
-				   order_write(plan_keep(&order_plan,
-										 "UPDATE payment.order_record AS o"
-										 " SET status = 'executing',"
-										 " attempt_no ="
-										 " greatest(o.attempt_no, 1)"
-										 " FROM unnest($1) AS u (id)"
-										 " WHERE o.id = u.id"
-										 " AND o.status = 'created'"
-										 " RETURNING o.id",
-										 1, id_array_type),
-							   &ids, NULL, CAUSE_CLAIM));
-	if (pick_ids(batch, pick_new_payout, &ids) > 0)
-		keep_begun(batch, true,
-				   order_write(plan_keep(&payout_plan,
-										 "UPDATE payment.payout_record AS o"
-										 " SET status = 'submitting',"
-										 " attempt_no ="
-										 " greatest(o.attempt_no, 1)"
-										 " FROM unnest($1) AS u (id)"
-										 " WHERE o.id = u.id"
-										 " AND o.status = 'scheduled'"
-										 " RETURNING o.id",
-										 1, id_array_type),
-							   &ids, NULL, CAUSE_CLAIM));
+	if (pick_ids(batch, doubtful, &ids) + pick_ids(batch, lost, &ids) == 0 ||
+		pick_ids(batch, written, &ids) < 2)
+		return;
+	batch_run(plan_keep(plan, sql, 1, id_array_type), &ids, NULL);
 }
 
 static void
-doubt_objects(const ClaimBatch *batch)
+become_unknown(SPIPlanPtr *plan, const char *sql, const ClaimBatch *batch,
+			   ClaimPick pick, TransitionCause cause)
 {
-	static SPIPlanPtr order_plan = NULL;
-	static SPIPlanPtr payout_plan = NULL;
+	Datum ids;
+
+	if (pick_ids(batch, pick, &ids) > 0)
+		order_write(plan_keep(plan, sql, 1, id_array_type), &ids, NULL, cause);
+}
+
+#define LOCK_SQL(table)                                            \
+	"SELECT FROM unnest($1) AS u (id) JOIN payment." table " AS o" \
+	" ON o.id = u.id ORDER BY o.id FOR NO KEY UPDATE OF o"
+#define BEGIN_SQL(table, from, to)                         \
+	"UPDATE payment." table " AS o SET status = '" to "'," \
+	" attempt_no = greatest(o.attempt_no, 1)"              \
+	" FROM unnest($1) AS u (id)"                           \
+	" WHERE o.id = u.id AND o.status = '" from "' RETURNING o.id"
+#define UNKNOWN_SQL(table, from)                           \
+	"UPDATE payment." table " AS o SET status = 'unknown'" \
+	" FROM unnest($1) AS u (id)"                           \
+	" WHERE o.id = u.id AND o.status = '" from "'"
+
+static void
+write_orders(ClaimBatch *batch)
+{
+	static SPIPlanPtr plans[4] = { NULL };
 	Datum			  ids;
 
-	if (pick_ids(batch, pick_doubtful_order, &ids) > 0)
-		order_write(plan_keep(&order_plan,
-							  "UPDATE payment.order_record AS o"
-							  " SET status = 'unknown'"
-							  " FROM unnest($1) AS u (id)"
-							  " WHERE o.id = u.id"
-							  " AND o.status = 'executing'",
-							  1, id_array_type),
-					&ids, NULL, CAUSE_LEASE);
-	if (pick_ids(batch, pick_doubtful_payout, &ids) > 0)
-		order_write(plan_keep(&payout_plan,
-							  "UPDATE payment.payout_record AS o"
-							  " SET status = 'unknown'"
-							  " FROM unnest($1) AS u (id)"
-							  " WHERE o.id = u.id"
-							  " AND o.status = 'submitting'",
-							  1, id_array_type),
-					&ids, NULL, CAUSE_LEASE);
+	lock_written(&plans[0], LOCK_SQL("order_record"), batch,
+				 pick_doubtful_order, pick_lost_order, pick_written_order);
+	if (pick_ids(batch, pick_new_order, &ids) > 0)
+		keep_begun(batch, false,
+				   order_write(plan_keep(&plans[1],
+										 BEGIN_SQL("order_record", "created",
+												   "executing"),
+										 1, id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
+	become_unknown(&plans[2], UNKNOWN_SQL("order_record", "executing"), batch,
+				   pick_doubtful_order, CAUSE_LEASE);
+	become_unknown(&plans[3], UNKNOWN_SQL("order_record", "pending"), batch,
+				   pick_lost_order, CAUSE_LOOKUP);
+}
+
+static void
+write_payouts(ClaimBatch *batch)
+{
+	static SPIPlanPtr plans[4] = { NULL };
+	Datum			  ids;
+
+	lock_written(&plans[0], LOCK_SQL("payout_record"), batch,
+				 pick_doubtful_payout, pick_lost_payout, pick_written_payout);
+	if (pick_ids(batch, pick_new_payout, &ids) > 0)
+		keep_begun(batch, true,
+				   order_write(plan_keep(&plans[1],
+										 BEGIN_SQL("payout_record",
+												   "scheduled", "submitting"),
+										 1, id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
+	become_unknown(&plans[2], UNKNOWN_SQL("payout_record", "submitting"),
+				   batch, pick_doubtful_payout, CAUSE_LEASE);
+	become_unknown(&plans[3], UNKNOWN_SQL("payout_record", "in_transit"),
+				   batch, pick_lost_payout, CAUSE_LOOKUP);
 }
 
 static void
@@ -291,7 +341,8 @@ report_unknown(const ClaimBatch *batch)
 								   .detail = claim->reason };
 
 		if (claim->fate == FATE_BURY && claim->status &&
-			(claim->in_doubt || strcmp(claim->status, "unknown") == 0))
+			(claim->in_doubt || claim->is_lost ||
+			 strcmp(claim->status, "unknown") == 0))
 			exception_open_unknown(&report);
 	}
 }
@@ -300,8 +351,8 @@ void
 claim_write(ClaimBatch *batch)
 {
 	begin_payments(batch);
-	begin_objects(batch);
-	doubt_objects(batch);
+	write_orders(batch);
+	write_payouts(batch);
 	close_lapsed_attempts(batch);
 	remove_tasks(batch);
 	bury_tasks(batch);

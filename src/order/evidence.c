@@ -23,6 +23,7 @@
 #include "order/plan.h"
 #include "order/posting.h"
 #include "order/psp_reference.h"
+#include "order/resolution.h"
 #include "order/subject.h"
 #include "reconcile/exception.h"
 #include "webhook/waiting.h"
@@ -100,8 +101,8 @@ report(Weighing *w, const Subject *subject, const char *type,
 	r->type = type;
 	r->psp_id = &evidence->psp_id;
 	r->order_id = &subject->id;
-	r->currency = subject->currency;
 	r->has_amounts = evidence->kind == EVIDENCE_SUCCEEDED;
+	r->currency = r->has_amounts ? evidence->currency : subject->currency;
 	r->expected_amount = expected;
 	r->actual_amount = evidence->amount;
 	r->detail = detail;
@@ -122,7 +123,8 @@ step(Subject *subject, const char *to, Evidence *evidence)
 
 /*
  * What cannot be true goes to people.  An order is set aside as conflicted; a
- * payout has no such status, it stays in doubt and its task is buried.
+ * payout has no such status: whatever was known of it, it is unknown now, its
+ * task is buried, and two people decide.
  */
 static void
 contradict(Weighing *w, Subject *subject, Evidence *evidence, const char *type,
@@ -142,6 +144,8 @@ contradict(Weighing *w, Subject *subject, Evidence *evidence, const char *type,
 	evidence->effect = EVIDENCE_CONTRADICTED;
 	if (subject->object == OBJECT_PAYOUT && !is_settled(subject))
 	{
+		report(w, subject, "unknown_outcome", evidence, subject->amount,
+			   detail);
 		w->buried[w->buried_count] =
 			(SubjectKey){ .object = subject->object,
 						  .id = subject->id,
@@ -338,7 +342,6 @@ weigh_left(Weighing *w, Subject *subject, Evidence *evidence)
 					"meanwhile the order is %s at another one.",
 					name, status));
 	r = &w->reports[w->report_count - 1];
-	r->currency = evidence->currency;
 	if (has_foreign_reference(w, evidence))
 		r->detail = psprintf("The reference \"%s\" already belongs to another "
 							 "object.",
@@ -384,6 +387,51 @@ awaits_answer(const Subject *subject, const Evidence *evidence)
 		   strcmp(subject->path.now, "executing") == 0;
 }
 
+/*
+ * Evidence that does not say which try it is about (a webhook) is about the
+ * only one, or about the one that the PSP calls so.  Else nobody knows: it must
+ * not end a later try; the next lookup tells.
+ */
+static bool
+is_of_this_try(const Subject *subject, const Evidence *evidence)
+{
+	if (evidence->attempt_no != 0)
+		return evidence->attempt_no == subject->attempt_no;
+	return subject->attempt_no <= 1 ||
+		   (evidence->psp_reference && subject->psp_reference &&
+			strcmp(evidence->psp_reference, subject->psp_reference) == 0);
+}
+
+/* That it can tell no more takes nothing back: it was accepted. */
+static bool
+was_accepted(const Subject *subject)
+{
+	static const char *const accepted[] = { "pending", "in_transit", NULL };
+
+	return one_of(subject->path.now, accepted);
+}
+
+/*
+ * The PSP takes back what two people said had succeeded.  Nothing is posted:
+ * they have to look again.
+ */
+static bool
+takes_back(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	static const char *const succeeded[] = { "captured", "paid", NULL };
+
+	if (!one_of(subject->path.now, succeeded) ||
+		!was_decided(&subject->id, "succeeded"))
+		return false;
+	report(
+		w, subject, "status", evidence, 0,
+		psprintf("The PSP says it was not executed, but people decided that "
+				 "it was: it is %s here.",
+				 subject->path.now));
+	evidence->effect = EVIDENCE_CONTRADICTED;
+	return true;
+}
+
 static void
 weigh(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -401,8 +449,8 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 		return;
 	}
 	/* an earlier try's failure, when a later one is under way */
-	if (evidence->kind != EVIDENCE_SUCCEEDED && evidence->attempt_no != 0 &&
-		evidence->attempt_no != subject->attempt_no)
+	if (evidence->kind != EVIDENCE_SUCCEEDED &&
+		!is_of_this_try(subject, evidence))
 		return;
 	if (one_of(subject->path.now, unsent) || awaits_answer(subject, evidence))
 	{
@@ -434,11 +482,13 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 			break;
 		case EVIDENCE_DECLINED:
 		case EVIDENCE_FAILED:
-			if (!fail_over(w, subject, evidence))
+			if (!fail_over(w, subject, evidence) &&
+				!takes_back(w, subject, evidence))
 				not_executed(w, subject, evidence);
 			break;
 		case EVIDENCE_UNKNOWN:
-			step(subject, "unknown", evidence);
+			if (!was_accepted(subject))
+				step(subject, "unknown", evidence);
 			break;
 		case EVIDENCE_NOTHING:
 			break;
@@ -559,9 +609,9 @@ weighing_init(Weighing *w, const Evidence *evidence, int count)
 	find_nexts(w, evidence, count);
 	column_init(&w->stopped, UUIDOID);
 
-	/* at most one of each for a piece of evidence */
+	/* at most one of each for a piece of evidence, and a doubt besides */
 	w->postings = palloc((Size) count * sizeof(Posting));
-	w->reports = palloc((Size) count * sizeof(ExceptionReport));
+	w->reports = palloc((Size) count * 2 * sizeof(ExceptionReport));
 	w->ended = palloc((Size) count * sizeof(SubjectKey));
 	w->buried = palloc((Size) count * sizeof(SubjectKey));
 	w->buried_reasons = palloc((Size) count * sizeof(char *));
@@ -578,6 +628,7 @@ answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
 		if (subject == NULL)
 			continue;
 		e->status = MemoryContextStrdup(caller, subject->path.now);
+		e->named = subject->psp_reference != NULL;
 		e->settled = is_settled(subject);
 		if (e->settled)
 			w->ended[w->ended_count++] =
@@ -587,23 +638,34 @@ answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
 	}
 }
 
-/* most batches have none of them */
+/*
+ * What was unknown is known: its exception goes, and what is only accepted is
+ * asked after again, if that had been given up.  Most batches have none of
+ * them.
+ */
 static void
-close_unknown_exceptions(const SubjectSet *set)
+end_doubts(const SubjectSet *set)
 {
-	Column ids;
+	Column known;
+	Column accepted;
 
-	column_init(&ids, UUIDOID);
+	column_init(&known, UUIDOID);
+	column_init(&accepted, UUIDOID);
 	for (int i = 0; i < set->count; i++)
 	{
 		const Subject *subject = &set->subjects[i];
 
-		if (strcmp(subject->path.first, "unknown") == 0 &&
-			strcmp(subject->path.now, "unknown") != 0)
-			column_add_uuid(&ids, &subject->id);
+		if (strcmp(subject->path.first, "unknown") != 0 ||
+			strcmp(subject->path.now, "unknown") == 0)
+			continue;
+		column_add_uuid(&known, &subject->id);
+		if (was_accepted(subject))
+			column_add_uuid(&accepted, &subject->id);
 	}
-	if (ids.count > 0)
-		exception_close_unknown(column_array(&ids));
+	if (known.count > 0)
+		exception_close_unknown(column_array(&known));
+	if (accepted.count > 0)
+		subjects_revive_tasks(column_array(&accepted));
 }
 
 void
@@ -622,6 +684,7 @@ order_apply_evidence(Evidence *evidence, int count)
 		Subject *subject = subject_of(&w, &evidence[i]);
 
 		evidence[i].status = NULL;
+		evidence[i].named = false;
 		evidence[i].settled = false;
 		evidence[i].effect = subject ? EVIDENCE_NO_EFFECT : EVIDENCE_NO_OBJECT;
 		if (subject)
@@ -633,9 +696,14 @@ order_apply_evidence(Evidence *evidence, int count)
 	subjects_bury_tasks(w.buried, w.buried_reasons, w.buried_count);
 	subjects_end_tasks(w.ended, w.ended_count);
 	failover_stop(&w.stopped);
-	close_unknown_exceptions(&w.set);
+	end_doubts(&w.set);
 	for (int i = 0; i < w.report_count; i++)
-		exception_open(&w.reports[i]);
+	{
+		if (strcmp(w.reports[i].type, "unknown_outcome") == 0)
+			exception_open_unknown(&w.reports[i]);
+		else
+			exception_open(&w.reports[i]);
+	}
 	/* last: from here on the busiest rows of all are locked */
 	posting_post(w.postings, w.posting_count);
 	batch_end(nest_level);

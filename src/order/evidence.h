@@ -61,7 +61,8 @@ typedef struct Evidence
 
 	/*
 	 * Which try it is about, 0 when it does not say.  That an earlier try
-	 * failed says nothing about this one; that it succeeded does.
+	 * failed says nothing about this one; that it succeeded does.  With 0 only
+	 * the reference can tell, when there were several.
 	 */
 	int			attempt_no;
 	const char *psp_reference; /* or NULL */
@@ -77,6 +78,7 @@ typedef struct Evidence
 	/* answers */
 	EvidenceEffect effect;
 	const char	  *status; /* the object's, after all evidence; or NULL */
+	bool named;	  /* the PSP has accepted it, under a name of its own */
 	bool settled; /* nothing is left to send or to ask; its task is gone */
 } Evidence;
 

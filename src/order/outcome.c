@@ -271,9 +271,11 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 {
 	int64 backoff =
 		backoff_ms(task->tries, task->backoff_base_ms, task->backoff_max_ms);
-	bool pending =
-		evidence->status && (strcmp(evidence->status, "pending") == 0 ||
-							 strcmp(evidence->status, "in_transit") == 0);
+	bool accepted =
+		evidence->status &&
+		(strcmp(evidence->status, "pending") == 0 ||
+		 strcmp(evidence->status, "in_transit") == 0 ||
+		 (strcmp(evidence->status, "unknown") == 0 && evidence->named));
 	NextRun next = { .step = "lookup",
 					 .delay_ms = Max(backoff, task->lookup_delay_ms),
 					 .tries = task->tries,
@@ -296,7 +298,7 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 			next.delay_ms = backoff;
 			break;
 		case OUTCOME_NOT_FOUND:
-			if (pending)
+			if (accepted)
 				break; /* it was accepted: wait until it shows */
 			next.new_key = task->key_spent;
 			next.key_spent = false;

@@ -25,6 +25,7 @@
 #include "order/batch.h"
 #include "order/evidence.h"
 #include "order/plan.h"
+#include "order/resolution.h"
 #include "order/subject.h"
 #include "order/typed_argument.h"
 #include "text_guard.h"
@@ -200,6 +201,22 @@ read_proposal(const pg_uuid_t *object_id, Proposal *proposal)
 	proposal->person = row_text(0, 4);
 }
 
+bool
+was_decided(const pg_uuid_t *object_id, const char *outcome)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TEXTOID };
+	Datum			  values[] = { UUIDPGetDatum(object_id),
+								   CStringGetTextDatum(outcome) };
+
+	return batch_run(plan_keep(&plan,
+							   "SELECT FROM payment.resolution"
+							   " WHERE object_id = $1 AND status = 'applied'"
+							   " AND outcome = $2",
+							   2, types),
+					 values, NULL) > 0;
+}
+
 /* has this been decided already, and so? */
 static bool
 was_applied(const Verdict *verdict)
@@ -329,6 +346,7 @@ apply(const Verdict *verdict, const SubjectKey *key, const Subject *subject)
 		.psp_id = subject->psp_id,
 		.kind = succeeded ? EVIDENCE_SUCCEEDED : EVIDENCE_FAILED,
 		.cause = CAUSE_DECISION,
+		.attempt_no = subject->attempt_no,
 		.psp_reference = verdict->psp_reference,
 		.amount = subject->amount,
 		.currency = subject->currency,

@@ -18,6 +18,7 @@
 #include "order/move.h"
 #include "order/plan.h"
 #include "order/subject.h"
+#include "payment.h"
 
 static void
 lock_tasks(const SubjectKey *keys, int count)
@@ -547,4 +548,26 @@ subjects_bury_tasks(const SubjectKey *keys, const char *const *reasons,
 						" AND t.operation = u.operation",
 						4, types),
 			  values, NULL);
+}
+
+void
+subjects_revive_tasks(Datum object_ids)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TIMESTAMPTZOID };
+	Datum			  values[2];
+
+	values[0] = object_ids;
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	if (batch_run(plan_keep(&plan,
+							"UPDATE payment.task AS t SET dead_at = NULL,"
+							" step = 'lookup', tries = 0,"
+							" run_at = $2 + p.poll_interval_ms"
+							" * interval '1 millisecond'"
+							" FROM payment.psp AS p"
+							" WHERE t.object_id = ANY ($1)"
+							" AND t.dead_at IS NOT NULL AND p.id = t.psp_id",
+							2, types),
+				  values, NULL) > 0)
+		payment_wake_dispatcher_at_commit();
 }

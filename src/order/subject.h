@@ -95,4 +95,9 @@ extern void subjects_end_tasks(const SubjectKey *keys, int count);
 extern void subjects_bury_tasks(const SubjectKey  *keys,
 								const char *const *reasons, int count);
 
+/*
+ * What people had to go on with tells of itself again: its PSP is asked again.
+ */
+extern void subjects_revive_tasks(Datum object_ids);
+
 #endif /* PAYMENT_SUBJECT_H */

@@ -51,6 +51,8 @@ static const char *const cause_names[] = {
  */
 #define TO_UNKNOWN \
 	(CAUSE_RESPONSE | CAUSE_LOOKUP | CAUSE_LEASE | CAUSE_OPERATOR)
+/* what was accepted: no lookup tells what became of it */
+#define LOST (CAUSE_LOOKUP | CAUSE_OPERATOR)
 /* out of doubt: by evidence or by people, never by a timer */
 #define OUT_OF_UNKNOWN (CAUSE_EVIDENCE | CAUSE_DECISION)
 /* nobody paid in time: our own rule, or the PSP's word */
@@ -124,6 +126,7 @@ static const Transition transitions[] = {
 	{ OBJECT_PAYMENT_ORDER, "pending", "captured", CAUSE_EVIDENCE },
 	{ OBJECT_PAYMENT_ORDER, "pending", "declined", CAUSE_EVIDENCE },
 	{ OBJECT_PAYMENT_ORDER, "pending", "failed", CAUSE_EVIDENCE },
+	{ OBJECT_PAYMENT_ORDER, "pending", "unknown", LOST },
 	{ OBJECT_PAYMENT_ORDER, "pending", "conflicted", CAUSE_EVIDENCE },
 	{ OBJECT_PAYMENT_ORDER, "authorized", "capturing", CAUSE_API | CAUSE_CLAIM | CAUSE_POLICY },
 	{ OBJECT_PAYMENT_ORDER, "authorized", "voiding", CAUSE_API | CAUSE_CLAIM | CAUSE_POLICY },
@@ -196,13 +199,15 @@ static const Transition transitions[] = {
 	{ OBJECT_PAYOUT, "scheduled", "cancelled", WITHDRAWAL },
 	{ OBJECT_PAYOUT, "submitting", "in_transit", CAUSE_EVIDENCE },
 	{ OBJECT_PAYOUT, "submitting", "failed", CAUSE_EVIDENCE },
-	{ OBJECT_PAYOUT, "submitting", "unknown", TO_UNKNOWN },
+	/* any evidence may contradict a payout, which has no conflicted */
+	{ OBJECT_PAYOUT, "submitting", "unknown", TO_UNKNOWN | CAUSE_EVIDENCE },
 	{ OBJECT_PAYOUT, "unknown", "submitting", CAUSE_LOOKUP },
 	{ OBJECT_PAYOUT, "unknown", "in_transit", OUT_OF_UNKNOWN },
 	{ OBJECT_PAYOUT, "unknown", "failed", OUT_OF_UNKNOWN },
 	{ OBJECT_PAYOUT, "in_transit", "paid", OUT_OF_UNKNOWN },
 	{ OBJECT_PAYOUT, "in_transit", "failed", CAUSE_EVIDENCE },
 	{ OBJECT_PAYOUT, "in_transit", "returned", CAUSE_EVIDENCE },
+	{ OBJECT_PAYOUT, "in_transit", "unknown", LOST | CAUSE_EVIDENCE },
 	{ OBJECT_PAYOUT, "paid", "returned", CAUSE_EVIDENCE | CAUSE_DECISION },
 
 	DISPUTE_STAGE("inquiry"),

@@ -146,8 +146,7 @@ sub _is_conflict
     my ($self, $of) = @_;
     my @done = @{ $self->{book}{ $of->{id} } // [] };
     return 0 if $self->_moved($of->{id}) > 1 || !$self->_has_exception($of->{id}, qr/^(?:amount|currency|unknown_outcome)$/);
-    # a payout that the PSP had accepted before stays so
-    return $of->{status} =~ ($of->{what} eq 'payout' ? qr/^(?:unknown|in_transit)$/ : qr/^(?:conflicted|unknown)$/)
+    return $of->{status} =~ /^(?:conflicted|unknown)$/
       && grep { "$_->{amount} \U$_->{currency}" ne "$of->{amount} $of->{currency}" } @done;
 }
 
