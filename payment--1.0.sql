@@ -682,7 +682,7 @@ CREATE INDEX status_history_default_object_idx ON payment.status_history_default
 CREATE TABLE payment.task (
     id uuid NOT NULL PRIMARY KEY,
     psp_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund')),
     step text NOT NULL DEFAULT 'send' CHECK (step IN ('send', 'lookup')),
     object_id uuid NOT NULL,
     run_at timestamptz NOT NULL,
@@ -755,7 +755,7 @@ CREATE INDEX attempt_default_object_idx ON payment.attempt_default (object_id, i
 CREATE TABLE payment.resolution (
     id uuid NOT NULL PRIMARY KEY,
     object_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund')),
     outcome text NOT NULL CHECK (outcome IN ('succeeded', 'failed')),
     psp_reference text,
     status text NOT NULL CHECK (status IN ('proposed', 'applied', 'rejected', 'withdrawn')),
@@ -792,7 +792,12 @@ CREATE TYPE payment.claimed_task AS (
     first_sent_at timestamptz,
     last_sent_at timestamptz,
     payer text,
-    tries integer
+    tries integer,
+    capture_method text,
+    parent_reference text,
+    final boolean,
+    reason text,
+    total_amount bigint
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -801,7 +806,9 @@ CREATE TYPE payment.claimed_task AS (
 -- executed and never will be: the PSP refuses the request itself), retry
 -- (definitely not executed, send again under the same key), unknown, not_found
 -- (a lookup: the PSP has no such object), key_spent (a send: unknown, and the
--- PSP replays its own failure for this key, so that it never executes again).
+-- PSP replays its own failure for this key, so that it never executes again),
+-- authorized (reserved: amount and currency say how much; nothing moved),
+-- voided (what was reserved is free again), expired (the same, by time).
 CREATE TYPE payment.attempt_outcome AS (
     attempt_id uuid,
     outcome text,
@@ -813,7 +820,9 @@ CREATE TYPE payment.attempt_outcome AS (
     error_code text,
     error_message text,
     retry_after_ms bigint,
-    decline_class text
+    decline_class text,
+    authorized_until timestamptz,
+    child_reference text
 );
 
 COMMENT ON TABLE payment.psp IS 'Payment service providers, written by payment.register_psp().';
@@ -1570,13 +1579,13 @@ COMMENT ON TYPE payment.claimed_task IS 'What the worker gets to send, or to loo
 COMMENT ON COLUMN payment.claimed_task.attempt_id IS 'The attempt: the outcome names it';
 COMMENT ON COLUMN payment.claimed_task.task_id IS 'Its task';
 COMMENT ON COLUMN payment.claimed_task.psp_id IS 'The PSP';
-COMMENT ON COLUMN payment.claimed_task.operation IS 'pay or payout';
+COMMENT ON COLUMN payment.claimed_task.operation IS 'pay, capture, void, refund or payout';
 COMMENT ON COLUMN payment.claimed_task.step IS 'send or lookup';
-COMMENT ON COLUMN payment.claimed_task.object_id IS 'The order (pay) or payout';
+COMMENT ON COLUMN payment.claimed_task.object_id IS 'The order (pay, capture, void), refund or payout';
 COMMENT ON COLUMN payment.claimed_task.payment_id IS 'The order''s payment; null for a payout';
 COMMENT ON COLUMN payment.claimed_task.psp_key IS 'Idempotency key: the same for a send, its repeats and its lookups';
 COMMENT ON COLUMN payment.claimed_task.attempt_no IS 'Last part of psp_key';
-COMMENT ON COLUMN payment.claimed_task.amount IS 'Minor units of currency';
+COMMENT ON COLUMN payment.claimed_task.amount IS 'Minor units of currency that it moves: of a capture only this one''s';
 COMMENT ON COLUMN payment.claimed_task.currency IS 'ISO 4217 code, upper case';
 COMMENT ON COLUMN payment.claimed_task.payment_method IS 'What the payer pays with (pay)';
 COMMENT ON COLUMN payment.claimed_task.destination IS 'Where the money goes (payout)';
@@ -1589,20 +1598,30 @@ COMMENT ON COLUMN payment.claimed_task.last_sent_at IS
 COMMENT ON COLUMN payment.claimed_task.payer IS 'The application''s name of the payer; null for a payout';
 
 COMMENT ON COLUMN payment.claimed_task.tries IS 'How often it was claimed since the PSP last gave a definite answer, this time included';
+COMMENT ON COLUMN payment.claimed_task.capture_method IS
+    'Of a pay: automatic, or manual: only authorise it; null: another operation';
+COMMENT ON COLUMN payment.claimed_task.parent_reference IS
+    'Of a capture, void or refund: the PSP''s name of what it is done to, the authorisation, charge or capture';
+COMMENT ON COLUMN payment.claimed_task.final IS 'Of a capture: nothing more will be captured; null: another operation';
+COMMENT ON COLUMN payment.claimed_task.reason IS
+    'Of a refund: requested_by_customer, duplicate or fraudulent; null: not said, or another operation';
+COMMENT ON COLUMN payment.claimed_task.total_amount IS
+    'Of a capture: minor units that are authorised in all; null: another operation';
 
 COMMENT ON TYPE payment.attempt_outcome IS
     'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '
     'not final), declined (definitely not executed, may be tried again under a new key), failed (definitely not executed '
     'and never will be), retry (definitely not executed, send again under the same key), unknown (no telling), not_found '
     '(only of a lookup: the PSP has no such object), key_spent (only of a send: unknown, and the PSP replays its own '
-    'failure for this key; once a lookup has found nothing, the next send has a new key).';
+    'failure for this key; once a lookup has found nothing, the next send has a new key), authorized (reserved: amount and '
+    'currency say how much; nothing moved), voided (what was reserved is free again), expired (the same, by time).';
 COMMENT ON COLUMN payment.attempt_outcome.attempt_id IS 'The attempt, from payment.claim_tasks()';
 COMMENT ON COLUMN payment.attempt_outcome.outcome IS 'One of the words in the comment of the type';
 COMMENT ON COLUMN payment.attempt_outcome.http_status IS '0 to 999; null: no answer';
 COMMENT ON COLUMN payment.attempt_outcome.latency_ms IS 'Milliseconds from sending to the answer; null: no answer';
 COMMENT ON COLUMN payment.attempt_outcome.psp_reference IS 'The PSP''s name for the object, at most 255 bytes';
-COMMENT ON COLUMN payment.attempt_outcome.amount IS 'Minor units that moved; needed when succeeded';
-COMMENT ON COLUMN payment.attempt_outcome.currency IS 'ISO 4217 code, upper case; needed when succeeded';
+COMMENT ON COLUMN payment.attempt_outcome.amount IS 'Minor units that moved, or were reserved; needed when succeeded or authorized';
+COMMENT ON COLUMN payment.attempt_outcome.currency IS 'ISO 4217 code, upper case; needed when succeeded or authorized';
 COMMENT ON COLUMN payment.attempt_outcome.error_code IS 'The PSP''s or the worker''s; cut at 100 bytes';
 COMMENT ON COLUMN payment.attempt_outcome.error_message IS 'For people; cut at 500 bytes, removed if it holds a card number';
 COMMENT ON COLUMN payment.attempt_outcome.retry_after_ms IS 'How long the PSP wants us to wait; null: not said';
@@ -1610,6 +1629,9 @@ COMMENT ON COLUMN payment.attempt_outcome.decline_class IS
     'Only of declined and failed. soft: may succeed later or at another PSP; hard: never with this payment method; '
     'authentication_required: only with the payer present; not_applicable: nobody declined it, the request was refused; '
     'null: not said, to be taken as hard';
+COMMENT ON COLUMN payment.attempt_outcome.authorized_until IS 'Until when what was authorised can be captured; null: not said';
+COMMENT ON COLUMN payment.attempt_outcome.child_reference IS
+    'The PSP''s name of the authorisation or capture, where it is another one than psp_reference; at most 255 bytes';
 
 REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),

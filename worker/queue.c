@@ -100,6 +100,15 @@ get_int64(uint64 row, const char *name)
 	return is_null ? 0 : DatumGetInt64(value);
 }
 
+static bool
+get_bool(uint64 row, const char *name)
+{
+	bool  is_null;
+	Datum value = get_datum(row, name, &is_null);
+
+	return !is_null && DatumGetBool(value);
+}
+
 /* 0 for null */
 static TimestampTz
 get_time(uint64 row, const char *name)
@@ -354,8 +363,8 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	char *operation = get_text(row, "operation", context);
 	char *step = get_text(row, "step", context);
 
-	task->operation = strcmp(operation, "payout") == 0 ? PSP_OPERATION_PAYOUT
-													   : PSP_OPERATION_PAY;
+	if (!psp_operation_of(operation, &task->operation))
+		elog(ERROR, "operation \"%s\" is unknown", operation);
 	task->step = strcmp(step, "send") == 0 ? PSP_STEP_SEND : PSP_STEP_LOOKUP;
 	task->object_id = get_text(row, "object_id", context);
 	task->payment_id = get_text(row, "payment_id", context);
@@ -368,6 +377,11 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->description = get_text(row, "description", context);
 	task->psp_reference = get_text(row, "psp_reference", context);
 	task->payer = get_text(row, "payer", context);
+	task->capture_method = get_text(row, "capture_method", context);
+	task->parent_reference = get_text(row, "parent_reference", context);
+	task->final = get_bool(row, "final");
+	task->reason = get_text(row, "reason", context);
+	task->total_amount = get_int64(row, "total_amount");
 }
 
 /* It must outlive the PSP's next load. */
@@ -575,6 +589,10 @@ make_outcome(OutcomeRow *row, Delivery *delivery)
 			 psp_decline_class_name(outcome->decline_class));
 	put(row, "retry_after_ms", outcome->retry_after_ms < 0,
 		Int64GetDatum(outcome->retry_after_ms));
+	put(row, "authorized_until", outcome->authorized_until_s == 0,
+		TimestampTzGetDatum(
+			time_t_to_timestamptz((pg_time_t) outcome->authorized_until_s)));
+	put_text(row, "child_reference", outcome->child_reference);
 	return heap_copy_tuple_as_datum(heap_form_tuple(row->descriptor,
 													row->values, row->nulls),
 									row->descriptor);

@@ -20,7 +20,7 @@
 /* places, for each database that payment.max_databases allows */
 #define STATISTICS_PSPS_PER_DATABASE 16
 
-#define STATISTICS_OUTCOMES (PSP_KEY_SPENT + 1)
+#define STATISTICS_OUTCOMES PSP_MORE
 #define STATISTICS_BUCKETS 14
 #define STATISTICS_ERROR_SIZE 256
 

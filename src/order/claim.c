@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 19
+#define CLAIMED_TASK_COLUMNS 24
 
 static void
 put_text(Datum *values, bool *nulls, int column, const char *text)
@@ -70,6 +70,11 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	nulls[16] = last_sent_at == 0;
 	put_text(values, nulls, 17, claim->payer);
 	values[18] = Int32GetDatum(claim->tries + 1);
+	put_text(values, nulls, 19, claim->payout ? NULL : "automatic");
+	put_text(values, nulls, 20, NULL);
+	nulls[21] = true;
+	put_text(values, nulls, 22, NULL);
+	nulls[23] = true;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -66,16 +66,27 @@ key_is_alive(const ClaimBatch *batch, const Claim *claim)
 			   (int64) batch->key_lifetime_s * USECS_PER_SEC;
 }
 
+static bool
+can_perform(const ClaimBatch *batch, const Claim *claim)
+{
+	PspOperation operation;
+
+	return batch->adapter == NULL ||
+		   (psp_operation_of(claim->operation, &operation) &&
+			batch->adapter->performs[operation]);
+}
+
 /* Is there a way to ask that cannot execute anything? */
 static bool
 can_look_up(const ClaimBatch *batch, const Claim *claim)
 {
 	const PspInquiry *inquiry;
+	PspOperation	  operation;
 
-	if (batch->adapter == NULL)
+	if (batch->adapter == NULL ||
+		!psp_operation_of(claim->operation, &operation))
 		return true;
-	inquiry = &batch->adapter->inquiry[claim->payout ? PSP_OPERATION_PAYOUT
-													 : PSP_OPERATION_PAY];
+	inquiry = &batch->adapter->inquiry[operation];
 	return inquiry->by_listing ||
 		   (inquiry->by_reference && claim->psp_reference);
 }
@@ -123,6 +134,11 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 	if (is_over(claim))
 	{
 		claim->fate = FATE_REMOVE;
+		return;
+	}
+	if (!can_perform(batch, claim))
+	{
+		bury(claim, "its PSP cannot be asked to do this");
 		return;
 	}
 	claim->begins = status_is(claim, "created", "scheduled");

@@ -141,6 +141,9 @@ evidence_kind(const Outcome *outcome)
 			return outcome->lookup ? EVIDENCE_NOTHING : EVIDENCE_UNKNOWN;
 		case OUTCOME_RETRY:
 		case OUTCOME_NOT_FOUND:
+		case OUTCOME_AUTHORIZED:
+		case OUTCOME_VOIDED:
+		case OUTCOME_EXPIRED:
 			break;
 	}
 	return EVIDENCE_NOTHING;
@@ -229,13 +232,11 @@ static bool
 can_ask_about_pending(const PspAdapter *adapter, const Outcome *outcome)
 {
 	const PspInquiry *inquiry;
+	PspOperation	  operation;
 
-	if (adapter == NULL)
+	if (adapter == NULL || !psp_operation_of(outcome->operation, &operation))
 		return true;
-	inquiry =
-		&adapter->inquiry[strcmp(outcome->operation, OPERATION_PAYOUT) == 0
-							  ? PSP_OPERATION_PAYOUT
-							  : PSP_OPERATION_PAY];
+	inquiry = &adapter->inquiry[operation];
 	return inquiry->by_listing || inquiry->by_reference;
 }
 

@@ -8,6 +8,7 @@
 #ifndef PAYMENT_OUTCOME_H
 #define PAYMENT_OUTCOME_H
 
+#include "datatype/timestamp.h"
 #include "utils/array.h"
 #include "utils/uuid.h"
 #include "uuid7.h"
@@ -21,7 +22,10 @@ typedef enum OutcomeKind
 	OUTCOME_RETRY,
 	OUTCOME_UNKNOWN,
 	OUTCOME_NOT_FOUND,
-	OUTCOME_KEY_SPENT
+	OUTCOME_KEY_SPENT,
+	OUTCOME_AUTHORIZED,
+	OUTCOME_VOIDED,
+	OUTCOME_EXPIRED
 } OutcomeKind;
 
 /* a payment.attempt_outcome, and the attempt it is about */
@@ -41,7 +45,9 @@ typedef struct Outcome
 	const char *error_message;
 	bool		has_retry_after;
 	int64		retry_after_ms;
-	const char *decline_class; /* NULL unless declined or failed */
+	const char *decline_class;	  /* NULL unless declined or failed */
+	TimestampTz authorized_until; /* 0: not said */
+	const char *child_reference;
 
 	/* read from the attempt */
 	bool		known;

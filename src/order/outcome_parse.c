@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "errcodes.h"
@@ -45,19 +46,23 @@ enum
 	FIELD_ERROR_MESSAGE,
 	FIELD_RETRY_AFTER_MS,
 	FIELD_DECLINE_CLASS,
+	FIELD_AUTHORIZED_UNTIL,
+	FIELD_CHILD_REFERENCE,
 	FIELD_COUNT
 };
 
 static const Oid field_types[FIELD_COUNT] = {
-	UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID, INT8OID,
-	TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID,
+	UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID,		INT8OID, TEXTOID,
+	TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
 };
 
 static const char *const kind_names[] = {
-	[OUTCOME_SUCCEEDED] = "succeeded", [OUTCOME_PENDING] = "pending",
-	[OUTCOME_DECLINED] = "declined",   [OUTCOME_FAILED] = "failed",
-	[OUTCOME_RETRY] = "retry",		   [OUTCOME_UNKNOWN] = "unknown",
-	[OUTCOME_NOT_FOUND] = "not_found", [OUTCOME_KEY_SPENT] = "key_spent",
+	[OUTCOME_SUCCEEDED] = "succeeded",	 [OUTCOME_PENDING] = "pending",
+	[OUTCOME_DECLINED] = "declined",	 [OUTCOME_FAILED] = "failed",
+	[OUTCOME_RETRY] = "retry",			 [OUTCOME_UNKNOWN] = "unknown",
+	[OUTCOME_NOT_FOUND] = "not_found",	 [OUTCOME_KEY_SPENT] = "key_spent",
+	[OUTCOME_AUTHORIZED] = "authorized", [OUTCOME_VOIDED] = "voided",
+	[OUTCOME_EXPIRED] = "expired",
 };
 
 static const char *const decline_classes[] = {
@@ -81,6 +86,19 @@ static const char *
 field_text(const Datum *values, const bool *nulls, int field)
 {
 	return nulls[field] ? NULL : TextDatumGetCString(values[field]);
+}
+
+/* a name at the PSP; an empty one is none */
+static const char *
+field_reference(const Datum *values, const bool *nulls, int field, int number)
+{
+	const char *reference = field_text(values, nulls, field);
+
+	if (reference == NULL || *reference == '\0')
+		return NULL;
+	if (strlen(reference) > PSP_REFERENCE_MAX_BYTES)
+		refuse(number, "The PSP's reference is longer than 255 bytes.");
+	return reference;
 }
 
 /* an empty text says nothing */
@@ -111,15 +129,17 @@ parse_kind(Outcome *outcome, const char *name, int number)
 			return;
 		}
 	}
-	refuse(number, "The outcome is none of succeeded, pending, declined, "
-				   "failed, retry, unknown and not_found.");
+	refuse(number, "The outcome is none of succeeded, authorized, pending, "
+				   "declined, failed, voided, expired, retry, unknown, "
+				   "not_found and key_spent.");
 }
 
 static void
 parse_money(Outcome *outcome, const Datum *values, const bool *nulls,
 			int number)
 {
-	if (outcome->kind != OUTCOME_SUCCEEDED)
+	if (outcome->kind != OUTCOME_SUCCEEDED &&
+		outcome->kind != OUTCOME_AUTHORIZED)
 		return;
 	if (nulls[FIELD_AMOUNT] || nulls[FIELD_CURRENCY])
 		refuse(number, "A success needs an amount and a currency.");
@@ -191,12 +211,13 @@ parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
 						field_text(values, nulls, FIELD_DECLINE_CLASS),
 						number);
 
-	outcome->psp_reference = field_text(values, nulls, FIELD_PSP_REFERENCE);
-	if (outcome->psp_reference && *outcome->psp_reference == '\0')
-		outcome->psp_reference = NULL;
-	if (outcome->psp_reference &&
-		strlen(outcome->psp_reference) > PSP_REFERENCE_MAX_BYTES)
-		refuse(number, "The PSP's reference is longer than 255 bytes.");
+	outcome->psp_reference =
+		field_reference(values, nulls, FIELD_PSP_REFERENCE, number);
+	outcome->child_reference =
+		field_reference(values, nulls, FIELD_CHILD_REFERENCE, number);
+	if (!nulls[FIELD_AUTHORIZED_UNTIL])
+		outcome->authorized_until =
+			DatumGetTimestampTz(values[FIELD_AUTHORIZED_UNTIL]);
 	outcome->error_code =
 		safe_text(field_text(values, nulls, FIELD_ERROR_CODE),
 				  ERROR_CODE_MAX_BYTES);

@@ -57,7 +57,7 @@ CREATE FUNCTION pg_temp.record(name text, outcome text, psp_reference text DEFAU
         outcome, 200, 25, psp_reference,
         coalesce(amount, (SELECT o.amount FROM payment.order_record AS o WHERE o.id = pg_temp.object(name)),
             (SELECT p.amount FROM payment.payout_record AS p WHERE p.id = pg_temp.object(name))),
-        currency, error_code, error_message, retry_after_ms, decline_class)::payment.attempt_outcome])
+        currency, error_code, error_message, retry_after_ms, decline_class, NULL, NULL)::payment.attempt_outcome])
 $$;
 
 -- no waiting: what is scheduled falls due; claims stay claims, so that the

@@ -623,6 +623,7 @@ const PspAdapter psp_adyen = {
 	.key_length_max = 64,
 	.key_lifetime_s = 7 * 86400 - 3600,
 	.key_lifetime_max_s = 7 * 86400,
+	.performs = { [PSP_OPERATION_PAY] = true, [PSP_OPERATION_PAYOUT] = true },
 	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = false,
 										 .by_listing = false },
 				 [PSP_OPERATION_PAYOUT] = { .by_reference = true,

@@ -318,6 +318,7 @@ const PspAdapter psp_paypal = {
 	.key_length_max = 100,
 	.key_lifetime_s = 6 * 3600 - 900,
 	.key_lifetime_max_s = 72 * 3600,
+	.performs = { [PSP_OPERATION_PAY] = true, [PSP_OPERATION_PAYOUT] = true },
 	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true,
 										 .by_listing = false },
 				 [PSP_OPERATION_PAYOUT] = { .by_reference = true,

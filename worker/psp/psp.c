@@ -32,6 +32,32 @@ psp_adapter_names(void)
 	return names.data;
 }
 
+static const char *const operation_names[PSP_OPERATIONS] = {
+	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
+	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
+	[PSP_OPERATION_REFUND] = "refund",
+};
+
+const char *
+psp_operation_name(PspOperation operation)
+{
+	return operation_names[operation];
+}
+
+bool
+psp_operation_of(const char *name, PspOperation *operation)
+{
+	for (int i = 0; i < PSP_OPERATIONS; i++)
+	{
+		if (strcmp(name, operation_names[i]) == 0)
+		{
+			*operation = (PspOperation) i;
+			return true;
+		}
+	}
+	return false;
+}
+
 const char *
 psp_outcome_name(PspOutcomeKind kind)
 {
@@ -51,6 +77,12 @@ psp_outcome_name(PspOutcomeKind kind)
 			return "not_found";
 		case PSP_KEY_SPENT:
 			return "key_spent";
+		case PSP_AUTHORIZED:
+			return "authorized";
+		case PSP_VOIDED:
+			return "voided";
+		case PSP_EXPIRED:
+			return "expired";
 		case PSP_UNKNOWN:
 		case PSP_MORE:
 			break;

@@ -27,10 +27,13 @@
 typedef enum PspOperation
 {
 	PSP_OPERATION_PAY,
-	PSP_OPERATION_PAYOUT
+	PSP_OPERATION_PAYOUT,
+	PSP_OPERATION_CAPTURE,
+	PSP_OPERATION_VOID,
+	PSP_OPERATION_REFUND
 } PspOperation;
 
-#define PSP_OPERATIONS 2
+#define PSP_OPERATIONS 5
 
 typedef enum PspStep
 {
@@ -54,6 +57,14 @@ typedef struct PspTask
 	const char	*description;
 	const char	*psp_reference; /* the PSP's name for it, when known */
 	const char	*payer;			/* the application's name of the payer */
+
+	/* pay: "automatic", or "manual": authorise only */
+	const char *capture_method;
+	/* capture, void, refund: the PSP's name of what it is done to */
+	const char *parent_reference;
+	bool		final;		  /* capture: nothing more will be captured */
+	const char *reason;		  /* refund: as in payment.claimed_task */
+	int64		total_amount; /* capture: authorised in all, minor units */
 
 	/*
 	 * A send: an earlier request under this key may have been executed, so
@@ -114,7 +125,10 @@ typedef enum PspOutcomeKind
 	PSP_RETRY,
 	PSP_NOT_FOUND,
 	PSP_KEY_SPENT,
-	PSP_MORE /* another request is needed: build it with the cursor */
+	PSP_AUTHORIZED, /* reserved, nothing moved */
+	PSP_VOIDED,
+	PSP_EXPIRED, /* what was authorised is free again, by time */
+	PSP_MORE	 /* another request is needed: build it with the cursor */
 } PspOutcomeKind;
 
 /* The words of payment.attempt_outcome.decline_class */
@@ -153,6 +167,8 @@ typedef struct PspOutcome
 	const char	   *cursor;			/* with PSP_MORE */
 	PspDeclineClass decline_class;	/* when declined or failed */
 	PspErrorClass	error_class;
+	int64			authorized_until_s; /* Unix time; 0: not said */
+	const char	   *child_reference;	/* of the authorisation or capture */
 } PspOutcome;
 
 /* What an event is about: the words of payment.webhook_event.about */
@@ -249,6 +265,11 @@ typedef struct PspAdapter
 	int key_lifetime_s;
 	int key_lifetime_max_s;
 
+	/* what it can be asked to do; nothing else is ever sent through it */
+	bool performs[PSP_OPERATIONS];
+	/* whether an authorisation may be captured in several parts */
+	bool several_captures;
+
 	PspInquiry inquiry[PSP_OPERATIONS];
 
 	/* names of its settings in payment.psp.config, ended by NULL */
@@ -303,6 +324,9 @@ extern void psp_classify(PspOutcome *outcome, int status);
 /* "adyen, paypal, stripe": for people */
 extern char *psp_adapter_names(void);
 
+/* the word of payment.task.operation, and back: false when there is none */
+extern const char *psp_operation_name(PspOperation operation);
+extern bool		   psp_operation_of(const char *name, PspOperation *operation);
 extern const char *psp_outcome_name(PspOutcomeKind kind);
 /* NULL for PSP_DECLINE_UNSAID */
 extern const char *psp_decline_class_name(PspDeclineClass class);

@@ -505,6 +505,7 @@ const PspAdapter psp_stripe = {
 	.name = "stripe",
 	.key_length_max = 255,
 	.key_lifetime_s = 82800,
+	.performs = { [PSP_OPERATION_PAY] = true, [PSP_OPERATION_PAYOUT] = true },
 	.inquiry = { { .by_reference = true, .by_listing = true },
 				 { .by_reference = true, .by_listing = true } },
 	.config_keys = no_config,
