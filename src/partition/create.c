@@ -404,8 +404,6 @@ lock_rows(int group, const TimeRange *range, bool by_worker)
 	return false;
 }
 
-#define IN_USE (-1)
-
 /* of a group of tables for a range */
 typedef struct Making
 {
