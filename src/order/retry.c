@@ -108,6 +108,18 @@ check_facts(const Subject *subject, bool may_be_charged, bool suspended)
 								"method.")));
 }
 
+/* The payer waits for an answer: what is not sent now is no try. */
+static void
+check_active(const Psp *psp)
+{
+	if (!psp->active)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNKNOWN_PSP),
+						errmsg("the PSP \"%s\" is paused", psp->name),
+						errdetail("Nothing is sent to it."),
+						errhint("Name another PSP, or have it resumed by "
+								"payment.register_psp().")));
+}
+
 /* The token of the PSP it goes to; no other one is worth anything there. */
 static void
 choose_token(Retry *retry, const Subject *subject, const char *known)
@@ -150,6 +162,7 @@ plan_retry(Retry *retry, const Subject *subject)
 					 : psp_by_id(&psps, &subject->psp_id);
 	if (psp == NULL)
 		psp_refuse_unknown(&here, "psp");
+	check_active(psp);
 	retry->psp_id = psp->id;
 	values[0] = UUIDPGetDatum(&subject->id);
 	values[1] = CStringGetTextDatum(psp->name);

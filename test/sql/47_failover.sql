@@ -305,6 +305,13 @@ SELECT a, pg_temp.refusal(format('SELECT payment.retry_order(%s)', a)) FROM unne
 UPDATE payment.seller SET state = 'suspended' WHERE reference = 'fail seller 1';
 SELECT pg_temp.refusal($$SELECT payment.retry_order(pg_temp.object('no token/1'), 'fo retry x')$$);
 UPDATE payment.seller SET state = 'active' WHERE reference = 'fail seller 1';
+-- nothing is sent to a PSP that is paused, named or not
+UPDATE payment.psp SET state = 'paused' WHERE name IN ('fail a', 'fail b');
+SELECT pg_temp.refusal($$SELECT payment.retry_order(pg_temp.object('no token/1'), 'fo retry x')$$);
+SELECT pg_temp.refusal($$SELECT payment.retry_order(pg_temp.object('no token/1'), 'fo retry x', 'fail b', 'fo_b')$$);
+-- ... but a key that did its work says so
+SELECT payment.retry_order(pg_temp.object('S10/2'), 'fo retry S10 back', 'fail a');
+UPDATE payment.psp SET state = 'active' WHERE name IN ('fail a', 'fail b');
 SELECT payment.retry_order(pg_temp.object('no token/1'), 'fo retry x', 'fail b', 'fo_b');
 
 -- a 5xx that is to be repeated may have been executed: what the repeat is told changes nothing
