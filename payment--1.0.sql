@@ -1217,7 +1217,7 @@ COMMENT ON FUNCTION payment.retry_order(uuid, text, text, text) IS
     'Try a declined order again under a new key at the PSP, which the worker sends once the transaction commits; the payment '
     'is processing again. psp: its name; null: the one that declined it. payment_method: that PSP''s name of it; null: what '
     'the payment has for that PSP. Returns the number of the attempt. The same idempotency_key with the same arguments gives '
-    'the first call''s result. Errors: PY001, PY005, PY006 (payment.max_attempts_per_order), PY010, PY012, PY100, PY303 (it is '
+    'the first call''s result. Errors: PY001, PY005, PY006 (payment.max_attempts_per_order), PY010 (no such PSP, or it is paused), PY012, PY100, PY303 (it is '
     'not declined, or may have been charged already, or the seller is suspended).';
 
 CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
@@ -1425,6 +1425,19 @@ CREATE FUNCTION payment.next_task_due(psp uuid DEFAULT NULL, lane_limits integer
 COMMENT ON FUNCTION payment.next_task_due(uuid, integer[]) IS
     'When the next task of the PSP (null: of any) falls due, or did; null when none waits. Paused PSPs do not count, nor '
     'do lanes that lane_limits (as of payment.claim_tasks()) leaves nothing. Errors: PY001 bad argument.';
+
+CREATE FUNCTION payment.move_waiting_orders(psp uuid, max_orders integer, after timestamptz DEFAULT NULL,
+    OUT moved integer, OUT looked_until timestamptz)
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_move_waiting_orders';
+
+COMMENT ON FUNCTION payment.move_waiting_orders(uuid, integer, timestamptz) IS
+    'Gives routed orders that wait at a PSP whose circuit breaker is not closed, and for which nothing was ever sent, to the '
+    'next PSP of their route that is active, has a closed breaker and a token of the payer''s. Looks at the oldest tasks '
+    'that were due after "after" (null: all), at least max_orders (1 to 10000) of them and all of the same time. moved: how '
+    'many went on; looked_until: pass it as after to go on, null when there are no more. Nothing while the breaker is '
+    'closed. For the dispatcher. Errors: PY001 bad argument, PY010 unknown PSP.';
 
 CREATE FUNCTION payment.save_breaker(psp uuid, state text, since timestamptz, probe_at timestamptz, pause_ms integer,
     reason text, version bigint) RETURNS bigint
@@ -1636,11 +1649,13 @@ COMMENT ON COLUMN payment.attempt_outcome.child_reference IS
 REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),
     payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint), payment.reset_breaker(text),
+    payment.move_waiting_orders(uuid, integer, timestamptz),
     payment.retry_dead_letter(uuid), payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),
-    payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint) TO payment_worker;
+    payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint),
+    payment.move_waiting_orders(uuid, integer, timestamptz) TO payment_worker;
 GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid), payment.reset_breaker(text) TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) TO payment_finance;

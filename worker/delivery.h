@@ -48,6 +48,8 @@ typedef struct Psp
 	TimestampTz complained_at;
 
 	Breaker		   breaker;
+	TimestampTz	   move_at;	   /* when to move what waits; 0: not yet known */
+	TimestampTz	   move_after; /* 0: begin with the oldest */
 	bool		   probes_repeated; /* the lanes that probed last */
 	PspStatistics *statistics;		/* NULL: no place was free */
 	RateMeter	   meter;

@@ -62,6 +62,10 @@ PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 /* how often to try again to store a breaker's state */
 #define SAVE_DELAY_MS 1000
 
+/* of orders that wait at a PSP that is down: how many to look at, how often */
+#define MOVE_BATCH 1000
+#define MOVE_DELAY_MS 200
+
 /* how often to give free memory back */
 #define TRIM_INTERVAL_MS 10000
 
@@ -568,6 +572,83 @@ look_ahead(void)
 		heed(presence);
 }
 
+/* ---- a PSP that is down ---- */
+
+/*
+ * One that is back after its first pause keeps what waits for it.  After that
+ * the payers have waited long enough.
+ */
+static void
+schedule_moves(TimestampTz now)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &psps)
+	{
+		Psp *psp = dlist_container(Psp, node, iter.cur);
+
+		if (psp->breaker.state == BREAKER_CLOSED)
+			psp->move_at = psp->move_after = 0;
+		else if (psp->move_at == 0)
+			psp->move_at =
+				TimestampTzPlusMilliseconds(now,
+											psp->breaker_settings.pause_ms);
+	}
+}
+
+static Psp *
+next_to_move(TimestampTz now)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &psps)
+	{
+		Psp *psp = dlist_container(Psp, node, iter.cur);
+
+		if (psp->active && psp->move_at != 0 && psp->move_at <= now)
+			return psp;
+	}
+	return NULL;
+}
+
+/* A bounded part of one PSP's queue in each turn. */
+static void
+move_waiting(TimestampTz now)
+{
+	Psp				 *psp = next_to_move(now);
+	volatile Presence presence = EXTENSION_BUSY;
+	volatile int	  moved = 0;
+
+	if (psp == NULL)
+		return;
+	PG_TRY();
+	{
+		presence = session_begin("move orders that wait to another PSP");
+		if (presence == EXTENSION_PRESENT)
+			moved = queue_move_waiting(psp, MOVE_BATCH);
+		session_commit(presence);
+	}
+	PG_CATCH();
+	{
+		psp->move_after = 0;
+		moved = 0;
+		session_abort();
+	}
+	PG_END_TRY();
+	psp->move_at =
+		TimestampTzPlusMilliseconds(now,
+									psp->move_after
+										? MOVE_DELAY_MS
+										: Max(psp->breaker_settings.pause_ms,
+											  MOVE_DELAY_MS));
+	if (moved > 0)
+		ereport(LOG, (errmsg("%d orders that waited at PSP \"%s\" go on to "
+							 "the next PSP of their route",
+							 moved, psp->name)));
+	if (presence != EXTENSION_PRESENT)
+		heed(presence);
+}
+
 /* ---- what others see ---- */
 
 /*
@@ -725,6 +806,9 @@ next_work_at(TimestampTz now)
 							 throttle_ready_at(psp, &psps)));
 		if (psp->breaker.dirty)
 			at = Min(at, save_at);
+		if (psp->active && psp->move_at != 0 && !leaving &&
+			!commits_would_wait())
+			at = Min(at, psp->move_at);
 	}
 	if (!leaving && !commits_would_wait())
 		at = Min(at, housekeeping_due_at());
@@ -759,6 +843,14 @@ heed_clock(TimestampTz now)
 
 	if (now < previous)
 	{
+		dlist_iter iter;
+
+		dlist_foreach(iter, &psps)
+		{
+			Psp *psp = dlist_container(Psp, node, iter.cur);
+
+			psp->move_at = Min(psp->move_at, now);
+		}
 		work_at = polled_at = claims_at = save_at = quiet_until = 0;
 		housekeeping_make_due();
 	}
@@ -803,6 +895,9 @@ turn(void)
 	give_back_memory(now);
 	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())
 		save_breakers();
+	schedule_moves(now);
+	if (!leaving && !commits_would_wait() && quiet_until <= now)
+		move_waiting(now);
 	if (!leaving && !commits_would_wait() && housekeeping_due_at() <= now &&
 		quiet_until <= now)
 		heed(housekeeping_run());

@@ -34,6 +34,7 @@ static SPIPlanPtr load_plan = NULL;
 static SPIPlanPtr claim_plan = NULL;
 static SPIPlanPtr due_plan = NULL;
 static SPIPlanPtr record_plan = NULL;
+static SPIPlanPtr move_plan = NULL;
 static SPIPlanPtr save_plan = NULL;
 
 static SPIPlanPtr
@@ -481,6 +482,25 @@ queue_next_due(const Psp *psp, const LaneLimits *limits)
 		due_at = DT_NOEND;
 	SPI_freetuptable(SPI_tuptable);
 	return due_at;
+}
+
+int
+queue_move_waiting(Psp *psp, int max_orders)
+{
+	Oid	  types[] = { UUIDOID, INT4OID, TIMESTAMPTZOID };
+	Datum values[] = { UUIDPGetDatum(&psp->id), Int32GetDatum(max_orders),
+					   TimestampTzGetDatum(psp->move_after ? psp->move_after
+														   : DT_NOBEGIN) };
+	int	  moved;
+
+	execute(prepare(&move_plan,
+					"SELECT * FROM payment.move_waiting_orders($1, $2, $3)",
+					lengthof(types), types),
+			values);
+	moved = get_int32(0, "moved");
+	psp->move_after = get_time(0, "looked_until");
+	SPI_freetuptable(SPI_tuptable);
+	return moved;
 }
 
 int64

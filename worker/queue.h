@@ -32,6 +32,12 @@ extern int queue_claim(Psp *psp, int count, const LaneLimits *limits,
  */
 extern TimestampTz queue_next_due(const Psp *psp, const LaneLimits *limits);
 
+/*
+ * Let orders that wait at this PSP go on to the next of their route, and see
+ * to psp->move_after.  Returns how many did.
+ */
+extern int queue_move_waiting(Psp *psp, int max_orders);
+
 /* Store the breaker's state; returns the version, 0 when it is outdated. */
 extern int64 queue_save_breaker(const Psp *psp);
 

@@ -250,8 +250,8 @@ check_new_psp(TupleDesc desc, HeapTuple old_row, HeapTuple new_row)
 	char *from = SPI_getvalue(old_row, desc, attnum);
 	char *to = SPI_getvalue(new_row, desc, attnum);
 
-	if (from == NULL || to == NULL || strcmp(from, "executing") != 0 ||
-		strcmp(to, "executing") != 0)
+	if (from == NULL || to == NULL || strcmp(from, to) != 0 ||
+		(strcmp(to, "executing") != 0 && strcmp(to, "created") != 0))
 		elog(ERROR, "an order that is %s cannot change its PSP",
 			 from ? from : "null");
 }

@@ -96,6 +96,7 @@ SELECT set_eq($$
         ('expire_leases', 'worker'),
         ('next_task_due', 'worker'),
         ('save_breaker', 'worker'),
+        ('move_waiting_orders', 'worker'),
         ('reset_breaker', 'admin'),
         ('worker_psps', 'finance admin auditor'),
         ('worker_latencies', 'finance admin auditor'),

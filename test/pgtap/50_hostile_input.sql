@@ -46,6 +46,7 @@ INSERT INTO right_value VALUES
     (NULL, 'weights', 'ARRAY[1, 2]::bigint[]'), (NULL, 'amount', '1::bigint'), ('parse_money', 'amount', '''1.00'''),
     (NULL, 'currency', '''EUR'''), (NULL, 'seller', quote_literal(:'seller')), (NULL, 'psp', '''hostile'''),
     ('claim_tasks', 'psp', quote_literal(:'psp')), ('next_task_due', 'psp', quote_literal(:'psp')),
+    ('move_waiting_orders', 'psp', quote_literal(:'psp')), (NULL, 'max_orders', '1'), (NULL, 'after', 'now()'),
     ('save_breaker', 'psp', quote_literal(:'psp')), ('save_breaker', 'state', '''open'''), ('save_breaker', 'reason', '''text'''),
     (NULL, 'lane_limits', '''{1,1,1,1,1}''::integer[]'), (NULL, 'since', 'now()'), (NULL, 'probe_at', 'now()'), (NULL, 'pause_ms', '1'),
     (NULL, 'version', '0::bigint'),

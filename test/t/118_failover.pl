@@ -128,6 +128,38 @@ subtest 'S15 a PSP that charges and does not say so' => sub {
     charged_at({ $hung => ['first'], $lost => ['first'] }, 'S15 looked up, charged once');
 };
 
+subtest 'what waits behind a PSP that hangs' => sub {
+    $t->sql(q(UPDATE payment.psp SET timeout_ms = 300, lookup_delay_ms = 3600000, max_in_flight = 1, breaker_failures = 2,
+        breaker_pause_ms = 1000, breaker_pause_max_ms = 3600000, breaker_probes = 1 WHERE name = 'first'));
+    at('first', sub { $t->faults(hang_after => '100') });
+    my @orders = map { buy("queued $_") } 1 .. 20;
+    $t->wait_for(q(SELECT count(*) > 0 FROM payment.attempt AS a WHERE a.outcome = 'unknown' AND a.error_code = 'answer_lost'));
+    $t->wait_for("SELECT bool_and(status IN ('captured', 'unknown')) FROM payment.payment_order WHERE id IN ('"
+          . join("','", @orders) . "')");
+    my %wanted;
+    foreach my $order (@orders)
+    {
+        my $attempts = attempts_of($order);
+        if ($attempts =~ /first/)
+        {
+            is($attempts, 'first 1 send unknown', 'what may have been charged stays');
+            $wanted{$order} = ['first'];
+            next;
+        }
+        is($attempts, 'second 1 send succeeded', 'what was never sent goes on to the second PSP');
+        $wanted{$order} = ['second'];
+    }
+    cmp_ok(scalar(grep { $_->[0] eq 'second' } values %wanted), '>', 10, 'most had only waited');
+
+    at('first', sub { $t->faults(hang_after => 0) });
+    $t->sql(q(UPDATE payment.psp SET timeout_ms = 10000, lookup_delay_ms = 50, max_in_flight = 64, breaker_failures = 1000,
+        breaker_pause_ms = 5000, breaker_probes = 3 WHERE name = 'first'));
+    $t->sql(q(UPDATE payment.task SET run_at = now()));
+    $t->sql(q(SELECT payment.reset_breaker('first')));
+    $t->wait_until_idle;
+    charged_at(\%wanted, 'each is charged once, by one of them');
+};
+
 subtest 'killed at any moment' => sub {
     my @cards = qw(pm_card_visa pm_card_chargeDeclined pm_card_chargeDeclinedProcessingError pm_card_chargeDeclinedLostCard);
     at('first', sub { $t->faults(lost_answer => '10.0', rate_limit => '5.0', retry_after_s => 0, latency_ms => 5) });
