@@ -181,10 +181,13 @@ count_outcome(const Delivery *delivery)
 	switch (delivery->outcome.kind)
 	{
 		case PSP_SUCCEEDED:
+		case PSP_AUTHORIZED:
+		case PSP_VOIDED:
 			pg_atomic_fetch_add_u64(&session_slot->succeeded, 1);
 			break;
 		case PSP_DECLINED:
 		case PSP_FAILED:
+		case PSP_EXPIRED:
 			pg_atomic_fetch_add_u64(&session_slot->declined, 1);
 			break;
 		case PSP_RETRY:

@@ -18,6 +18,12 @@ extern int LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
 static int failures = 0;
 
+static const char *const operation_names[PSP_OPERATIONS] = {
+	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
+	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
+	[PSP_OPERATION_REFUND] = "refund",
+};
+
 PspTask
 make_task(int question)
 {
@@ -35,9 +41,11 @@ make_task(int question)
 	task.payer = "payer \"1\"";
 	task.made_from_s = 999880;
 	task.made_to_s = 2000120;
+	task.total_amount = 1099;
+	task.final = true;
+	task.parent_reference = "parent_1";
 	suite.set_question(question, &task);
-	task.psp_key = task.operation == PSP_OPERATION_PAY ? ORDER ":pay:1"
-													   : ORDER ":payout:1";
+	task.psp_key = psprintf(ORDER ":%s:1", operation_names[task.operation]);
 	return task;
 }
 
@@ -145,18 +153,31 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 {
 	bool ok = status >= 200 && status <= 299;
 	bool sends = task->step == PSP_STEP_SEND;
+	bool done_to_order = task->operation == PSP_OPERATION_CAPTURE ||
+						 task->operation == PSP_OPERATION_VOID;
 
-	if (outcome->kind == PSP_SUCCEEDED || outcome->kind == PSP_PENDING)
+	if (outcome->kind == PSP_SUCCEEDED || outcome->kind == PSP_PENDING ||
+		outcome->kind == PSP_AUTHORIZED)
 		REQUIRE(ok && outcome->reference != NULL);
-	if (outcome->kind == PSP_SUCCEEDED)
+	if (outcome->kind == PSP_SUCCEEDED || outcome->kind == PSP_AUTHORIZED)
 		REQUIRE(outcome->has_amount && outcome->amount >= 0 &&
 				strlen(outcome->currency) == 3);
+	if (outcome->kind == PSP_SUCCEEDED)
+		REQUIRE(task->operation != PSP_OPERATION_VOID);
+	if (outcome->kind == PSP_AUTHORIZED)
+		REQUIRE(task->operation == PSP_OPERATION_PAY);
+	if (outcome->kind == PSP_VOIDED || outcome->kind == PSP_EXPIRED)
+		REQUIRE(ok && (done_to_order || task->operation == PSP_OPERATION_PAY));
+	REQUIRE(outcome->authorized_until_s >= 0);
+	if (outcome->authorized_until_s > 0)
+		REQUIRE(outcome->kind == PSP_AUTHORIZED);
 	if (outcome->kind == PSP_RETRY)
 		REQUIRE(!ok && sends && task->answer_count == 0);
 	if (outcome->kind == PSP_KEY_SPENT)
 		REQUIRE(sends);
 	if (outcome->kind == PSP_NOT_FOUND)
-		REQUIRE(ok && !sends && task->psp_reference == NULL);
+		REQUIRE(ok && !sends &&
+				(done_to_order || task->psp_reference == NULL));
 	if (outcome->kind == PSP_FAILED && !ok)
 		REQUIRE(sends && !task->repeated);
 	REQUIRE((outcome->decline_class != PSP_DECLINE_UNSAID) ==

@@ -27,6 +27,25 @@
 	"{\"id\":\"pi_9\",\"object\":\"payment_intent\",\"amount\":1,"  \
 	"\"currency\":\"eur\",\"metadata\":{\"payment_order\":\"" ORDER \
 	"\",\"attempt\":\"2\"},\"status\":\"succeeded\"}"
+#define MANUAL(status, more) \
+	INTENT(status, ",\"capture_method\":\"manual\"" more)
+#define CHARGE(until)                                                  \
+	",\"latest_charge\":{\"id\":\"ch_1\",\"payment_method_details\":{" \
+	"\"card\":{\"capture_before\":" until "}}}"
+#define REFUND(status, more)                                     \
+	"{\"id\":\"re_1\",\"object\":\"refund\",\"amount\":300,"     \
+	"\"currency\":\"eur\",\"payment_intent\":\"parent_1\","      \
+	"\"metadata\":{\"refund\":\"" ORDER "\",\"attempt\":\"1\"}," \
+	"\"status\":\"" status "\"" more "}"
+/* what a capture or void is done to */
+#define PARENT(status, more)                                            \
+	"{\"id\":\"parent_1\",\"object\":\"payment_intent\",\"amount\":"    \
+	"1099,\"currency\":\"eur\",\"capture_method\":\"manual\","          \
+	"\"metadata\":{\"payment_order\":\"" ORDER "\",\"attempt\":\"7\"}," \
+	"\"status\":\"" status "\"" more "}"
+#define RECEIVED(amount) ",\"amount_received\":" amount
+#define STATE \
+	FAULT("invalid_request_error", "payment_intent_unexpected_state", "")
 #define LIST(data, more) \
 	"{\"object\":\"list\",\"data\":[" data "],\"has_more\":" more "}"
 #define FAULT(type, code, more)                          \
@@ -41,6 +60,21 @@ typedef enum Question
 	LOOK_UP_PAY_BY_NAME,
 	SEND_PAYOUT,
 	LOOK_UP_PAYOUT,
+	AUTHORIZE,
+	LOOK_UP_AUTHORIZATION,
+	TAKE,
+	TAKE_AGAIN,
+	TAKE_PART, /* after another, and not the last */
+	TAKE_SHOW, /* it was in no state for that */
+	LOOK_UP_CAPTURE,
+	LOOK_UP_SECOND_CAPTURE,
+	RELEASE,
+	RELEASE_SHOW,
+	LOOK_UP_VOID,
+	SEND_REFUND,
+	SEND_REFUND_AGAIN,
+	LOOK_UP_REFUND,
+	LOOK_UP_REFUND_BY_NAME,
 	QUESTION_COUNT
 } Question;
 
@@ -209,21 +243,298 @@ static const Case cases[] = {
 	{ "payout refused", SEND_PAYOUT, 400, "",
 	  FAULT("invalid_request_error", "balance_insufficient", ""), PSP_FAILED,
 	  -1, "", "balance_insufficient" },
+
+	{ "authorised", AUTHORIZE, 200, "",
+	  MANUAL("requires_capture",
+			 ",\"amount_capturable\":1099" CHARGE("1700000000")),
+	  PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "authorised in part", AUTHORIZE, 200, "",
+	  MANUAL("requires_capture", ",\"amount_capturable\":7"), PSP_AUTHORIZED,
+	  7, "EUR", NULL },
+	{ "S13 authorised, but how much", AUTHORIZE, 200, "",
+	  MANUAL("requires_capture", ""), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "S13 authorised, a negative amount", AUTHORIZE, 200, "",
+	  MANUAL("requires_capture", ",\"amount_capturable\":-1"), PSP_UNKNOWN, -1,
+	  "", "unreadable_answer" },
+	{ "another order's authorisation", AUTHORIZE, 200, "", FOREIGN,
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "captured although it was to be authorised only", AUTHORIZE, 200, "",
+	  MANUAL("succeeded", RECEIVED("1099")), PSP_SUCCEEDED, 1099, "EUR",
+	  NULL },
+	{ "found authorised", LOOK_UP_AUTHORIZATION, 200, "",
+	  LIST(MANUAL("requires_capture", ",\"amount_capturable\":1099"), "false"),
+	  PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "S21 found expired", LOOK_UP_AUTHORIZATION, 200, "",
+	  LIST(MANUAL("canceled", ",\"latest_charge\":\"ch_1\","
+							  "\"cancellation_reason\":\"automatic\""),
+		   "false"),
+	  PSP_EXPIRED, -1, "", "expired" },
+	{ "found voided", LOOK_UP_AUTHORIZATION, 200, "",
+	  LIST(MANUAL("canceled", ",\"latest_charge\":\"ch_1\""), "false"),
+	  PSP_VOIDED, -1, "", "canceled" },
+	{ "found cancelled, and never authorised", LOOK_UP_AUTHORIZATION, 200, "",
+	  LIST(MANUAL("canceled", ",\"latest_charge\":null"), "false"), PSP_FAILED,
+	  -1, "", "canceled / not_applicable" },
+
+	{ "taken", TAKE, 200, "", PARENT("succeeded", RECEIVED("500")),
+	  PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "S13 taken, but how much", TAKE, 200, "", PARENT("succeeded", ""),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another order's capture", TAKE, 200, "", FOREIGN, PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "another payment's capture", TAKE, 200, "",
+	  INTENT("succeeded", RECEIVED("500")), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "S13 not taken, and no error", TAKE, 200, "",
+	  PARENT("requires_capture", RECEIVED("0")), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "a capture under way", TAKE, 200, "", PARENT("processing", ""),
+	  PSP_PENDING, NONE },
+	{ "a part, after another", TAKE_PART, 200, "",
+	  PARENT("requires_capture", RECEIVED("500")), PSP_SUCCEEDED, 300, "EUR",
+	  NULL },
+	{ "a part that comes to less than there was", TAKE_PART, 200, "",
+	  PARENT("requires_capture", RECEIVED("199")), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "no second capture is allowed", TAKE_PART, 400, "",
+	  FAULT("invalid_request_error", "", ",\"param\":\"final_capture\""),
+	  PSP_FAILED, -1, "", "multicapture_unavailable / not_applicable" },
+	{ "too much", TAKE, 400, "",
+	  FAULT("invalid_request_error", "amount_too_large", ""), PSP_FAILED, -1,
+	  "", "amount_too_large / not_applicable" },
+	{ "too much, but it came before", TAKE_AGAIN, 400, "",
+	  FAULT("invalid_request_error", "amount_too_large", ""), PSP_UNKNOWN, -1,
+	  "", "amount_too_large" },
+	{ "in no state to be taken: look", TAKE, 400, "", STATE, PSP_MORE, NONE },
+	{ "in no state to be taken again: look", TAKE_AGAIN, 400, "", STATE,
+	  PSP_MORE, NONE },
+	{ "looked: it was taken", TAKE_SHOW, 200, "",
+	  PARENT("succeeded", RECEIVED("500")), PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "S22 looked: it was voided", TAKE_SHOW, 200, "", PARENT("canceled", ""),
+	  PSP_VOIDED, -1, "", "canceled" },
+	{ "S21 looked: it has expired", TAKE_SHOW, 200, "",
+	  PARENT("canceled", ",\"cancellation_reason\":\"automatic\""),
+	  PSP_EXPIRED, -1, "", "expired" },
+	{ "looked, and it could be taken", TAKE_SHOW, 200, "",
+	  PARENT("requires_capture", RECEIVED("0")), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "looked, and the PSP is down", TAKE_SHOW, 429, "", "", PSP_UNKNOWN, -1,
+	  "", "http_429" },
+	{ "looked, still in no state", TAKE_SHOW, 400, "", STATE, PSP_UNKNOWN, -1,
+	  "", "payment_intent_unexpected_state" },
+	{ "the capture is declined", TAKE, 402, "",
+	  FAULT("card_error", "card_declined", ""), PSP_DECLINED, -1, "",
+	  "card_declined / hard" },
+	{ "S08 500 of a capture", TAKE, 500, "", FAULT("api_error", "", ""),
+	  PSP_UNKNOWN, -1, "", "api_error" },
+	{ "S09 500 of a capture, replayed", TAKE_AGAIN, 500,
+	  "Idempotent-Replayed: true\r\n", "", PSP_KEY_SPENT, -1, "",
+	  "replayed_error" },
+	{ "S11 too many captures", TAKE, 429, "", "", PSP_RETRY, -1, "",
+	  "http_429" },
+	{ "a capture looked up: taken", LOOK_UP_CAPTURE, 200, "",
+	  PARENT("succeeded", RECEIVED("500")), PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "a capture looked up: not taken", LOOK_UP_CAPTURE, 200, "",
+	  PARENT("requires_capture", RECEIVED("0")), PSP_NOT_FOUND, -1, "",
+	  "not_found" },
+	{ "a second capture looked up: taken", LOOK_UP_SECOND_CAPTURE, 200, "",
+	  PARENT("requires_capture", RECEIVED("201")), PSP_SUCCEEDED, 1, "EUR",
+	  NULL },
+	{ "a second capture looked up: not taken", LOOK_UP_SECOND_CAPTURE, 200, "",
+	  PARENT("requires_capture", RECEIVED("200")), PSP_NOT_FOUND, -1, "",
+	  "not_found" },
+	{ "a second capture looked up: nothing is left", LOOK_UP_SECOND_CAPTURE,
+	  200, "", PARENT("succeeded", RECEIVED("200")), PSP_FAILED, -1, "",
+	  "already_captured / not_applicable" },
+	{ "a capture looked up: gone", LOOK_UP_CAPTURE, 404, "",
+	  FAULT("invalid_request_error", "resource_missing", ""), PSP_UNKNOWN, -1,
+	  "", "resource_missing" },
+
+	{ "voided", RELEASE, 200, "",
+	  PARENT("canceled", ",\"cancellation_reason\":null"), PSP_VOIDED, -1, "",
+	  "canceled" },
+	{ "S13 not voided, and no error", RELEASE, 200, "",
+	  PARENT("requires_capture", RECEIVED("0")), PSP_UNKNOWN, -1, "",
+	  "unknown_status" },
+	{ "in no state to be voided: look", RELEASE, 400, "", STATE, PSP_MORE,
+	  NONE },
+	{ "S22 looked: it was captured", RELEASE_SHOW, 200, "",
+	  PARENT("succeeded", RECEIVED("500")), PSP_FAILED, -1, "",
+	  "already_captured / not_applicable" },
+	{ "looked: it was voided before", RELEASE_SHOW, 200, "",
+	  PARENT("canceled", ""), PSP_VOIDED, -1, "", "canceled" },
+	{ "a void looked up: not voided", LOOK_UP_VOID, 200, "",
+	  PARENT("requires_capture", ""), PSP_NOT_FOUND, -1, "", "not_found" },
+	{ "a void looked up: voided", LOOK_UP_VOID, 200, "",
+	  PARENT("canceled", ""), PSP_VOIDED, -1, "", "canceled" },
+	{ "a void looked up: another payment", LOOK_UP_VOID, 200, "",
+	  MANUAL("canceled", ""), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+
+	{ "refunded", SEND_REFUND, 200, "", REFUND("succeeded", ""), PSP_SUCCEEDED,
+	  300, "EUR", NULL },
+	{ "a refund that waits", SEND_REFUND, 200, "", REFUND("pending", ""),
+	  PSP_PENDING, NONE },
+	{ "a refund that needs the payer", SEND_REFUND, 200, "",
+	  REFUND("requires_action", ""), PSP_PENDING, NONE },
+	{ "S34 a refund that failed", LOOK_UP_REFUND_BY_NAME, 200, "",
+	  REFUND("failed", ",\"failure_reason\":\"expired_or_canceled_card\""),
+	  PSP_FAILED, -1, "", "expired_or_canceled_card / not_applicable" },
+	{ "a refund that was cancelled", LOOK_UP_REFUND_BY_NAME, 200, "",
+	  REFUND("canceled", ""), PSP_FAILED, -1, "",
+	  "canceled / not_applicable" },
+	{ "a refund of a status nobody knows", SEND_REFUND, 200, "",
+	  REFUND("melted", ""), PSP_UNKNOWN, -1, "", "unknown_status" },
+	{ "S13 a refund without an amount", SEND_REFUND, 200, "",
+	  "{\"id\":\"re_1\",\"object\":\"refund\",\"currency\":\"eur\","
+	  "\"payment_intent\":\"parent_1\",\"metadata\":{\"refund\":\"" ORDER
+	  "\",\"attempt\":\"1\"},\"status\":\"succeeded\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "a refund of another payment", SEND_REFUND, 200, "",
+	  "{\"id\":\"re_1\",\"object\":\"refund\",\"currency\":\"eur\","
+	  "\"amount\":300,\"payment_intent\":\"pi_1\",\"metadata\":{"
+	  "\"refund\":\"" ORDER "\",\"attempt\":\"1\"},\"status\":\"succeeded\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another refund", SEND_REFUND, 200, "",
+	  "{\"id\":\"re_1\",\"object\":\"refund\",\"currency\":\"eur\","
+	  "\"amount\":300,\"payment_intent\":\"parent_1\",\"metadata\":{"
+	  "\"refund\":\"" OTHER "\",\"attempt\":\"1\"},\"status\":\"succeeded\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "more than is left", SEND_REFUND, 400, "",
+	  FAULT("invalid_request_error", "charge_already_refunded", ""),
+	  PSP_FAILED, -1, "", "charge_already_refunded / not_applicable" },
+	{ "S33 more than is left, but it came before", SEND_REFUND_AGAIN, 400, "",
+	  FAULT("invalid_request_error", "charge_already_refunded", ""),
+	  PSP_UNKNOWN, -1, "", "charge_already_refunded" },
+	{ "S33 refund found in the list", LOOK_UP_REFUND, 200, "",
+	  LIST("{\"id\":\"re_0\",\"metadata\":{}}," REFUND("succeeded", ""),
+		   "false"),
+	  PSP_SUCCEEDED, 300, "EUR", NULL },
+	{ "S33 refund not in the list", LOOK_UP_REFUND, 200, "",
+	  LIST("{\"id\":\"re_0\",\"metadata\":{}}", "false"), PSP_NOT_FOUND, -1,
+	  "", "not_found" },
+	{ "another refund by name", LOOK_UP_REFUND_BY_NAME, 200, "",
+	  "{\"id\":\"re_2\",\"object\":\"refund\",\"currency\":\"eur\","
+	  "\"amount\":300,\"payment_intent\":\"parent_1\",\"metadata\":{"
+	  "\"refund\":\"" ORDER "\",\"attempt\":\"1\"},\"status\":\"succeeded\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+};
+
+/* What is asked, by the question's number */
+static const struct
+{
+	PspOperation operation;
+	PspStep		 step;
+	const char	*psp_reference;
+	const char	*cursor;
+} questions[QUESTION_COUNT] = {
+	[PAY] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, NULL },
+	[PAY_AGAIN] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_PAY] = { PSP_OPERATION_PAY, PSP_STEP_LOOKUP, NULL, NULL },
+	[LOOK_UP_PAY_BY_NAME] = { PSP_OPERATION_PAY, PSP_STEP_LOOKUP, "pi_1",
+							  NULL },
+	[SEND_PAYOUT] = { PSP_OPERATION_PAYOUT, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_PAYOUT] = { PSP_OPERATION_PAYOUT, PSP_STEP_LOOKUP, NULL, NULL },
+	[AUTHORIZE] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_AUTHORIZATION] = { PSP_OPERATION_PAY, PSP_STEP_LOOKUP, NULL,
+								NULL },
+	[TAKE] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "parent_1", NULL },
+	[TAKE_AGAIN] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "parent_1", NULL },
+	[TAKE_PART] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "parent_1", NULL },
+	[TAKE_SHOW] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "parent_1", "show" },
+	[LOOK_UP_CAPTURE] = { PSP_OPERATION_CAPTURE, PSP_STEP_LOOKUP, "parent_1",
+						  NULL },
+	[LOOK_UP_SECOND_CAPTURE] = { PSP_OPERATION_CAPTURE, PSP_STEP_LOOKUP,
+								 "parent_1", NULL },
+	[RELEASE] = { PSP_OPERATION_VOID, PSP_STEP_SEND, "parent_1", NULL },
+	[RELEASE_SHOW] = { PSP_OPERATION_VOID, PSP_STEP_SEND, "parent_1", "show" },
+	[LOOK_UP_VOID] = { PSP_OPERATION_VOID, PSP_STEP_LOOKUP, "parent_1", NULL },
+	[SEND_REFUND] = { PSP_OPERATION_REFUND, PSP_STEP_SEND, NULL, NULL },
+	[SEND_REFUND_AGAIN] = { PSP_OPERATION_REFUND, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_REFUND] = { PSP_OPERATION_REFUND, PSP_STEP_LOOKUP, NULL, NULL },
+	[LOOK_UP_REFUND_BY_NAME] = { PSP_OPERATION_REFUND, PSP_STEP_LOOKUP, "re_1",
+								 NULL },
 };
 
 static void
 set_question(int question, PspTask *task)
 {
-	task->operation = question == SEND_PAYOUT || question == LOOK_UP_PAYOUT
-						  ? PSP_OPERATION_PAYOUT
-						  : PSP_OPERATION_PAY;
-	task->step =
-		question == PAY || question == PAY_AGAIN || question == SEND_PAYOUT
-			? PSP_STEP_SEND
-			: PSP_STEP_LOOKUP;
-	task->repeated = question == PAY_AGAIN;
-	if (question == LOOK_UP_PAY_BY_NAME)
-		task->psp_reference = "pi_1";
+	task->operation = questions[question].operation;
+	task->step = questions[question].step;
+	task->psp_reference = questions[question].psp_reference;
+	task->cursor = questions[question].cursor;
+	task->answer_count = task->cursor ? 1 : 0;
+	task->repeated = question == PAY_AGAIN || question == TAKE_AGAIN ||
+					 question == SEND_REFUND_AGAIN;
+	if (question == AUTHORIZE || question == LOOK_UP_AUTHORIZATION)
+		task->capture_method = "manual";
+	if (task->operation == PSP_OPERATION_CAPTURE)
+		task->amount = 500;
+	else if (task->operation == PSP_OPERATION_REFUND)
+		task->amount = 300;
+	if (question == TAKE_PART)
+		task->final = false;
+	if (question == TAKE_PART || question == LOOK_UP_SECOND_CAPTURE)
+	{
+		task->amount = 300;
+		task->captured_amount = 200;
+	}
+}
+
+static void
+check_request(int question, const char *method, const char *url,
+			  const char *body)
+{
+	PspTask	   task = make_task(question);
+	PspRequest request;
+	PspOutcome outcome;
+
+	task.reason = "duplicate";
+	build(&task, &request, &outcome);
+	if (strcmp(request.method, method) != 0)
+		fail("request", request.method);
+	if (strcmp(request.url.data,
+			   psprintf("https://api.example.com/v1/%s", url)) != 0)
+		fail("request", request.url.data);
+	if (strcmp(request.body.data, body) != 0)
+		fail("request", request.body.data);
+}
+
+static void
+check_modifications(void)
+{
+	PspTask	   task = make_task(TAKE_PART);
+	PspRequest request;
+	PspOutcome outcome;
+
+	check_request(TAKE, "POST", "payment_intents/parent_1/capture",
+				  "amount_to_capture=500");
+	check_request(TAKE_PART, "POST", "payment_intents/parent_1/capture",
+				  "amount_to_capture=300&final_capture=false");
+	check_request(TAKE_SHOW, "GET", "payment_intents/parent_1", "");
+	check_request(LOOK_UP_CAPTURE, "GET", "payment_intents/parent_1", "");
+	check_request(RELEASE, "POST", "payment_intents/parent_1/cancel", "");
+	check_request(LOOK_UP_VOID, "GET", "payment_intents/parent_1", "");
+	check_request(SEND_REFUND, "POST", "refunds",
+				  "payment_intent=parent_1&amount=300&reason=duplicate"
+				  "&metadata%5Brefund%5D=" ORDER
+				  "&metadata%5Bpayment%5D=" OTHER "&metadata%5Battempt%5D=1");
+	check_request(LOOK_UP_REFUND, "GET",
+				  "refunds?limit=100&payment_intent=parent_1", "");
+	check_request(LOOK_UP_REFUND_BY_NAME, "GET", "refunds/re_1", "");
+
+	/* All that is left leaves nothing for another capture. */
+	task.amount = 899;
+	build(&task, &request, &outcome);
+	if (strstr(request.body.data, "final_capture"))
+		fail("request", request.body.data);
+	task.parent_reference = NULL;
+	build(&task, &request, &outcome);
+	if (outcome.kind != PSP_UNKNOWN)
+		fail("request", "a capture of nothing is sent");
+	task = make_task(AUTHORIZE);
+	build(&task, &request, &outcome);
+	require_text("request", request.body.data, "&capture_method=manual&");
 }
 
 static void
@@ -246,6 +557,7 @@ check_requests(void)
 	build(&task, &request, &outcome);
 	require_text("listing", request.url.data, "created%5Bgte%5D=999880&");
 	require_text("listing", request.url.data, "created%5Blte%5D=2000120");
+	check_modifications();
 }
 
 const Suite suite = {

@@ -35,6 +35,32 @@ adapter_header(PspRequest *request, const char *text)
 	request->headers[request->header_count++] = text;
 }
 
+bool
+is_manual(const PspTask *task)
+{
+	return task->operation == PSP_OPERATION_PAY && task->capture_method &&
+		   strcmp(task->capture_method, "manual") == 0;
+}
+
+bool
+is_about_authorization(const PspTask *task)
+{
+	return task->operation == PSP_OPERATION_CAPTURE ||
+		   task->operation == PSP_OPERATION_VOID;
+}
+
+bool
+adapter_lacks_parent(const PspTask *task, PspOutcome *outcome)
+{
+	if ((!is_about_authorization(task) &&
+		 task->operation != PSP_OPERATION_REFUND) ||
+		task->parent_reference)
+		return false;
+	outcome_error(outcome, PSP_UNKNOWN, "no_parent_reference",
+				  "the PSP's name of the payment is not known");
+	return true;
+}
+
 void
 json_append_string(StringInfo out, const char *text)
 {
@@ -179,6 +205,88 @@ member_currency(const JsonDocument *json, const JsonNode *object,
 	return true;
 }
 
+/* so many digits, at *text and on; false when there are fewer */
+static bool
+take_number(const char **text, int digits, int *number)
+{
+	*number = 0;
+	for (; digits > 0; digits--, (*text)++)
+	{
+		if (**text < '0' || **text > '9')
+			return false;
+		*number = *number * 10 + **text - '0';
+	}
+	return true;
+}
+
+/* ... and the character that follows them */
+static bool
+take_field(const char **text, int digits, char end, int *number)
+{
+	return take_number(text, digits, number) && *(*text)++ == end;
+}
+
+/* "Z", "+02:00" or "+0200" */
+static bool
+take_offset(const char **text, int *offset_s)
+{
+	int sign = **text == '-' ? -1 : 1;
+	int hours;
+	int minutes;
+
+	*offset_s = 0;
+	if (**text == 'Z')
+	{
+		(*text)++;
+		return true;
+	}
+	if (**text != '+' && **text != '-')
+		return false;
+	(*text)++;
+	if (!take_number(text, 2, &hours))
+		return false;
+	if (**text == ':')
+		(*text)++;
+	if (!take_number(text, 2, &minutes))
+		return false;
+	*offset_s = sign * (hours * 3600 + minutes * 60);
+	return true;
+}
+
+/* days since 1970 of a date of the Gregorian calendar */
+static int64
+days_of(int year, int month, int day)
+{
+	int64 y = month > 2 ? year : year - 1;
+	int	  m = month > 2 ? month - 3 : month + 9;
+
+	return y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 -
+		   719468;
+}
+
+int64
+member_time(const JsonDocument *json, const JsonNode *object, const char *name)
+{
+	const char *text = member_text(json, object, name, 40);
+	int			year, month, day, hour, minute, second, offset_s;
+
+	if (text == NULL || !take_field(&text, 4, '-', &year) ||
+		!take_field(&text, 2, '-', &month) ||
+		!take_field(&text, 2, 'T', &day) ||
+		!take_field(&text, 2, ':', &hour) ||
+		!take_field(&text, 2, ':', &minute) || !take_number(&text, 2, &second))
+		return 0;
+	if (*text == '.')
+		text += 1 + strspn(text + 1, "0123456789");
+	if (!take_offset(&text, &offset_s) || *text != '\0' || year < 1970 ||
+		month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 ||
+		minute > 59 || second > 60)
+		return 0;
+	return Max(days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 +
+				   second - offset_s,
+			   0);
+}
+
 /* ---- outcomes ---- */
 
 void
@@ -210,6 +318,35 @@ outcome_unknown_status(PspOutcome *outcome, const char *status)
 {
 	outcome_error(outcome, PSP_UNKNOWN, "unknown_status",
 				  psprintf("the PSP reports the status \"%s\"", status));
+}
+
+void
+outcome_failed(PspOutcome *outcome, const char *code, const char *message)
+{
+	outcome_error(outcome, PSP_FAILED, code, message);
+	outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
+}
+
+void
+outcome_captured_in_all(const PspTask *task, bool is_open, PspOutcome *outcome)
+{
+	int64 amount = outcome->amount - task->captured_amount;
+
+	outcome->has_amount = amount > 0;
+	outcome->amount = Max(amount, 0);
+	if (amount > 0)
+		return;
+	outcome->currency[0] = '\0';
+	if (amount < 0)
+		outcome_unreadable(outcome);
+	else if (!is_open)
+		outcome_failed(outcome, "already_captured",
+					   "nothing is left of what was authorized");
+	else if (task->step == PSP_STEP_LOOKUP)
+		outcome_error(outcome, PSP_NOT_FOUND, "not_found",
+					  "nothing more was captured");
+	else
+		outcome_unreadable(outcome);
 }
 
 /* ---- events ---- */

@@ -23,6 +23,18 @@ extern void adapter_header(PspRequest *request, const char *text);
 /* whether the list, ended by NULL, has the text */
 extern bool adapter_one_of(const char *text, const char *const *list);
 
+/* a payment that is to be authorised only */
+extern bool is_manual(const PspTask *task);
+
+/* a capture or void: what is done to an authorisation of ours */
+extern bool is_about_authorization(const PspTask *task);
+
+/*
+ * Does the task lack the PSP's name of what it is done to?  The outcome says
+ * so then: nothing can be sent.
+ */
+extern bool adapter_lacks_parent(const PspTask *task, PspOutcome *outcome);
+
 /* value of the header, or NULL; the result is palloc'd */
 extern char *psp_header(const PspResponse *response, const char *name);
 extern bool	 psp_header_is_true(const PspResponse *response, const char *name);
@@ -46,6 +58,21 @@ extern void outcome_error(PspOutcome *outcome, PspOutcomeKind kind,
 						  const char *code, const char *message);
 extern void outcome_unreadable(PspOutcome *outcome);
 extern void outcome_unknown_status(PspOutcome *outcome, const char *status);
+
+/* It failed, for a reason that says nothing of a payment method. */
+extern void outcome_failed(PspOutcome *outcome, const char *code,
+						   const char *message);
+
+/*
+ * Of a capture the PSP has told what was captured in all, and whether more can
+ * be: what is this capture's part?
+ */
+extern void outcome_captured_in_all(const PspTask *task, bool is_open,
+									PspOutcome *outcome);
+
+/* "2026-01-31T12:00:00Z", also with an offset: Unix time, 0 for no time */
+extern int64 member_time(const JsonDocument *json, const JsonNode *object,
+						 const char *name);
 
 /* room for so many events, all of them empty; the outcomes have no advice */
 extern void events_init(PspEvents *events, int count);

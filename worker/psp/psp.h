@@ -46,7 +46,7 @@ typedef struct PspTask
 {
 	PspOperation operation;
 	PspStep		 step;
-	const char	*object_id;	 /* our payment order or payout */
+	const char	*object_id;	 /* our payment order, payout or refund */
 	const char	*payment_id; /* our payment */
 	const char	*psp_key;	 /* idempotency key */
 	int			 attempt_no;
@@ -62,9 +62,10 @@ typedef struct PspTask
 	const char *capture_method;
 	/* capture, void, refund: the PSP's name of what it is done to */
 	const char *parent_reference;
-	bool		final;		  /* capture: nothing more will be captured */
-	const char *reason;		  /* refund: as in payment.claimed_task */
-	int64		total_amount; /* capture: authorised in all, minor units */
+	bool		final;			 /* capture: nothing more will be captured */
+	const char *reason;			 /* refund: as in payment.claimed_task */
+	int64		total_amount;	 /* capture: authorised in all, minor units */
+	int64		captured_amount; /* capture: of that, before this one */
 
 	/*
 	 * A send: an earlier request under this key may have been executed, so
@@ -156,8 +157,13 @@ typedef enum PspErrorClass
 
 typedef struct PspOutcome
 {
-	PspOutcomeKind	kind;
-	const char	   *reference;
+	PspOutcomeKind kind;
+	const char	  *reference;
+
+	/* the PSP's name of an authorisation or capture, if that is another one */
+	const char *child_reference;
+
+	/* of this operation alone, whatever was captured or refunded before it */
 	bool			has_amount;
 	int64			amount;
 	char			currency[4]; /* "" when not said */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stripe.c
- *	  Stripe's wire protocol: PaymentIntents and Payouts.
+ *	  Stripe's wire protocol: PaymentIntents, Refunds and Payouts.
  *
  * Money is never inferred.  Success needs a well-formed object with a status
  * that says so; a decline or failure needs an error object of a type that
@@ -10,6 +10,10 @@
  * the status would suggest.
  *
  * A lookup by listing finds our object by what we wrote into its metadata.
+ *
+ * Captures and voids are done to a PaymentIntent, and are asked after by it.
+ * When it is in no state for them, it is looked at before that is taken for a
+ * failure: somebody else may have been there first, or we may.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +28,10 @@
 #define LIST_LIMIT 100
 #define LIST_PAGES_MAX 100
 
-/* What differs between the two objects */
+/* a capture or void goes on by looking at the PaymentIntent */
+#define CURSOR_SHOW "show"
+
+/* What differs between the objects */
 typedef struct StripeObject
 {
 	const char *path;
@@ -36,6 +43,7 @@ static const StripeObject payment_intent = { "/v1/payment_intents",
 											 "payment_intent",
 											 "payment_order" };
 static const StripeObject payout = { "/v1/payouts", "payout", "payout" };
+static const StripeObject refund = { "/v1/refunds", "refund", "refund" };
 
 /*
  * Decline codes that a later try, another PSP or the payer may overcome; any
@@ -67,7 +75,34 @@ static const char *const authentication_declines[] = {
 static const StripeObject *
 object_of(const PspTask *task)
 {
-	return task->operation == PSP_OPERATION_PAY ? &payment_intent : &payout;
+	switch (task->operation)
+	{
+		case PSP_OPERATION_PAYOUT:
+			return &payout;
+		case PSP_OPERATION_REFUND:
+			return &refund;
+		case PSP_OPERATION_PAY:
+		case PSP_OPERATION_CAPTURE:
+		case PSP_OPERATION_VOID:
+			break;
+	}
+	return &payment_intent;
+}
+
+/* ... by the PSP's name, when that is known before it is asked */
+static const char *
+name_of(const PspTask *task)
+{
+	return is_about_authorization(task) ? task->parent_reference
+										: task->psp_reference;
+}
+
+/* Is the object only to be shown? */
+static bool
+looks(const PspTask *task)
+{
+	return task->step == PSP_STEP_LOOKUP ||
+		   (is_about_authorization(task) && task->cursor);
 }
 
 static void
@@ -80,39 +115,82 @@ add_metadata(StringInfo body, const char *name, const char *value)
 }
 
 static void
+add_money(const PspTask *task, StringInfo body)
+{
+	char *currency = pstrdup(task->currency);
+
+	for (char *c = currency; *c; c++)
+		*c = (char) pg_ascii_tolower((unsigned char) *c);
+	form_add_int64(body, 0, "amount", task->amount);
+	form_add(body, 0, "currency", currency);
+}
+
+/* The payer is present, yet a step that needs him is a decline. */
+static void
+add_payment(const PspTask *task, StringInfo body)
+{
+	add_money(task, body);
+	form_add(body, 0, "payment_method", task->payment_method);
+	form_add(body, 0, "confirm", "true");
+	form_add(body, 0, "error_on_requires_action", "true");
+	form_add(body, 0, "automatic_payment_methods[enabled]", "true");
+	form_add(body, 0, "automatic_payment_methods[allow_redirects]", "never");
+	form_add(body, 0, "transfer_group", task->payment_id);
+	if (is_manual(task))
+	{
+		form_add(body, 0, "capture_method", "manual");
+		form_add(body, 0, "payment_method_options[card][request_multicapture]",
+				 "if_available");
+		form_add(body, 0, "expand[]", "latest_charge");
+	}
+}
+
+/* Without "final", what is left is released; with it, some cards refuse. */
+static void
+add_capture(const PspTask *task, StringInfo body)
+{
+	int64 left = task->total_amount - task->captured_amount;
+
+	form_add_int64(body, 0, "amount_to_capture", task->amount);
+	if (!task->final && task->amount < left)
+		form_add(body, 0, "final_capture", "false");
+}
+
+static void
 build_send_body(const PspTask *task, StringInfo body)
 {
 	char attempt[16];
 
+	switch (task->operation)
+	{
+		case PSP_OPERATION_CAPTURE:
+			add_capture(task, body);
+			return;
+		case PSP_OPERATION_VOID:
+			return;
+		case PSP_OPERATION_PAY:
+			add_payment(task, body);
+			break;
+		case PSP_OPERATION_PAYOUT:
+			add_money(task, body);
+			form_add(body, 0, "destination", task->destination);
+			break;
+		case PSP_OPERATION_REFUND:
+			form_add(body, 0, "payment_intent", task->parent_reference);
+			form_add_int64(body, 0, "amount", task->amount);
+			form_add(body, 0, "reason", task->reason);
+			break;
+	}
+	if (task->operation != PSP_OPERATION_REFUND)
+		form_add(body, 0, "description", task->description);
 	snprintf(attempt, sizeof(attempt), "%d", task->attempt_no);
-	form_add_int64(body, 0, "amount", task->amount);
-	{
-		char *currency = pstrdup(task->currency);
-
-		for (char *c = currency; *c; c++)
-			*c = (char) pg_ascii_tolower((unsigned char) *c);
-		form_add(body, 0, "currency", currency);
-	}
-	if (task->operation == PSP_OPERATION_PAY)
-	{
-		/* The payer is present, yet a step that needs him is a decline. */
-		form_add(body, 0, "payment_method", task->payment_method);
-		form_add(body, 0, "confirm", "true");
-		form_add(body, 0, "error_on_requires_action", "true");
-		form_add(body, 0, "automatic_payment_methods[enabled]", "true");
-		form_add(body, 0, "automatic_payment_methods[allow_redirects]",
-				 "never");
-		form_add(body, 0, "transfer_group", task->payment_id);
-	}
-	else
-		form_add(body, 0, "destination", task->destination);
-	form_add(body, 0, "description", task->description);
 	add_metadata(body, object_of(task)->metadata, task->object_id);
-	if (task->operation == PSP_OPERATION_PAY)
+	if (task->operation != PSP_OPERATION_PAYOUT)
 		add_metadata(body, "payment", task->payment_id);
 	add_metadata(body, "attempt", attempt);
 }
 
+/* A payment's refunds are few; all else is searched around its time. */
 static void
 build_list_query(const PspTask *task, StringInfo url)
 {
@@ -121,52 +199,65 @@ build_list_query(const PspTask *task, StringInfo url)
 	appendStringInfoChar(url, '?');
 	start = url->len;
 	form_add_int64(url, start, "limit", LIST_LIMIT);
-	if (task->made_from_s > 0)
-		form_add_int64(url, start, "created[gte]", task->made_from_s);
-	if (task->made_to_s > 0)
-		form_add_int64(url, start, "created[lte]", task->made_to_s);
+	if (task->operation == PSP_OPERATION_REFUND)
+		form_add(url, start, "payment_intent", task->parent_reference);
+	else
+	{
+		if (task->made_from_s > 0)
+			form_add_int64(url, start, "created[gte]", task->made_from_s);
+		if (task->made_to_s > 0)
+			form_add_int64(url, start, "created[lte]", task->made_to_s);
+	}
 	form_add(url, start, "starting_after", task->cursor);
+	if (is_manual(task))
+		form_add(url, start, "expand[]", "data.latest_charge");
+}
+
+static void
+build_show(const PspTask *task, StringInfo url)
+{
+	appendStringInfoChar(url, '/');
+	form_encode(url, name_of(task));
+	if (is_manual(task))
+	{
+		appendStringInfoChar(url, '?');
+		form_add(url, url->len, "expand[]", "latest_charge");
+	}
+}
+
+static void
+build_send(const PspTask *task, PspRequest *request)
+{
+	if (is_about_authorization(task))
+	{
+		appendStringInfoChar(&request->url, '/');
+		form_encode(&request->url, task->parent_reference);
+		appendStringInfoString(&request->url,
+							   task->operation == PSP_OPERATION_CAPTURE
+								   ? "/capture"
+								   : "/cancel");
+	}
+	build_send_body(task, &request->body);
+	adapter_header(request, psprintf("Idempotency-Key: %s", task->psp_key));
+	adapter_header(request, "Content-Type: application/x-www-form-urlencoded");
 }
 
 static bool
 stripe_build(const PspTask *task, const char *base_url, const char *secret,
-			 PspRequest *request, PspOutcome *outcome pg_attribute_unused())
+			 PspRequest *request, PspOutcome *outcome)
 {
-	adapter_begin(request, task->step == PSP_STEP_SEND ? "POST" : "GET",
-				  base_url, object_of(task)->path);
-
+	if (adapter_lacks_parent(task, outcome))
+		return false;
+	adapter_begin(request, looks(task) ? "GET" : "POST", base_url,
+				  object_of(task)->path);
 	adapter_header(request, psprintf("Authorization: Bearer %s", secret));
 	adapter_header(request, "Stripe-Version: " STRIPE_VERSION);
-	if (task->step == PSP_STEP_SEND)
-	{
-		build_send_body(task, &request->body);
-		adapter_header(request,
-					   psprintf("Idempotency-Key: %s", task->psp_key));
-		adapter_header(request,
-					   "Content-Type: application/x-www-form-urlencoded");
-		return true;
-	}
-	if (task->psp_reference)
-	{
-		appendStringInfoChar(&request->url, '/');
-		form_encode(&request->url, task->psp_reference);
-	}
+	if (!looks(task))
+		build_send(task, request);
+	else if (name_of(task))
+		build_show(task, &request->url);
 	else
 		build_list_query(task, &request->url);
-	return true;
-}
-
-/* Amount and currency of the object; false when it does not say them. */
-bool
-stripe_read_money(const JsonDocument *json, const JsonNode *object,
-				  const char *amount_name, PspOutcome *outcome)
-{
-	if (!json_int64(json, json_member(json, object, amount_name),
-					&outcome->amount) ||
-		outcome->amount < 0 ||
-		!member_currency(json, object, "currency", outcome->currency))
-		return false;
-	outcome->has_amount = true;
 	return true;
 }
 
@@ -188,48 +279,6 @@ stripe_set_decline_class(PspOutcome *outcome)
 		outcome->decline_class = classify_decline(outcome->error_code);
 	else if (outcome->kind == PSP_FAILED)
 		outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
-}
-
-void
-stripe_read_payment_intent(const JsonDocument *json, const JsonNode *object,
-						   const char *status, PspOutcome *outcome)
-{
-	if (strcmp(status, "succeeded") == 0)
-	{
-		outcome->kind = PSP_SUCCEEDED;
-		if (!stripe_read_money(json, object, "amount_received", outcome) &&
-			!stripe_read_money(json, object, "amount", outcome))
-			outcome_unreadable(outcome);
-	}
-	else if (strcmp(status, "processing") == 0 ||
-			 strcmp(status, "requires_capture") == 0 ||
-			 strcmp(status, "requires_action") == 0)
-		outcome->kind = PSP_PENDING;
-	else if (strcmp(status, "requires_payment_method") == 0)
-	{
-		/* so says a lookup of one that was declined */
-		const JsonNode *error =
-			json_member(json, object, "last_payment_error");
-		const char *code =
-			member_text(json, error, "decline_code", PSP_CODE_LENGTH_MAX);
-
-		/* without one, nobody has tried to charge it yet */
-		if (error == NULL || error->type != JSON_OBJECT)
-		{
-			outcome_unknown_status(outcome, status);
-			return;
-		}
-		if (code == NULL)
-			code = member_text(json, error, "code", PSP_CODE_LENGTH_MAX);
-		outcome_error(outcome, PSP_DECLINED, code ? code : "declined",
-					  member_text(json, error, "message",
-								  PSP_MESSAGE_LENGTH_MAX));
-	}
-	else if (strcmp(status, "canceled") == 0)
-		outcome_error(outcome, PSP_FAILED, "canceled",
-					  "the payment was cancelled at the PSP");
-	else
-		outcome_unknown_status(outcome, status);
 }
 
 void
@@ -261,6 +310,34 @@ stripe_read_payout(const JsonDocument *json, const JsonNode *object,
 		outcome_unknown_status(outcome, status);
 }
 
+void
+stripe_read_refund(const JsonDocument *json, const JsonNode *object,
+				   const char *status, PspOutcome *outcome)
+{
+	if (strcmp(status, "succeeded") == 0)
+	{
+		outcome->kind = PSP_SUCCEEDED;
+		if (!stripe_read_money(json, object, "amount", outcome))
+			outcome_unreadable(outcome);
+	}
+	else if (strcmp(status, "pending") == 0 ||
+			 strcmp(status, "requires_action") == 0)
+		outcome->kind = PSP_PENDING;
+	else if (strcmp(status, "failed") == 0)
+	{
+		const char *reason =
+			member_text(json, object, "failure_reason", PSP_CODE_LENGTH_MAX);
+
+		outcome_error(outcome, PSP_FAILED, reason ? reason : "failed",
+					  "the refund has failed");
+	}
+	else if (strcmp(status, "canceled") == 0)
+		outcome_error(outcome, PSP_FAILED, "canceled",
+					  "the refund was cancelled at the PSP");
+	else
+		outcome_unknown_status(outcome, status);
+}
+
 /* Each of our requests puts our id into the metadata of what it makes. */
 static bool
 names_object(const PspTask *task, const JsonDocument *json,
@@ -281,6 +358,40 @@ is_ours(const PspTask *task, const JsonDocument *json, const JsonNode *object)
 		   member_equals(json, metadata, "attempt", attempt);
 }
 
+/* A refund is of the payment that it was asked for. */
+static bool
+is_of_parent(const PspTask *task, const JsonDocument *json,
+			 const JsonNode *object)
+{
+	return task->operation != PSP_OPERATION_REFUND ||
+		   member_equals(json, object, "payment_intent",
+						 task->parent_reference);
+}
+
+static void
+judge_object(const PspTask *task, const JsonDocument *json,
+			 const JsonNode *object, const char *status, PspOutcome *outcome)
+{
+	switch (task->operation)
+	{
+		case PSP_OPERATION_PAY:
+			stripe_read_payment_intent(json, object, status, outcome);
+			break;
+		case PSP_OPERATION_PAYOUT:
+			stripe_read_payout(json, object, status, outcome);
+			break;
+		case PSP_OPERATION_CAPTURE:
+			stripe_read_capture(task, json, object, status, outcome);
+			break;
+		case PSP_OPERATION_VOID:
+			stripe_read_void(task, json, object, status, outcome);
+			break;
+		case PSP_OPERATION_REFUND:
+			stripe_read_refund(json, object, status, outcome);
+			break;
+	}
+}
+
 static void
 read_object(const PspTask *task, const JsonDocument *json,
 			const JsonNode *object, PspOutcome *outcome)
@@ -289,7 +400,7 @@ read_object(const PspTask *task, const JsonDocument *json,
 		member_text(json, object, "status", PSP_CODE_LENGTH_MAX);
 
 	/* Somebody else's payment says nothing of ours. */
-	if (!names_object(task, json, object))
+	if (!names_object(task, json, object) || !is_of_parent(task, json, object))
 	{
 		outcome_unreadable(outcome);
 		return;
@@ -298,10 +409,8 @@ read_object(const PspTask *task, const JsonDocument *json,
 	if (status == NULL || outcome->reference == NULL ||
 		!member_equals(json, object, "object", object_of(task)->type))
 		outcome_unreadable(outcome);
-	else if (task->operation == PSP_OPERATION_PAY)
-		stripe_read_payment_intent(json, object, status, outcome);
 	else
-		stripe_read_payout(json, object, status, outcome);
+		judge_object(task, json, object, status, outcome);
 }
 
 static void
@@ -350,17 +459,18 @@ read_success(const PspTask *task, const PspResponse *response,
 {
 	const JsonNode *root = json_root(json);
 
+	const char *asked =
+		looks(task) || is_about_authorization(task) ? name_of(task) : NULL;
+
 	if (root->type != JSON_OBJECT)
 		outcome_unreadable(outcome);
-	else if (task->step == PSP_STEP_LOOKUP && task->psp_reference == NULL)
+	else if (looks(task) && name_of(task) == NULL)
 		read_list(task, json, root, outcome);
 	else
 		read_object(task, json, root, outcome);
 
 	/* Of an object asked for by name, another is no answer. */
-	if (task->step == PSP_STEP_LOOKUP && task->psp_reference &&
-		outcome->reference &&
-		strcmp(outcome->reference, task->psp_reference) != 0)
+	if (asked && outcome->reference && strcmp(outcome->reference, asked) != 0)
 	{
 		outcome_reset(outcome, response);
 		outcome_unreadable(outcome);
@@ -438,6 +548,28 @@ read_failed_object(const PspTask *task, const JsonDocument *json,
 		outcome->reference = member_reference(json, object, "id");
 }
 
+/*
+ * Has the authorization changed before we came?  Then look at what it is now,
+ * instead of failing what may have been done.
+ */
+static bool
+is_about_state(const PspTask *task, const PspResponse *response,
+			   const char *code)
+{
+	static const char *const codes[] = {
+		"payment_intent_unexpected_state",
+		"charge_already_captured",
+		"charge_already_refunded",
+		"charge_expired_for_capture",
+		"capture_charge_authorization_expired",
+		NULL
+	};
+
+	return is_about_authorization(task) && !looks(task) &&
+		   response->status >= 400 && response->status < 500 &&
+		   adapter_one_of(code, codes);
+}
+
 static void
 read_error(const PspTask *task, const PspResponse *response,
 		   const JsonDocument *json, PspOutcome *outcome)
@@ -450,12 +582,19 @@ read_error(const PspTask *task, const PspResponse *response,
 		member_text(json, error, "decline_code", PSP_CODE_LENGTH_MAX);
 	bool is_replayed = psp_header_is_true(response, "Idempotent-Replayed");
 
+	if (is_about_state(task, response, code))
+	{
+		outcome->kind = PSP_MORE;
+		outcome->cursor = CURSOR_SHOW;
+		return;
+	}
+
 	/*
 	 * A lookup that failed leaves things as they are, even when it says that
 	 * there is no such object: we have its name from there, so the account or
 	 * the key must be another one, where a payment would be made again.
 	 */
-	if (task->step == PSP_STEP_LOOKUP)
+	if (looks(task))
 		outcome->kind = PSP_UNKNOWN;
 	else
 	{
@@ -466,6 +605,11 @@ read_error(const PspTask *task, const PspResponse *response,
 	outcome->error_code = reason ? reason : code ? code : type;
 	if (outcome->error_code == NULL)
 		outcome->error_code = psprintf("http_%d", response->status);
+
+	/* The card, or our account, allows one capture only. */
+	if (!looks(task) && task->operation == PSP_OPERATION_CAPTURE &&
+		member_equals(json, error, "param", "final_capture"))
+		outcome->error_code = "multicapture_unavailable";
 
 	/*
 	 * The key's only request failed and is over: under this key nothing will
@@ -505,9 +649,18 @@ const PspAdapter psp_stripe = {
 	.name = "stripe",
 	.key_length_max = 255,
 	.key_lifetime_s = 82800,
-	.performs = { [PSP_OPERATION_PAY] = true, [PSP_OPERATION_PAYOUT] = true },
-	.inquiry = { { .by_reference = true, .by_listing = true },
-				 { .by_reference = true, .by_listing = true } },
+	.performs = { true, true, true, true, true },
+	.several_captures = true,
+	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true,
+										 .by_listing = true },
+				 [PSP_OPERATION_PAYOUT] = { .by_reference = true,
+											.by_listing = true },
+				 [PSP_OPERATION_CAPTURE] = { .by_reference = true,
+											 .by_listing = true },
+				 [PSP_OPERATION_VOID] = { .by_reference = true,
+										  .by_listing = true },
+				 [PSP_OPERATION_REFUND] = { .by_reference = true,
+											.by_listing = true } },
 	.config_keys = no_config,
 	.build = stripe_build,
 	.read = stripe_read,

@@ -23,6 +23,17 @@ extern void stripe_read_payout(const JsonDocument *json,
 							   const JsonNode *object, const char *status,
 							   PspOutcome *outcome);
 
+/* ... of a capture or void, which are done to a PaymentIntent; of a refund */
+extern void stripe_read_capture(const PspTask *task, const JsonDocument *json,
+								const JsonNode *object, const char *status,
+								PspOutcome *outcome);
+extern void stripe_read_void(const PspTask *task, const JsonDocument *json,
+							 const JsonNode *object, const char *status,
+							 PspOutcome *outcome);
+extern void stripe_read_refund(const JsonDocument *json,
+							   const JsonNode *object, const char *status,
+							   PspOutcome *outcome);
+
 /* ... and whether it may be tried elsewhere */
 extern void stripe_set_decline_class(PspOutcome *outcome);
 
