@@ -797,7 +797,8 @@ CREATE TYPE payment.claimed_task AS (
     parent_reference text,
     final boolean,
     reason text,
-    total_amount bigint
+    total_amount bigint,
+    captured_amount bigint
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -1620,6 +1621,8 @@ COMMENT ON COLUMN payment.claimed_task.reason IS
     'Of a refund: requested_by_customer, duplicate or fraudulent; null: not said, or another operation';
 COMMENT ON COLUMN payment.claimed_task.total_amount IS
     'Of a capture: minor units that are authorised in all; null: another operation';
+COMMENT ON COLUMN payment.claimed_task.captured_amount IS
+    'Of a capture: minor units that earlier ones captured of total_amount; null: another operation';
 
 COMMENT ON TYPE payment.attempt_outcome IS
     'What came of one attempt. outcome: succeeded (the money moved; amount and currency say how much), pending (accepted, '

@@ -288,6 +288,7 @@ clean_outcome(Delivery *delivery)
 	PspOutcome *outcome = &delivery->outcome;
 
 	outcome->reference = clean_text(delivery, outcome->reference);
+	outcome->child_reference = clean_text(delivery, outcome->child_reference);
 	outcome->error_code = clean_text(delivery, outcome->error_code);
 	outcome->error_message = clean_text(delivery, outcome->error_message);
 }

@@ -198,9 +198,6 @@ count_outcome(const Delivery *delivery)
 		case PSP_KEY_SPENT:
 			pg_atomic_fetch_add_u64(&session_slot->unknown, 1);
 			break;
-		case PSP_AUTHORIZED:
-		case PSP_VOIDED:
-		case PSP_EXPIRED:
 		case PSP_PENDING:
 		case PSP_MORE:
 			break;

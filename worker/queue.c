@@ -383,6 +383,7 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->final = get_bool(row, "final");
 	task->reason = get_text(row, "reason", context);
 	task->total_amount = get_int64(row, "total_amount");
+	task->captured_amount = get_int64(row, "captured_amount");
 }
 
 /* It must outlive the PSP's next load. */

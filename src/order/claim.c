@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 24
+#define CLAIMED_TASK_COLUMNS 25
 
 static void
 put_text(Datum *values, bool *nulls, int column, const char *text)
@@ -75,6 +75,7 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	nulls[21] = true;
 	put_text(values, nulls, 22, NULL);
 	nulls[23] = true;
+	nulls[24] = true;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -18,12 +18,6 @@ extern int LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
 static int failures = 0;
 
-static const char *const operation_names[PSP_OPERATIONS] = {
-	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
-	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
-	[PSP_OPERATION_REFUND] = "refund",
-};
-
 PspTask
 make_task(int question)
 {
@@ -45,7 +39,7 @@ make_task(int question)
 	task.final = true;
 	task.parent_reference = "parent_1";
 	suite.set_question(question, &task);
-	task.psp_key = psprintf(ORDER ":%s:1", operation_names[task.operation]);
+	task.psp_key = psprintf(ORDER ":%s:1", psp_operation_name(task.operation));
 	return task;
 }
 

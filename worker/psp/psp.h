@@ -160,9 +160,6 @@ typedef struct PspOutcome
 	PspOutcomeKind kind;
 	const char	  *reference;
 
-	/* the PSP's name of an authorisation or capture, if that is another one */
-	const char *child_reference;
-
 	/* of this operation alone, whatever was captured or refunded before it */
 	bool			has_amount;
 	int64			amount;
