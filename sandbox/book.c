@@ -154,6 +154,9 @@ book_new_charge(Intent *intent)
 	charge->intent = intent->number;
 	charge->balance_tx = NONE;
 	charge->dispute = NONE;
+	charge->authorization = NONE;
+	charge->last_capture = NONE;
+	charge->is_final = true;
 	charge->currency = intent->currency;
 	charge->amount = intent->amount;
 	charge->created_ms = book.now_ms;

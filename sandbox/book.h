@@ -101,7 +101,8 @@ typedef enum ChargeStatus
 	CHARGE_AUTHORIZED,
 	CHARGE_VOIDED,
 	CHARGE_SUCCEEDED,
-	CHARGE_FAILED
+	CHARGE_FAILED,
+	CHARGE_CAPTURED /* by charges of their own */
 } ChargeStatus;
 
 typedef struct Charge
@@ -109,8 +110,11 @@ typedef struct Charge
 	char	 id[ID_SIZE];
 	uint32_t number;
 	uint32_t intent;
-	uint32_t balance_tx; /* of the last capture */
-	uint32_t dispute;	 /* the last one, or NONE */
+	uint32_t balance_tx;	/* of the last capture */
+	uint32_t dispute;		/* the last one, or NONE */
+	uint32_t authorization; /* the charge that it captures, or NONE */
+	uint32_t last_capture;	/* of an authorisation */
+	bool	 is_final;
 	uint8_t	 status;
 	int32_t	 currency;
 	int64_t	 amount;

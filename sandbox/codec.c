@@ -198,6 +198,9 @@ codec_charge(Codec *c, Charge *charge)
 	codec_u32(c, &charge->intent);
 	codec_u32(c, &charge->balance_tx);
 	codec_u32(c, &charge->dispute);
+	codec_u32(c, &charge->authorization);
+	codec_u32(c, &charge->last_capture);
+	codec_bool(c, &charge->is_final);
 	codec_u8(c, &charge->status);
 	codec_currency(c, &charge->currency);
 	codec_i64(c, &charge->amount);

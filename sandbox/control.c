@@ -21,7 +21,7 @@
 typedef struct Totals
 {
 	bool	used;
-	int64_t charges[CHARGE_FAILED + 1];
+	int64_t charges[CHARGE_CAPTURED + 1];
 	int64_t gross;
 	int64_t fee;
 	int64_t refunds;
@@ -235,8 +235,9 @@ control_requests_csv(Request *request)
 static void
 put_charge_row(Buf *b, const Charge *charge)
 {
-	static const char *const statuses[] = { "pending", "authorized", "voided",
-											"succeeded", "failed" };
+	static const char *const statuses[] = { "pending", "authorized",
+											"voided",  "succeeded",
+											"failed",  "captured" };
 	const Intent			*intent = book_intent(charge->intent);
 
 	const char *order = metadata_get(&intent->metadata, "payment_order");

@@ -200,7 +200,9 @@ add_headers(struct MHD_Response *response, const Request *request)
 	const Answer *answer = &request->answer;
 	char		  text[64];
 
-	MHD_add_response_header(response, "Content-Type", answer->content_type);
+	if (answer->status != 204)
+		MHD_add_response_header(response, "Content-Type",
+								answer->content_type);
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	random_id(text, sizeof(text), "req_");
 	MHD_add_response_header(response, "Request-Id", text);

@@ -293,7 +293,9 @@ read_value(Reader *r)
 	r->values++;
 	r->depth++;
 	skip_space(r);
+	value->raw = r->at;
 	good = fill_value(r, value);
+	value->raw_len = (size_t) (r->at - value->raw);
 	r->depth--;
 	if (good)
 		return value;

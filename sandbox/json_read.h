@@ -35,6 +35,9 @@ struct JsonValue
 	char	  *text; /* of a number or a string, decoded */
 	JsonValue *first;
 	JsonValue *next;
+
+	const char *raw; /* in the text that was parsed */
+	size_t		raw_len;
 };
 
 /* NULL when the text is no JSON; json_free takes the result. */

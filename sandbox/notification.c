@@ -19,6 +19,7 @@
 #include "journal.h"
 #include "json.h"
 #include "options.h"
+#include "paypal.h"
 #include "stripe_event.h"
 #include "webhook.h"
 
@@ -75,7 +76,8 @@ bool
 notification_wanted(Psp psp)
 {
 	return receivers[psp].has_webhook || psp == PSP_ADYEN ||
-		   (psp == PSP_STRIPE && options.stripe_webhook_secrets != NULL);
+		   (psp == PSP_STRIPE && options.stripe_webhook_secrets != NULL) ||
+		   (psp == PSP_PAYPAL && options.paypal_webhook_id != NULL);
 }
 
 Notification *
@@ -178,6 +180,8 @@ put_headers(Buf *headers, const Notification *n)
 {
 	if (n->psp == PSP_STRIPE)
 		stripe_event_sign(headers, n->body, book.now_ms, n->forged);
+	else if (n->psp == PSP_PAYPAL)
+		paypal_event_headers(headers, n);
 	else if (n->signature != NULL)
 		buf_printf(headers, "HmacSignature: %s\r\nProtocol: HmacSHA256\r\n",
 				   n->signature);
@@ -386,8 +390,13 @@ control_notifications(Request *request)
 static void
 answer_headers(Request *request, const Notification *n)
 {
-	static const char *const names[] = { "Stripe-Signature", "HmacSignature" };
-	Buf						 headers = { 0 };
+	static const char *const names[] = {
+		"Stripe-Signature",		   "HmacSignature",
+		"PAYPAL-TRANSMISSION-ID",  "PAYPAL-TRANSMISSION-TIME",
+		"PAYPAL-TRANSMISSION-SIG", "PAYPAL-CERT-URL",
+		"PAYPAL-AUTH-ALGO"
+	};
+	Buf headers = { 0 };
 
 	put_headers(&headers, n);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -61,6 +61,7 @@ enum
 	OPT_TLS_KEY,
 	OPT_PAYPAL_CLIENT,
 	OPT_TOKEN_LIFETIME,
+	OPT_PAYPAL_WEBHOOK,
 	OPT_HMAC_KEY,
 	OPT_WEBHOOK_URL,
 	OPT_STRIPE_WEBHOOK_URL,
@@ -99,6 +100,7 @@ static const struct option long_options[] = {
 	{ "adyen-capture", required_argument, NULL, OPT_ADYEN_CAPTURE },
 	{ "adyen-multiple-captures", no_argument, NULL, OPT_ADYEN_MULTIPLE },
 	{ "paypal-client-id", required_argument, NULL, OPT_PAYPAL_CLIENT },
+	{ "paypal-webhook-id", required_argument, NULL, OPT_PAYPAL_WEBHOOK },
 	{ "token-lifetime-s", required_argument, NULL, OPT_TOKEN_LIFETIME },
 	{ "hmac-key-file", required_argument, NULL, OPT_HMAC_KEY },
 	{ "webhook-url", required_argument, NULL, OPT_WEBHOOK_URL },
@@ -151,6 +153,7 @@ static const char help[] =
 	"  --adyen-capture WHEN        immediate or manual (immediate)\n"
 	"  --adyen-multiple-captures   several captures of one payment\n"
 	"  --paypal-client-id ID       the secret key is its secret (sandbox)\n"
+	"  --paypal-webhook-id ID      of the events that PayPal tells\n"
 	"  --token-lifetime-s N        of PayPal's access tokens (32400)\n"
 	"  --hmac-key-file FILE        hex key that signs Adyen's notifications\n"
 	"  --webhook-url URL           where notifications are sent (nowhere)\n"
@@ -365,6 +368,9 @@ apply(int option, const char *name)
 			break;
 		case OPT_PAYPAL_CLIENT:
 			options.paypal_client = optarg;
+			break;
+		case OPT_PAYPAL_WEBHOOK:
+			options.paypal_webhook_id = optarg;
 			break;
 		case OPT_TOKEN_LIFETIME:
 			options.token_lifetime_s =

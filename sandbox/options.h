@@ -40,6 +40,7 @@ typedef struct Options
 	bool		  adyen_manual_capture;
 	bool		  adyen_multiple_captures;
 	const char	 *paypal_client;
+	const char	 *paypal_webhook_id; /* NULL: a default, and no events */
 	int64_t		  token_lifetime_s;
 	const char	 *webhook_urls[PSP_COUNT]; /* NULL: they stay in the outbox */
 	const char	 *stripe_webhook_secrets;  /* a file's name */

@@ -14,6 +14,7 @@
 #include "listing.h"
 #include "options.h"
 #include "payment_intent.h"
+#include "paypal.h"
 #include "stripe_event.h"
 #include "timer.h"
 
@@ -213,6 +214,8 @@ payout_move_on(Payout *payout)
 	journal_payout(payout);
 	if (payout->psp == PSP_ADYEN)
 		adyen_transfer_moved(payout);
+	if (payout->psp == PSP_PAYPAL)
+		paypal_event_payout(payout);
 	tell_moved(payout);
 }
 

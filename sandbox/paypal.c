@@ -107,6 +107,13 @@ paypal_not_found(Request *request)
 						"INVALID_RESOURCE_ID", "Nothing has this id.");
 }
 
+const char *
+paypal_webhook_id(void)
+{
+	return options.paypal_webhook_id ? options.paypal_webhook_id
+									 : "1SANDBOXWEBHOOK";
+}
+
 /* Errors of access are OAuth's, not PayPal's own. */
 static bool
 refuse_access(Request *request, const char *error, const char *description)
@@ -253,12 +260,18 @@ refresh(Request *request)
 
 	if (id != NULL && book_find_intent(PSP_PAYPAL, id) != NULL)
 		paypal_order_answer(request, book_find_intent(PSP_PAYPAL, id), whole);
+	else if (id != NULL && book_find_charge(PSP_PAYPAL, id) != NULL &&
+			 !paypal_is_authorization(book_find_charge(PSP_PAYPAL, id)))
+		paypal_capture_answer(request, book_find_charge(PSP_PAYPAL, id),
+							  whole);
 	else if (id != NULL && book_find_modification(PSP_PAYPAL, id) != NULL)
 		paypal_refund_answer(request, book_find_modification(PSP_PAYPAL, id),
 							 whole);
 	else if (batch != NULL && book_find_payout(PSP_PAYPAL, batch) != NULL)
 		paypal_payout_answer(request, book_find_payout(PSP_PAYPAL, batch));
-	answer->status = 200;
+	/* A void has no body, then as now. */
+	if (answer->status != 204)
+		answer->status = 200;
 	json_free(old);
 }
 
@@ -419,7 +432,9 @@ paypal_link(Request *request, Buf *b, const char *rel, const char *method,
 	Buf url = { 0 };
 
 	buf_printf(&url, "%s://%s%s%s", options.tls_cert ? "https" : "http",
-			   request->host ? request->host : "sandbox.invalid", path, id);
+			   request != NULL && request->host ? request->host
+												: "sandbox.invalid",
+			   path, id);
 	json_open(b, NULL, '{');
 	json_str(b, "href", url.data);
 	json_str(b, "rel", rel);

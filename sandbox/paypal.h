@@ -44,6 +44,53 @@ extern void paypal_order_capture(Request *request);
 extern bool paypal_order_prepare_get(Request *request);
 extern void paypal_order_get(Request *request);
 
+extern bool paypal_order_prepare_authorize(Request *request);
+extern void paypal_order_json(Request *request, Buf *b, const Intent *intent,
+							  bool whole);
+extern void paypal_order_texts(Buf *b, const Intent *intent);
+
+/* Of an order that authorizes: no capture, but what can be captured. */
+extern bool paypal_is_authorization(const Charge *charge);
+extern void paypal_authorization_json(Request *request, Buf *b,
+									  const char *key, const Charge *charge);
+extern void paypal_authorization_captures(Request *request, Buf *b,
+										  const Charge *charge);
+extern void paypal_authorization_end(Intent *intent, Charge *authorization);
+extern bool paypal_authorization_prepare_get(Request *request);
+extern void paypal_authorization_get(Request *request);
+extern bool paypal_authorization_prepare_capture(Request *request);
+extern void paypal_authorization_capture(Request *request);
+extern bool paypal_authorization_prepare_void(Request *request);
+extern void paypal_authorization_void(Request *request);
+
+/* What is told; without a request its links lead nowhere. */
+extern void paypal_event_capture(const char *type, const Charge *charge);
+extern void paypal_event_authorization(const char *type, const Charge *charge);
+extern void paypal_event_order(const char *type, const Intent *intent);
+extern void paypal_event_refund(const char *type, const Modification *refund);
+extern void paypal_event_payout(const Payout *payout);
+
+/* The headers of a delivery, and the answer to whether they are ours. */
+extern const char *paypal_webhook_id(void);
+extern void		   paypal_event_headers(Buf				   *headers,
+										const Notification *notification);
+extern bool		   paypal_verify_prepare(Request *request);
+extern void		   paypal_verify(Request *request);
+
+extern bool paypal_dispute_prepare_get(Request *request);
+extern void paypal_dispute_get(Request *request);
+extern void control_paypal_events(Request *request);
+
+extern void paypal_capture_json(Request *request, Buf *b, const char *key,
+								const Charge *charge);
+extern void paypal_capture_answer(Request *request, const Charge *charge,
+								  bool whole);
+extern void paypal_refund_json(Request *request, Buf *b,
+							   const Modification *refund, bool whole);
+extern const char *paypal_payout_item_status(const Payout *payout);
+extern void		   paypal_payout_item_json(Request *request, Buf *b,
+										   const Payout *payout);
+
 extern bool paypal_capture_prepare_get(Request *request);
 extern void paypal_capture_get(Request *request);
 extern bool paypal_refund_prepare(Request *request);

@@ -31,6 +31,7 @@ typedef struct OrderParams
 	const char	*description;
 	const char	*vaulted; /* NULL: a payer has to come by */
 	PaypalMethod method;
+	bool		 authorizes;
 } OrderParams;
 
 static bool
@@ -130,9 +131,10 @@ paypal_order_prepare(Request *request)
 	if (intent == NULL)
 		return paypal_invalid(request, "/intent", "MISSING_REQUIRED_PARAMETER",
 							  "This has to be given.");
-	if (strcmp(intent, "CAPTURE") != 0)
-		return paypal_unprocessable(request, "/intent", "NOT_SUPPORTED",
-									"The sandbox knows CAPTURE only.");
+	params->authorizes = strcmp(intent, "AUTHORIZE") == 0;
+	if (!params->authorizes && strcmp(intent, "CAPTURE") != 0)
+		return paypal_invalid(request, "/intent", "INVALID_PARAMETER_VALUE",
+							  "It is CAPTURE or AUTHORIZE.");
 	if (!prepare_unit(request, params) || !prepare_source(request, params))
 		return false;
 	return is_new_invoice(request, params);
@@ -184,8 +186,8 @@ put_breakdown(Buf *b, const Charge *charge)
 	json_close(b, '}');
 }
 
-static void
-put_texts(Buf *b, const Intent *intent)
+void
+paypal_order_texts(Buf *b, const Intent *intent)
 {
 	if (intent->reference != NULL)
 		json_str(b, "custom_id", intent->reference);
@@ -193,13 +195,14 @@ put_texts(Buf *b, const Intent *intent)
 		json_str(b, "invoice_id", intent->transfer_group);
 }
 
-static void
-put_capture(Request *request, Buf *b, const Charge *charge)
+void
+paypal_capture_json(Request *request, Buf *b, const char *key,
+					const Charge *charge)
 {
 	const Intent *intent = book_intent(charge->intent);
 	PaypalMethod  method = { 0 };
 
-	json_open(b, NULL, '{');
+	json_open(b, key, '{');
 	json_str(b, "id", public_id(charge->id));
 	json_str(b, "status", capture_status(charge));
 	if (charge->status == CHARGE_PENDING)
@@ -210,10 +213,10 @@ put_capture(Request *request, Buf *b, const Charge *charge)
 	}
 	paypal_amount_json(b, "amount", "currency_code", charge->currency,
 					   charge->amount);
-	json_bool(b, "final_capture", true);
+	json_bool(b, "final_capture", charge->is_final);
 	if (charge->balance_tx != NONE)
 		put_breakdown(b, charge);
-	put_texts(b, intent);
+	paypal_order_texts(b, intent);
 	paypal_method_find(charge->payment_method, &method);
 	if (charge->status == CHARGE_FAILED && method.response_code != NULL)
 	{
@@ -221,11 +224,64 @@ put_capture(Request *request, Buf *b, const Charge *charge)
 		json_str(b, "response_code", method.response_code);
 		json_close(b, '}');
 	}
+	json_open(b, "supplementary_data", '{');
+	json_open(b, "related_ids", '{');
+	json_str(b, "order_id", public_id(intent->id));
+	if (charge->authorization != NONE)
+		json_str(b, "authorization_id",
+				 public_id(book_charge(charge->authorization)->id));
+	json_close(b, '}');
+	json_close(b, '}');
 	json_open(b, "links", '[');
 	paypal_link(request, b, "self", "GET", "/v2/payments/captures/",
 				public_id(charge->id));
 	json_close(b, ']');
 	iso_time_json(b, "create_time", charge->created_ms);
+	json_close(b, '}');
+}
+
+void
+paypal_capture_answer(Request *request, const Charge *charge, bool whole)
+{
+	Buf *b = &request->answer.body;
+
+	b->len = 0;
+	if (whole)
+	{
+		paypal_capture_json(request, b, NULL, charge);
+		return;
+	}
+	json_open(b, NULL, '{');
+	json_str(b, "id", public_id(charge->id));
+	json_str(b, "status", capture_status(charge));
+	json_open(b, "links", '[');
+	paypal_link(request, b, "self", "GET", "/v2/payments/captures/",
+				public_id(charge->id));
+	json_close(b, ']');
+	json_close(b, '}');
+}
+
+static void
+put_payments(Request *request, Buf *b, const Charge *charge)
+{
+	bool authorizes = paypal_is_authorization(charge);
+
+	json_open(b, "payments", '{');
+	if (authorizes)
+	{
+		json_open(b, "authorizations", '[');
+		paypal_authorization_json(request, b, NULL, charge);
+		json_close(b, ']');
+	}
+	if (!authorizes || charge->last_capture != NONE)
+	{
+		json_open(b, "captures", '[');
+		if (authorizes)
+			paypal_authorization_captures(request, b, charge);
+		else
+			paypal_capture_json(request, b, NULL, charge);
+		json_close(b, ']');
+	}
 	json_close(b, '}');
 }
 
@@ -241,15 +297,9 @@ put_unit(Request *request, Buf *b, const Intent *intent)
 					   intent->amount);
 	if (intent->description != NULL)
 		json_str(b, "description", intent->description);
-	put_texts(b, intent);
+	paypal_order_texts(b, intent);
 	if (intent->latest_charge != NONE)
-	{
-		json_open(b, "payments", '{');
-		json_open(b, "captures", '[');
-		put_capture(request, b, book_charge(intent->latest_charge));
-		json_close(b, ']');
-		json_close(b, '}');
-	}
+		put_payments(request, b, book_charge(intent->latest_charge));
 	json_close(b, '}');
 	json_close(b, ']');
 }
@@ -272,20 +322,48 @@ put_links(Request *request, Buf *b, const Intent *intent)
 void
 paypal_order_answer(Request *request, const Intent *intent, bool whole)
 {
-	Buf *b = &request->answer.body;
+	request->answer.body.len = 0;
+	paypal_order_json(request, &request->answer.body, intent, whole);
+}
 
-	b->len = 0;
+void
+paypal_order_json(Request *request, Buf *b, const Intent *intent, bool whole)
+{
 	json_open(b, NULL, '{');
 	json_str(b, "id", public_id(intent->id));
 	json_str(b, "status", order_status(intent));
 	if (whole)
 	{
-		json_str(b, "intent", "CAPTURE");
+		json_str(b, "intent",
+				 intent->capture_method == CAPTURE_MANUAL ? "AUTHORIZE"
+														  : "CAPTURE");
 		put_unit(request, b, intent);
 		iso_time_json(b, "create_time", intent->created_ms);
 	}
 	put_links(request, b, intent);
 	json_close(b, '}');
+}
+
+static void
+take_money(Intent *intent, Charge *charge)
+{
+	if (intent->capture_method == CAPTURE_MANUAL)
+		charge_authorize(intent, charge);
+	else
+		charge_capture(intent, charge, intent->amount);
+}
+
+static void
+tell_charge(const Charge *charge)
+{
+	if (charge->status == CHARGE_AUTHORIZED)
+		paypal_event_authorization("PAYMENT.AUTHORIZATION.CREATED", charge);
+	else if (charge->status == CHARGE_SUCCEEDED)
+		paypal_event_capture("PAYMENT.CAPTURE.COMPLETED", charge);
+	else if (charge->status == CHARGE_PENDING)
+		paypal_event_capture("PAYMENT.CAPTURE.PENDING", charge);
+	else if (charge->status == CHARGE_FAILED)
+		paypal_event_capture("PAYMENT.CAPTURE.DENIED", charge);
 }
 
 static void
@@ -305,8 +383,9 @@ pay(Request *request, Intent *intent, const PaypalMethod *method)
 			 method->outcome == PAYPAL_REFUSES)
 		charge_fail(intent, charge);
 	else
-		charge_capture(intent, charge, intent->amount);
+		take_money(intent, charge);
 	journal_charge(charge);
+	tell_charge(charge);
 }
 
 void
@@ -316,13 +395,19 @@ paypal_capture_finish(Intent *intent)
 	PaypalMethod method = { 0 };
 
 	intent->due_ms = 0;
+	if (charge->status == CHARGE_AUTHORIZED)
+	{
+		paypal_authorization_end(intent, charge);
+		return;
+	}
 	paypal_method_find(charge->payment_method, &method);
 	if (method.fails_later)
 		charge_fail(intent, charge);
 	else
-		charge_capture(intent, charge, intent->amount);
+		take_money(intent, charge);
 	journal_charge(charge);
 	journal_intent(intent);
+	tell_charge(charge);
 }
 
 static void
@@ -334,6 +419,8 @@ fill_intent(const Request *request, Intent *intent)
 	intent->currency = request->wrong_currency
 						   ? currency_other(params->currency)
 						   : params->currency;
+	intent->capture_method =
+		params->authorizes ? CAPTURE_MANUAL : CAPTURE_AUTOMATIC;
 	intent->payment_method = xstrdup(params->vaulted);
 	intent->description = xstrdup(params->description);
 	intent->reference = xstrdup(params->custom_id);
@@ -360,7 +447,10 @@ paypal_order_create(Request *request)
 	else if (params->method.outcome == PAYPAL_NEEDS_PAYER)
 		intent->status = INTENT_REQUIRES_ACTION;
 	else if (params->method.outcome == PAYPAL_APPROVES)
+	{
 		intent->status = INTENT_REQUIRES_CONFIRMATION;
+		paypal_event_order("CHECKOUT.ORDER.APPROVED", intent);
+	}
 	else
 		pay(request, intent, &params->method);
 	journal_intent(intent);
@@ -396,12 +486,30 @@ is_capturable(Request *request, const Intent *intent)
 	return true;
 }
 
-bool
-paypal_order_prepare_capture(Request *request)
+static bool
+prepare_payment(Request *request, uint8_t capture_method)
 {
 	const Intent *intent = find_order(request);
 
-	return intent != NULL && is_capturable(request, intent);
+	if (intent == NULL)
+		return false;
+	if (intent->capture_method != capture_method)
+		return paypal_unprocessable(request, NULL,
+									"ACTION_DOES_NOT_MATCH_INTENT",
+									"The order has another intent.");
+	return is_capturable(request, intent);
+}
+
+bool
+paypal_order_prepare_capture(Request *request)
+{
+	return prepare_payment(request, CAPTURE_AUTOMATIC);
+}
+
+bool
+paypal_order_prepare_authorize(Request *request)
+{
+	return prepare_payment(request, CAPTURE_MANUAL);
 }
 
 void
@@ -434,13 +542,15 @@ paypal_order_get(Request *request)
 bool
 paypal_capture_prepare_get(Request *request)
 {
-	return book_find_charge(PSP_PAYPAL, request->id) != NULL ||
+	const Charge *charge = book_find_charge(PSP_PAYPAL, request->id);
+
+	return (charge != NULL && !paypal_is_authorization(charge)) ||
 		   paypal_not_found(request);
 }
 
 void
 paypal_capture_get(Request *request)
 {
-	put_capture(request, &request->answer.body,
-				book_find_charge(PSP_PAYPAL, request->id));
+	paypal_capture_json(request, &request->answer.body, NULL,
+						book_find_charge(PSP_PAYPAL, request->id));
 }

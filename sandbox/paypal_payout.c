@@ -124,8 +124,8 @@ batch_status(const Payout *payout)
 	return statuses[payout->status];
 }
 
-static const char *
-item_status(const Payout *payout)
+const char *
+paypal_payout_item_status(const Payout *payout)
 {
 	static const char *const statuses[] = { "PENDING", "PENDING", "SUCCESS",
 											"CANCELED", "FAILED" };
@@ -171,15 +171,15 @@ put_errors(Buf *b, const Payout *payout)
 	json_close(b, '}');
 }
 
-static void
-put_item(Request *request, Buf *b, const Payout *payout)
+void
+paypal_payout_item_json(Request *request, Buf *b, const Payout *payout)
 {
 	Buf id = { 0 };
 
 	buf_printf(&id, "%sI", public_id(payout->id));
 	json_open(b, NULL, '{');
 	json_str(b, "payout_item_id", id.data);
-	json_str(b, "transaction_status", item_status(payout));
+	json_str(b, "transaction_status", paypal_payout_item_status(payout));
 	json_str(b, "payout_batch_id", public_id(payout->id));
 	if (payout->batch != NULL)
 		json_str(b, "sender_batch_id", payout->batch);
@@ -211,7 +211,7 @@ put_batch(Request *request, const Payout *payout, bool whole)
 	if (whole)
 	{
 		json_open(b, "items", '[');
-		put_item(request, b, payout);
+		paypal_payout_item_json(request, b, payout);
 		json_close(b, ']');
 	}
 	json_open(b, "links", '[');

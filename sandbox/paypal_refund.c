@@ -63,7 +63,7 @@ paypal_refund_prepare(Request *request)
 
 	request->prepared = params;
 	params->charge = book_find_charge(PSP_PAYPAL, request->id);
-	if (params->charge == NULL)
+	if (params->charge == NULL || paypal_is_authorization(params->charge))
 		return paypal_not_found(request);
 	if (!prepare_amount(request, params) ||
 		!paypal_text(request, request->json, "custom_id", 127,
@@ -75,9 +75,14 @@ paypal_refund_prepare(Request *request)
 void
 paypal_refund_answer(Request *request, const Modification *refund, bool whole)
 {
-	Buf *b = &request->answer.body;
+	request->answer.body.len = 0;
+	paypal_refund_json(request, &request->answer.body, refund, whole);
+}
 
-	b->len = 0;
+void
+paypal_refund_json(Request *request, Buf *b, const Modification *refund,
+				   bool whole)
+{
 	json_open(b, NULL, '{');
 	json_str(b, "id", public_id(refund->id));
 	json_str(b, "status",
@@ -119,6 +124,7 @@ paypal_refund_create(Request *request)
 	charge_refund(refund);
 	journal_charge(charge);
 	journal_modification(refund);
+	paypal_event_refund("PAYMENT.CAPTURE.REFUNDED", refund);
 	request->answer.status = 201;
 	paypal_refund_answer(request, refund,
 						 paypal_wants_representation(request));

@@ -17,7 +17,7 @@
 #define REQUEST_BODY_MAX (1024 * 1024)
 #define REQUEST_ID_SIZE 64
 #define SHOULD_RETRY_ABSENT (-1)
-#define ANSWER_HEADERS_MAX 6
+#define ANSWER_HEADERS_MAX 8
 
 typedef enum Delivery
 {

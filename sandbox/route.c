@@ -119,6 +119,18 @@ static const Route routes[] = {
 	  paypal_order_get },
 	{ "POST", "/v2/checkout/orders/{id}/capture", true,
 	  paypal_order_prepare_capture, paypal_order_capture },
+	{ "POST", "/v2/checkout/orders/{id}/authorize", true,
+	  paypal_order_prepare_authorize, paypal_order_capture },
+	{ "GET", "/v2/payments/authorizations/{id}", false,
+	  paypal_authorization_prepare_get, paypal_authorization_get },
+	{ "POST", "/v2/payments/authorizations/{id}/capture", true,
+	  paypal_authorization_prepare_capture, paypal_authorization_capture },
+	{ "POST", "/v2/payments/authorizations/{id}/void", true,
+	  paypal_authorization_prepare_void, paypal_authorization_void },
+	{ "POST", "/v1/notifications/verify-webhook-signature", true,
+	  paypal_verify_prepare, paypal_verify },
+	{ "GET", "/v1/customer/disputes/{id}", false, paypal_dispute_prepare_get,
+	  paypal_dispute_get },
 	{ "GET", "/v2/payments/captures/{id}", false, paypal_capture_prepare_get,
 	  paypal_capture_get },
 	{ "POST", "/v2/payments/captures/{id}/refund", true, paypal_refund_prepare,
@@ -145,6 +157,7 @@ static const Route routes[] = {
 	  control_notification },
 	{ "POST", "/_sandbox/refunds", false, NULL, control_refunds },
 	{ "POST", "/_sandbox/adyen/events", false, NULL, control_adyen_events },
+	{ "POST", "/_sandbox/paypal/events", false, NULL, control_paypal_events },
 	{ "POST", "/_sandbox/disputes", false, NULL, control_disputes },
 	{ "POST", "/_sandbox/settle", false, NULL, settlement_settle },
 	{ "GET", "/_sandbox/settlement.csv", false, NULL, settlement_csv }
@@ -207,7 +220,9 @@ dialect_of(const char *path)
 		return &adyen_dialect;
 	if (strncmp(path, "/v2/", 4) == 0 ||
 		strncmp(path, "/v1/oauth2/", 11) == 0 ||
-		strncmp(path, "/v1/payments/", 13) == 0)
+		strncmp(path, "/v1/payments/", 13) == 0 ||
+		strncmp(path, "/v1/notifications/", 18) == 0 ||
+		strncmp(path, "/v1/customer/", 13) == 0)
 		return &paypal_dialect;
 	if (strncmp(path, "/pay/", 5) == 0)
 		return &page_dialect;

@@ -207,7 +207,7 @@ subtest 'errors' => sub {
     is_paypal_error(order({}, key => 'k' x 109), 400, $invalid, 'INVALID_STRING_LENGTH', 'a request id of 109 characters');
     is(order({}, key => 'k' x 108)->{status}, 201, 'but not one of 108');
     is_paypal_error(order({ intent => undef }), 400, $invalid, 'MISSING_REQUIRED_PARAMETER', 'no intent');
-    is_paypal_error(order({ intent => 'AUTHORIZE' }), 422, $unprocessable, 'NOT_SUPPORTED', 'another intent');
+    is_paypal_error(order({ intent => 'SUBSCRIBE' }), 400, $invalid, 'INVALID_PARAMETER_VALUE', 'another intent');
     is_paypal_error(order_with('nothing'), 422, $unprocessable, 'TOKEN_ID_NOT_FOUND', 'an unknown source');
     is_paypal_error(order({ amount => undef }), 400, $invalid, 'MISSING_REQUIRED_PARAMETER', 'no amount');
     is_paypal_error(order({ custom_id => 'x' x 256 }), 400, $invalid, 'INVALID_STRING_LENGTH', 'a long custom_id');
