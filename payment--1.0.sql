@@ -2228,6 +2228,14 @@ COMMENT ON FUNCTION payment.receive_webhook(text, jsonb, bytea) IS
     'returns, after the commit: whatever a sender can cause is an answer, not an error. Errors: PY001 for null, or headers '
     'that are no such object.';
 
+CREATE FUNCTION payment.confirm_webhook(webhook uuid, genuine boolean) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_confirm_webhook';
+COMMENT ON FUNCTION payment.confirm_webhook(uuid, boolean) IS
+    'For the worker: the PSP was asked whether a webhook in payment.webhook_unverified is its own. If it is, it is stored and '
+    'applied as one with a right signature; if not, it is a rejection. Returns false when it is not there. Errors: PY001.';
+
 CREATE FUNCTION payment.retry_webhooks(max_webhooks integer) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -2318,6 +2326,7 @@ GRANT SELECT ON payment.stuck TO payment_worker, payment_admin, payment_finance,
 -- The edge of the network may do this and nothing else.
 GRANT EXECUTE ON FUNCTION payment.receive_webhook(text, jsonb, bytea) TO payment_gateway, payment_app;
 GRANT EXECUTE ON FUNCTION payment.retry_webhooks(integer) TO payment_worker, payment_admin;
+GRANT EXECUTE ON FUNCTION payment.confirm_webhook(uuid, boolean) TO payment_worker;
 GRANT SELECT ON payment.webhook, payment.webhook_rejection TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.webhook_event, payment.webhook_key, payment.webhook_waiting, payment.webhook_unverified
     TO payment_finance, payment_auditor;

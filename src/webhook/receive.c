@@ -29,8 +29,10 @@
 #include "webhook/event.h"
 #include "webhook/rejection.h"
 #include "webhook/signature.h"
+#include "webhook/unverified.h"
 
 PG_FUNCTION_INFO_V1(payment_receive_webhook);
+PG_FUNCTION_INFO_V1(payment_confirm_webhook);
 
 #define HEADER_LENGTH_MAX 4096
 
@@ -224,21 +226,15 @@ read_secret_names(Webhook *webhook, ArrayType *names)
 		webhook->secret_names[i] = TextDatumGetCString(values[i]);
 }
 
+/* the rows of a query for id, adapter, config and secrets */
 static bool
-find_psp(Webhook *webhook)
+read_psp(Webhook *webhook, uint64 rows)
 {
-	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { TEXTOID };
-	Datum			  values[] = { CStringGetTextDatum(webhook->psp_name) };
-	bool			  isnull;
-	Datum			  config;
-	Datum			  names;
+	bool  isnull;
+	Datum config;
+	Datum names;
 
-	plan_keep(&plan,
-			  "SELECT p.id, p.adapter, p.config, p.webhook_secret_names"
-			  " FROM payment.psp AS p WHERE p.name = $1",
-			  lengthof(types), types);
-	if (batch_run(plan, values, NULL) == 0)
+	if (rows == 0)
 		return false;
 	row_uuid(0, 1, &webhook->psp_id);
 	webhook->adapter = psp_adapter(row_text(0, 2));
@@ -250,6 +246,20 @@ find_psp(Webhook *webhook)
 	if (webhook->adapter)
 		read_config(webhook, DatumGetJsonbP(config));
 	return true;
+}
+
+static bool
+find_psp(Webhook *webhook)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { TEXTOID };
+	Datum			  values[] = { CStringGetTextDatum(webhook->psp_name) };
+
+	plan_keep(&plan,
+			  "SELECT p.id, p.adapter, p.config, p.webhook_secret_names"
+			  " FROM payment.psp AS p WHERE p.name = $1",
+			  lengthof(types), types);
+	return read_psp(webhook, batch_run(plan, values, NULL));
 }
 
 /* ---- schemes ---- */
@@ -283,6 +293,90 @@ receive_stripe(const Webhook *webhook, const WebhookSecrets *secrets)
 	return take(webhook, &event, 1);
 }
 
+/*
+ * An item whose separators are not escaped was signed as well, but perhaps
+ * not as it was read: then it counts for nothing.  None of ours has any.
+ */
+static SignatureVerdict
+check_item(const Webhook *webhook, const WebhookSecrets *secrets,
+		   PspEvent *event)
+{
+	SignatureVerdict verdict;
+
+	if (event->id == NULL)
+		return SIGNATURE_MALFORMED;
+	if (event->signed_text == NULL)
+		return signature_check_adyen(secrets, header(webhook, "hmacsignature"),
+									 webhook->body, webhook->length);
+	verdict =
+		signature_check_adyen(secrets, event->signature, event->signed_text,
+							  (int) strlen(event->signed_text));
+	if (verdict == SIGNATURE_BAD && event->ambiguous_text)
+	{
+		verdict = signature_check_adyen(secrets, event->signature,
+										event->ambiguous_text,
+										(int) strlen(event->ambiguous_text));
+		event->is_ambiguous = verdict == SIGNATURE_GOOD;
+	}
+	return verdict;
+}
+
+/* One bad item does not cost the others; it is refused by itself. */
+static Answer
+receive_adyen(const Webhook *webhook, const WebhookSecrets *secrets)
+{
+	PspEvents		 events;
+	const PspEvent **good;
+	int				 good_count = 0;
+	SignatureVerdict first_bad = SIGNATURE_GOOD;
+
+	if (!webhook->adapter->read_events(webhook->body, webhook->length,
+									   webhook->config, &events))
+		return refuse(webhook, 400, "unreadable");
+	good = palloc(events.count * sizeof(PspEvent *));
+	for (int i = 0; i < events.count; i++)
+	{
+		SignatureVerdict verdict =
+			check_item(webhook, secrets, &events.events[i]);
+
+		if (verdict == SIGNATURE_GOOD)
+			good[good_count++] = &events.events[i];
+		else if (first_bad == SIGNATURE_GOOD)
+			first_bad = verdict;
+	}
+	if (first_bad != SIGNATURE_GOOD)
+	{
+		Answer answer = refuse_signature(webhook, first_bad, secrets);
+
+		/* repeated, the body would bring the good ones again */
+		if (good_count == 0 || answer.http_status == 503)
+			return answer;
+	}
+	return take(webhook, good, good_count);
+}
+
+/*
+ * Only PayPal can tell whether it is its own.  Until it has, nothing of it
+ * counts, and as anybody may have sent it there is a limit to how many wait.
+ */
+static Answer
+receive_unverified(const Webhook *webhook)
+{
+	PspEvents events;
+
+	for (int i = 0; i < (int) lengthof(known_headers); i++)
+		if (strncmp(known_headers[i], "paypal-", 7) == 0 &&
+			header(webhook, known_headers[i]) == NULL)
+			return refuse(webhook, 401, "no_signature");
+	if (!webhook->adapter->read_events(webhook->body, webhook->length,
+									   webhook->config, &events))
+		return refuse(webhook, 400, "unreadable");
+	if (!unverified_keep(&webhook->psp_id, kept_headers(webhook),
+						 webhook->body, webhook->length))
+		return refuse(webhook, 503, "too_many_unverified");
+	return accept(webhook);
+}
+
 static Answer
 receive_signed(const Webhook *webhook)
 {
@@ -294,6 +388,9 @@ receive_signed(const Webhook *webhook)
 	{
 		case PSP_SIGNING_STRIPE:
 			answer = receive_stripe(webhook, &secrets);
+			break;
+		case PSP_SIGNING_ADYEN:
+			answer = receive_adyen(webhook, &secrets);
 			break;
 		default:
 			answer = refuse(webhook, 404, "no_webhooks");
@@ -315,6 +412,8 @@ receive(Webhook *webhook)
 		return refuse(webhook, 404, "no_webhooks");
 	if (webhook->secret_count == 0)
 		return refuse(webhook, 401, "no_secret");
+	if (webhook->adapter->signing == PSP_SIGNING_ASKED)
+		return receive_unverified(webhook);
 	return receive_signed(webhook);
 }
 
@@ -360,4 +459,62 @@ payment_receive_webhook(PG_FUNCTION_ARGS)
 	answer = receive(&webhook);
 	batch_end(nest_level);
 	return answer_datum(fcinfo, &answer);
+}
+
+/* The bytes come from the table; whatever they were, they were readable. */
+static void
+take_confirmed(Webhook *webhook)
+{
+	PspEvents		events;
+	const PspEvent *event;
+
+	if (webhook->adapter == NULL || webhook->adapter->read_events == NULL ||
+		!webhook->adapter->read_events(webhook->body, webhook->length,
+									   webhook->config, &events))
+	{
+		(void) refuse(webhook, 400, "unreadable");
+		return;
+	}
+	event = &events.events[0];
+	webhook_take(&webhook->psp_id, webhook->headers, webhook->body, &event, 1);
+}
+
+/*
+ * payment.confirm_webhook(webhook uuid, genuine boolean) -> boolean
+ */
+Datum
+payment_confirm_webhook(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  psp_id;
+	Unverified		  unverified;
+	Webhook			  webhook;
+	bool			  found;
+	int				  nest_level;
+
+	refuse_null(fcinfo, 0, "webhook");
+	refuse_null(fcinfo, 1, "genuine");
+	memset(&webhook, 0, sizeof(webhook));
+	nest_level = batch_begin();
+	found = unverified_take(PG_GETARG_UUID_P(0), &unverified);
+	if (found)
+	{
+		webhook.headers = unverified.headers;
+		webhook.body = unverified.body;
+		webhook.length = unverified.length;
+		webhook.psp_name = unverified.psp_name;
+		psp_id = UUIDPGetDatum(&unverified.psp_id);
+		plan_keep(&plan,
+				  "SELECT p.id, p.adapter, p.config, p.webhook_secret_names"
+				  " FROM payment.psp AS p WHERE p.id = $1",
+				  lengthof(types), types);
+		(void) read_psp(&webhook, batch_run(plan, &psp_id, NULL));
+		if (PG_GETARG_BOOL(1))
+			take_confirmed(&webhook);
+		else
+			(void) refuse(&webhook, 401, "bad_signature");
+	}
+	batch_end(nest_level);
+	PG_RETURN_BOOL(found);
 }

@@ -92,4 +92,46 @@ CREATE FUNCTION pg_temp.age_webhooks(by interval) RETURNS void LANGUAGE sql AS $
     WHERE psp_id = (SELECT id FROM payment.psp WHERE name = current_setting('test.psp'))
 $$;
 
+-- Adyen: one item, signed; the order is named, or another reference
+CREATE FUNCTION pg_temp.item(psp_reference text, name text, code text, amount bigint, success text DEFAULT 'true',
+    original text DEFAULT '', account text DEFAULT 'Shop_EUR', reference text DEFAULT NULL, escape boolean DEFAULT true,
+    key text DEFAULT '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056', signature text DEFAULT 'right')
+    RETURNS text LANGUAGE sql AS $$
+    SELECT jsonb_build_object('NotificationRequestItem', jsonb_build_object('pspReference', psp_reference, 'originalReference', original,
+        'merchantAccountCode', account, 'merchantReference', f[4], 'amount', jsonb_build_object('value', amount, 'currency', 'EUR'),
+        'eventCode', code, 'success', success, 'reason', 'any', 'additionalData', jsonb_build_object('hmacSignature',
+            CASE signature WHEN 'right' THEN encode(pg_temp.hmac(decode(key, 'hex'), convert_to(signed, 'UTF8')), 'base64') ELSE signature END)))::text
+    FROM (SELECT ARRAY[psp_reference, original, account, coalesce(reference, pg_temp.object(name)::text), amount::text, 'EUR', code, success]) AS i (f),
+        LATERAL (SELECT string_agg(CASE WHEN escape THEN regexp_replace(v, '([:\\])', '\\\1', 'g') ELSE v END, ':' ORDER BY n)
+            FROM unnest(f) WITH ORDINALITY AS u (v, n)) AS s (signed)
+$$;
+
+CREATE FUNCTION pg_temp.batch(VARIADIC items text[]) RETURNS bytea LANGUAGE sql AS $$
+    SELECT convert_to('{"live": "false", "notificationItems": [' || array_to_string(items, ', ') || ']}', 'UTF8')
+$$;
+
+CREATE FUNCTION pg_temp.transfer(status text, amount bigint) RETURNS bytea LANGUAGE sql AS $$
+    SELECT convert_to(jsonb_build_object('type', 'balancePlatform.transfer.updated', 'environment', 'test', 'data', jsonb_build_object(
+        'id', 'transfer_1', 'reference', pg_temp.object('adyen account'), 'status', status,
+        'amount', jsonb_build_object('value', amount, 'currency', 'EUR'), 'balanceAccount', '{"id": "BA_1"}'::jsonb))::text, 'UTF8')
+$$;
+
+CREATE FUNCTION pg_temp.transfer_headers(body bytea) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('HmacSignature', encode(pg_temp.hmac(decode(
+        '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056', 'hex'), body), 'base64'), 'Protocol', 'HmacSHA256')
+$$;
+
+-- PayPal
+CREATE FUNCTION pg_temp.capture(id text, name text, value text) RETURNS bytea LANGUAGE sql AS $$
+    SELECT convert_to(jsonb_build_object('id', id, 'event_type', 'PAYMENT.CAPTURE.COMPLETED', 'resource', jsonb_build_object(
+        'id', 'CAPTURE' || right(id, 1), 'status', 'COMPLETED', 'custom_id', pg_temp.object(name),
+        'invoice_id', pg_temp.object(name) || ':pay:1', 'amount', jsonb_build_object('value', value, 'currency_code', 'EUR'),
+        'supplementary_data', jsonb_build_object('related_ids', jsonb_build_object('order_id', 'ORDER' || right(id, 1)))))::text, 'UTF8')
+$$;
+
+CREATE FUNCTION pg_temp.paypal_headers() RETURNS jsonb LANGUAGE sql AS $$
+    SELECT '{"PayPal-Auth-Algo": "SHA256withRSA", "PayPal-Cert-Url": "https://api.paypal.com/c", "PayPal-Transmission-Id": "t",
+        "PayPal-Transmission-Sig": "s", "PayPal-Transmission-Time": "2026-01-01T00:00:00Z"}'::jsonb
+$$;
+
 RESET check_function_bodies;

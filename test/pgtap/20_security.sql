@@ -108,6 +108,7 @@ SELECT set_eq($$
         ('expected_psp_fee', 'finance admin auditor'),
         ('receive_webhook', 'gateway app'),
         ('retry_webhooks', 'admin worker'),
+        ('confirm_webhook', 'worker'),
         ('adopt', 'admin'),
         ('sending_refusal', 'finance admin auditor worker'),
         ('take_over', 'worker'),

@@ -21,7 +21,7 @@
 #include <time.h>
 
 #include "common/int.h"
-#include "psp/adapter.h"
+#include "psp/adyen.h"
 #include "psp/form.h"
 
 #define PAYMENTS_PATH "/v71/payments"
@@ -32,14 +32,6 @@
 
 /* "request already processed or in progress" */
 #define ERROR_KEY_IN_USE "704"
-
-/* values of the configuration, in the order of config_keys */
-enum
-{
-	CONFIG_MERCHANT_ACCOUNT,
-	CONFIG_RETURN_URL,
-	CONFIG_BALANCE_ACCOUNT
-};
 
 static const char *const config_keys[] = { "merchant_account", "return_url",
 										   "balance_account", NULL };
@@ -313,9 +305,9 @@ set_refusal(const JsonDocument *json, const JsonNode *root, const char *result,
 
 /* ---- answers ---- */
 
-static bool
-read_amount(const JsonDocument *json, const JsonNode *object,
-			PspOutcome *outcome)
+bool
+adyen_read_amount(const JsonDocument *json, const JsonNode *object,
+				  PspOutcome *outcome)
 {
 	const JsonNode *amount = json_member(json, object, "amount");
 	int64			value;
@@ -385,7 +377,7 @@ read_payment(const PspTask *task, const JsonDocument *json,
 		case RESULT_MOVED:
 			outcome->kind = PSP_SUCCEEDED;
 			if (!ours || outcome->reference == NULL ||
-				!read_amount(json, root, outcome))
+				!adyen_read_amount(json, root, outcome))
 				outcome_unreadable(outcome);
 			break;
 		case RESULT_WAITS:
@@ -419,30 +411,21 @@ static const char *const soft_reasons[] = {
 };
 
 /* Booked: the money has left our balance account.  It may come back yet. */
-static void
-read_transfer(const PspTask *task, const JsonDocument *json,
-			  const JsonNode *object, PspOutcome *outcome)
+void
+adyen_read_status(const JsonDocument *json, const JsonNode *object,
+				  const char *status, PspOutcome *outcome)
 {
 	static const char *const waiting[] = { "received",		  "authorised",
 										   "approvalPending", "pending",
 										   "pendingApproval", NULL };
 	static const char *const over[] = { "refused", "failed", "returned",
 										"cancelled", NULL };
-	const char				*status =
-		member_text(json, object, "status", PSP_CODE_LENGTH_MAX);
-	const char *reason;
+	const char				*reason;
 
-	outcome->reference = member_reference(json, object, "id");
-	if (status == NULL || outcome->reference == NULL ||
-		!member_equals(json, object, "reference", task->object_id))
-	{
-		outcome->reference = NULL;
-		outcome_unreadable(outcome);
-	}
-	else if (strcmp(status, "booked") == 0)
+	if (strcmp(status, "booked") == 0)
 	{
 		outcome->kind = PSP_SUCCEEDED;
-		if (!read_amount(json, object, outcome))
+		if (!adyen_read_amount(json, object, outcome))
 			outcome_unreadable(outcome);
 	}
 	else if (adapter_one_of(status, waiting))
@@ -460,6 +443,24 @@ read_transfer(const PspTask *task, const JsonDocument *json,
 	}
 	else
 		outcome_unknown_status(outcome, status);
+}
+
+static void
+read_transfer(const PspTask *task, const JsonDocument *json,
+			  const JsonNode *object, PspOutcome *outcome)
+{
+	const char *status =
+		member_text(json, object, "status", PSP_CODE_LENGTH_MAX);
+
+	outcome->reference = member_reference(json, object, "id");
+	if (status == NULL || outcome->reference == NULL ||
+		!member_equals(json, object, "reference", task->object_id))
+	{
+		outcome->reference = NULL;
+		outcome_unreadable(outcome);
+	}
+	else
+		adyen_read_status(json, object, status, outcome);
 }
 
 /*
@@ -632,4 +633,6 @@ const PspAdapter psp_adyen = {
 	.check_config = check_config,
 	.build = adyen_build,
 	.read = adyen_read,
+	.signing = PSP_SIGNING_ADYEN,
+	.read_events = adyen_read_events,
 };

@@ -329,4 +329,6 @@ const PspAdapter psp_paypal = {
 	.read_token = read_token,
 	.build = paypal_build,
 	.read = paypal_read,
+	.signing = PSP_SIGNING_ASKED,
+	.read_events = paypal_read_events,
 };

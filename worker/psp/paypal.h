@@ -52,6 +52,11 @@ extern bool paypal_build_payout(const PspTask *task, const char *base_url,
 extern void paypal_read_payout(const PspTask *task, const JsonDocument *json,
 							   PspOutcome *outcome);
 
+extern void paypal_read_item(const JsonDocument *json, const JsonNode *item,
+							 PspOutcome *outcome);
+extern bool paypal_read_events(const char *body, int length,
+							   const char *const *config, PspEvents *events);
+
 /* the batch that a refused one repeats, NULL when the error names none */
 extern const char *paypal_original_batch(const JsonDocument *json);
 

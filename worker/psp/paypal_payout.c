@@ -151,8 +151,9 @@ set_failed(const JsonDocument *json, const JsonNode *item, const char *status,
 		adapter_one_of(code, soft) ? PSP_DECLINE_SOFT : PSP_DECLINE_HARD;
 }
 
-static void
-read_item(const JsonDocument *json, const JsonNode *item, PspOutcome *outcome)
+void
+paypal_read_item(const JsonDocument *json, const JsonNode *item,
+				 PspOutcome *outcome)
 {
 	static const char *const waiting[] = { "PENDING", "UNCLAIMED", "ONHOLD",
 										   "NEW", NULL };
@@ -221,7 +222,7 @@ paypal_read_payout(const PspTask *task, const JsonDocument *json,
 	}
 	outcome->reference = id;
 	if (item)
-		read_item(json, item, outcome);
+		paypal_read_item(json, item, outcome);
 	else
 		read_batch(json, status, outcome);
 }

@@ -209,12 +209,15 @@ typedef struct PspEvent
 	int start;
 	int length;
 
-	/* where each event is signed by itself: what is, and with what */
+	/*
+	 * Where each event is signed by itself: what is, and with what.  If a
+	 * field holds the separator, there is also the text in which that is not
+	 * escaped; it can be read in more than one way.
+	 */
 	const char *signed_text;
+	const char *ambiguous_text;
 	const char *signature;
-
-	/* a separator within a field: what is signed could be read in two ways */
-	bool is_ambiguous;
+	bool		is_ambiguous; /* set by who found that this text was signed */
 } PspEvent;
 
 #define PSP_EVENTS_MAX 2000

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * adyen.h
+ *	  What the parts of the Adyen adapter share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_PSP_ADYEN_H
+#define PAYMENT_PSP_ADYEN_H
+
+#include "psp/adapter.h"
+
+/* values of the configuration, in the order of config_keys */
+enum
+{
+	CONFIG_MERCHANT_ACCOUNT,
+	CONFIG_RETURN_URL,
+	CONFIG_BALANCE_ACCOUNT
+};
+
+/* Member "amount", in our minor units; false when it does not say it. */
+extern bool adyen_read_amount(const JsonDocument *json, const JsonNode *object,
+							  PspOutcome *outcome);
+
+/* What a transfer in that status says */
+extern void adyen_read_status(const JsonDocument *json, const JsonNode *object,
+							  const char *status, PspOutcome *outcome);
+
+extern bool adyen_read_events(const char *body, int length,
+							  const char *const *config, PspEvents *events);
+
+#endif /* PAYMENT_PSP_ADYEN_H */

@@ -1,0 +1,322 @@
+/*-------------------------------------------------------------------------
+ *
+ * adyen_event.c
+ *	  Adyen's webhooks: notifications of payments, several in one body and
+ *	  each signed by itself, and those of transfers, one a body.
+ *
+ * Of a notification only some fields are signed.  What it is about, how much
+ * and how it ended is read from these alone; as Adyen gives it no id, they
+ * also tell it from others.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "psp/adyen.h"
+
+static const struct
+{
+	const char	 *code;
+	PspEventAbout about;
+} codes[] = {
+	{ "AUTHORISATION", PSP_EVENT_PAY },
+	{ "CAPTURE", PSP_EVENT_CAPTURE },
+	{ "CAPTURE_FAILED", PSP_EVENT_CAPTURE },
+	{ "CANCELLATION", PSP_EVENT_REFUND },
+	{ "CANCEL_OR_REFUND", PSP_EVENT_REFUND },
+	{ "REFUND", PSP_EVENT_REFUND },
+	{ "REFUND_FAILED", PSP_EVENT_REFUND },
+	{ "REFUNDED_REVERSED", PSP_EVENT_REFUND },
+	{ "REFUND_WITH_DATA", PSP_EVENT_REFUND },
+	{ "TECHNICAL_CANCEL", PSP_EVENT_REFUND },
+	{ "VOID_PENDING_REFUND", PSP_EVENT_REFUND },
+	{ "CHARGEBACK", PSP_EVENT_DISPUTE },
+	{ "CHARGEBACK_REVERSED", PSP_EVENT_DISPUTE },
+	{ "DISPUTE_DEFENSE_PERIOD_ENDED", PSP_EVENT_DISPUTE },
+	{ "INFORMATION_SUPPLIED", PSP_EVENT_DISPUTE },
+	{ "ISSUER_RESPONSE_TIMEFRAME_EXPIRED", PSP_EVENT_DISPUTE },
+	{ "NOTIFICATION_OF_CHARGEBACK", PSP_EVENT_DISPUTE },
+	{ "PREARBITRATION_LOST", PSP_EVENT_DISPUTE },
+	{ "PREARBITRATION_WON", PSP_EVENT_DISPUTE },
+	{ "REQUEST_FOR_INFORMATION", PSP_EVENT_DISPUTE },
+	{ "SECOND_CHARGEBACK", PSP_EVENT_DISPUTE },
+};
+
+/* The fields of a notification that are signed, in that order */
+enum
+{
+	FIELD_PSP_REFERENCE,
+	FIELD_ORIGINAL_REFERENCE,
+	FIELD_ACCOUNT,
+	FIELD_MERCHANT_REFERENCE,
+	FIELD_VALUE,
+	FIELD_CURRENCY,
+	FIELD_CODE,
+	FIELD_SUCCESS,
+	FIELD_COUNT
+};
+
+/* ---- notifications ---- */
+
+/* As it is written in what is signed; empty for what is not there */
+static const char *
+field_text(const JsonDocument *json, const JsonNode *node)
+{
+	if (node == NULL || node->type == JSON_NULL)
+		return "";
+	switch (node->type)
+	{
+		case JSON_STRING:
+			return json_string(json, node);
+		case JSON_NUMBER:
+			return pnstrdup(json->text + node->start, node->length);
+		case JSON_TRUE:
+			return "true";
+		case JSON_FALSE:
+			return "false";
+		default:
+			return NULL;
+	}
+}
+
+/* false when one of them is not what can be signed */
+static bool
+read_fields(const JsonDocument *json, const JsonNode *item,
+			const char **fields)
+{
+	static const char *const names[FIELD_COUNT] = { "pspReference",
+													"originalReference",
+													"merchantAccountCode",
+													"merchantReference",
+													NULL,
+													NULL,
+													"eventCode",
+													"success" };
+	const JsonNode			*amount = json_member(json, item, "amount");
+
+	for (int i = 0; i < FIELD_COUNT; i++)
+	{
+		const JsonNode *node;
+
+		if (i == FIELD_VALUE || i == FIELD_CURRENCY)
+			node = json_member(json, amount,
+							   i == FIELD_VALUE ? "value" : "currency");
+		else
+			node = json_member(json, item, names[i]);
+		fields[i] = field_text(json, node);
+		if (fields[i] == NULL || strlen(fields[i]) > PSP_REFERENCE_LENGTH_MAX)
+			return false;
+	}
+	return true;
+}
+
+static const char *
+join(const char **fields, bool escaped)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < FIELD_COUNT; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&text, ':');
+		for (const char *c = fields[i]; *c; c++)
+		{
+			if (escaped && (*c == ':' || *c == '\\'))
+				appendStringInfoChar(&text, '\\');
+			appendStringInfoChar(&text, *c);
+		}
+	}
+	return text.data;
+}
+
+/* printable, or NULL */
+static const char *
+name_of(const char *text)
+{
+	if (*text == '\0')
+		return NULL;
+	for (const char *c = text; *c; c++)
+		if ((unsigned char) *c <= ' ' || (unsigned char) *c >= 0x7F)
+			return NULL;
+	return text;
+}
+
+static PspEventAbout
+about_of(const char *code)
+{
+	for (int i = 0; i < (int) lengthof(codes); i++)
+		if (strcmp(codes[i].code, code) == 0)
+			return codes[i].about;
+	return PSP_EVENT_OTHER;
+}
+
+/* Authorised is as good as captured: that is how it was asked for. */
+static void
+read_authorisation(const JsonDocument *json, const JsonNode *item,
+				   const char **fields, PspEvent *event)
+{
+	if (strcmp(fields[FIELD_SUCCESS], "true") == 0)
+	{
+		event->outcome.kind = PSP_SUCCEEDED;
+		event->has_outcome = adyen_read_amount(json, item, &event->outcome);
+	}
+	else if (strcmp(fields[FIELD_SUCCESS], "false") == 0)
+	{
+		event->has_outcome = true;
+		outcome_error(&event->outcome, PSP_DECLINED, "refused",
+					  member_text(json, item, "reason",
+								  PSP_MESSAGE_LENGTH_MAX));
+		event->outcome.decline_class = PSP_DECLINE_HARD;
+	}
+}
+
+/* What follows an authorisation names it as the original. */
+static void
+read_modification(const JsonDocument *json, const JsonNode *item,
+				  const char **fields, PspEvent *event)
+{
+	event->parent_reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+	event->object_id = NULL;
+	(void) adyen_read_amount(json, item, &event->outcome);
+
+	/* a capture that worked is what the authorisation said already */
+	if (strcmp(fields[FIELD_CODE], "CAPTURE") == 0 &&
+		strcmp(fields[FIELD_SUCCESS], "true") == 0)
+		event->about = PSP_EVENT_OTHER;
+}
+
+static void
+read_item(const JsonDocument *json, const JsonNode *item,
+		  const char *const *config, PspEvent *event)
+{
+	const char *fields[FIELD_COUNT];
+	const char *account = config[CONFIG_MERCHANT_ACCOUNT];
+	const char *code;
+
+	if (!read_fields(json, item, fields) ||
+		(event->reference = name_of(fields[FIELD_PSP_REFERENCE])) == NULL ||
+		(code = name_of(fields[FIELD_CODE])) == NULL)
+		return;
+	event->start = item->start;
+	event->length = item->length;
+	event->type = code;
+	event->about = about_of(code);
+	event->account = name_of(fields[FIELD_ACCOUNT]);
+	event->is_foreign =
+		account == NULL || strcmp(account, fields[FIELD_ACCOUNT]) != 0;
+	event->object_id = name_of(fields[FIELD_MERCHANT_REFERENCE]);
+	if (event->about == PSP_EVENT_PAY)
+		read_authorisation(json, item, fields, event);
+	else
+		read_modification(json, item, fields, event);
+	event->signed_text = join(fields, true);
+	event->ambiguous_text = join(fields, false);
+	if (strcmp(event->signed_text, event->ambiguous_text) == 0)
+		event->ambiguous_text = NULL;
+	event->signature =
+		json_string(json,
+					json_member(json,
+								json_member(json, item, "additionalData"),
+								"hmacSignature"));
+	event->id =
+		psprintf("%s:%s:%s", code, event->reference, fields[FIELD_SUCCESS]);
+}
+
+static bool
+read_notifications(const JsonDocument *json, const JsonNode *items,
+				   const char *const *config, PspEvents *events)
+{
+	int count = 0;
+
+	for (const JsonNode *node = json_first(json, items); node;
+		 node = json_next(json, node))
+		count++;
+	if (count == 0 || count > PSP_EVENTS_MAX)
+		return false;
+	events_init(events, count);
+	count = 0;
+	for (const JsonNode *node = json_first(json, items); node;
+		 node = json_next(json, node))
+	{
+		const JsonNode *item =
+			json_member(json, node, "NotificationRequestItem");
+
+		if (item && item->type == JSON_OBJECT)
+			read_item(json, item, config, &events->events[count]);
+		count++;
+	}
+	return true;
+}
+
+/* ---- transfers ---- */
+
+static void
+read_transfer(const JsonDocument *json, const JsonNode *data,
+			  const char *const *config, const char *status, PspEvent *event)
+{
+	const char *account =
+		member_reference(json, json_member(json, data, "balanceAccount"),
+						 "id");
+
+	if (account == NULL)
+		account = member_reference(json, data, "balanceAccountId");
+	event->about = PSP_EVENT_PAYOUT;
+	event->account = account;
+	event->is_foreign =
+		account && (config[CONFIG_BALANCE_ACCOUNT] == NULL ||
+					strcmp(account, config[CONFIG_BALANCE_ACCOUNT]) != 0);
+	event->object_id = member_reference(json, data, "reference");
+	if (status == NULL)
+		return;
+	adyen_read_status(json, data, status, &event->outcome);
+	event->has_outcome = event->outcome.kind != PSP_UNKNOWN;
+}
+
+/* It has no id either, but each change of a transfer has a number. */
+static bool
+read_platform_event(const JsonDocument *json, const JsonNode *root,
+					const char *const *config, PspEvent *event)
+{
+	const JsonNode *data = json_member(json, root, "data");
+	const char	   *status =
+		member_text(json, data, "status", PSP_CODE_LENGTH_MAX);
+	int64 number;
+
+	event->type = member_reference(json, root, "type");
+	event->reference = member_reference(json, data, "id");
+	if (event->type == NULL || event->reference == NULL)
+		return false;
+	event->length = json->length;
+	if (json_int64(json, json_member(json, data, "sequenceNumber"), &number))
+		event->id = psprintf("%s:%s:" INT64_FORMAT, event->type,
+							 event->reference, number);
+	else
+		event->id = psprintf("%s:%s:%s", event->type, event->reference,
+							 status && name_of(status) ? status : "");
+	if (strncmp(event->type, "balancePlatform.transfer.", 25) == 0)
+		read_transfer(json, data, config, status, event);
+	return true;
+}
+
+bool
+adyen_read_events(const char *body, int length, const char *const *config,
+				  PspEvents *events)
+{
+	JsonDocument	json;
+	bool			readable = json_parse(&json, body, length);
+	const JsonNode *root = readable ? json_root(&json) : NULL;
+	const JsonNode *items =
+		readable ? json_member(&json, root, "notificationItems") : NULL;
+
+	if (items)
+		readable = read_notifications(&json, items, config, events);
+	else if (readable)
+	{
+		events_init(events, 1);
+		readable =
+			read_platform_event(&json, root, config, &events->events[0]);
+	}
+	json_free(&json);
+	return readable;
+}
