@@ -545,16 +545,62 @@ CREATE TABLE payment.seller (
     metadata jsonb NOT NULL DEFAULT '{}'
 );
 
--- What the platform takes of an order.  The most specific row wins: seller
--- before currency before neither.
+-- What the platform takes of an order.  The most specific row that is in force
+-- wins: seller before PSP before payment method before currency.
 CREATE TABLE payment.fee_schedule (
     id uuid NOT NULL PRIMARY KEY,
     seller_id uuid,
+    psp_id uuid,
+    payment_method text,
     currency text,
     fixed bigint NOT NULL CHECK (fixed >= 0),
     basis_points integer NOT NULL CHECK (basis_points BETWEEN 0 AND 10000),
+    min_fee bigint CHECK (min_fee >= 0),
+    max_fee bigint CHECK (max_fee >= 0),
+    -- [{"from_volume": 1000000, "fixed": 0, "basis_points": 250}, ...]
+    tiers jsonb,
+    volume_window text CHECK (volume_window IN ('month', 'rolling_30_days')),
+    effective_from timestamptz NOT NULL,
+    effective_until timestamptz NOT NULL DEFAULT 'infinity',
+    open_ended boolean NOT NULL,
+    set_by text NOT NULL,
+    CHECK (min_fee <= max_fee),
+    CHECK (currency IS NOT NULL OR fixed = 0 AND min_fee IS NULL AND max_fee IS NULL AND tiers IS NULL),
+    CHECK ((tiers IS NULL) = (volume_window IS NULL)),
+    CHECK (effective_from < effective_until),
+    -- of one key none but one at a time; the key as a number, for GiST has ranges of these
+    EXCLUDE USING gist (
+        pg_catalog.tstzrange(effective_from, effective_until) WITH OPERATOR(pg_catalog.&&),
+        pg_catalog.int8range(
+            pg_catalog.hashtextextended(coalesce(seller_id::text, '') || '/' || coalesce(psp_id::text, '') || '/'
+                || coalesce(currency, '') || '/' || coalesce(payment_method, ''), 0) >> 1,
+            pg_catalog.hashtextextended(coalesce(seller_id::text, '') || '/' || coalesce(psp_id::text, '') || '/'
+                || coalesce(currency, '') || '/' || coalesce(payment_method, ''), 0) >> 1, '[]') WITH OPERATOR(pg_catalog.&&))
+);
+
+-- Four probes of each checkout.
+CREATE INDEX fee_schedule_search_idx ON payment.fee_schedule (seller_id, currency, effective_until);
+
+-- Whose captures are counted, for tiers; seller_id null: everybody's.  Captures
+-- keep it locked, so that counting begins between two of them.
+CREATE TABLE payment.counted_volume (
+    id uuid NOT NULL PRIMARY KEY,
+    seller_id uuid,
+    currency text NOT NULL,
+    since date NOT NULL,
     UNIQUE NULLS NOT DISTINCT (seller_id, currency)
 );
+
+-- What was captured on a day of UTC; a slot for each backend, so that no two
+-- captures write one row.
+CREATE TABLE payment.seller_volume (
+    seller_id uuid NOT NULL,
+    currency text NOT NULL,
+    day date NOT NULL,
+    slot integer NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    PRIMARY KEY (seller_id, currency, day, slot)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 
 -- Which PSP executes a payment whose caller named none.
 CREATE TABLE payment.routing_rule (
@@ -620,7 +666,8 @@ CREATE TABLE payment.order_record (
     metadata jsonb NOT NULL DEFAULT '{}',
     updated_at timestamptz NOT NULL,
     payment_method text,
-    routed boolean NOT NULL DEFAULT false
+    routed boolean NOT NULL DEFAULT false,
+    fee_schedule_id uuid
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
@@ -872,13 +919,41 @@ COMMENT ON COLUMN payment.seller.state IS 'active; or suspended: neither sells n
 COMMENT ON COLUMN payment.seller.metadata IS 'What the application added.';
 
 COMMENT ON TABLE payment.fee_schedule IS
-    'What the platform takes of an order, written by payment.set_fee_schedule(). Seller and currency count before '
-    'seller, seller before currency, currency before neither.';
-COMMENT ON COLUMN payment.fee_schedule.id IS 'Id of the schedule.';
+    'What the platform takes of an order, written by payment.set_fee_schedule(). Of those in force that match the most '
+    'specific counts: with a seller before with a PSP before with a payment method before with a currency before none.';
+COMMENT ON COLUMN payment.fee_schedule.id IS 'Id of the schedule, as payment.order_record.fee_schedule_id has it.';
 COMMENT ON COLUMN payment.fee_schedule.seller_id IS 'Only for this seller; null: for all.';
+COMMENT ON COLUMN payment.fee_schedule.psp_id IS 'Only for payments that begin at this PSP; null: at any.';
+COMMENT ON COLUMN payment.fee_schedule.payment_method IS
+    'Only for payment methods that look like this, * standing for any characters, also none; null: for all.';
 COMMENT ON COLUMN payment.fee_schedule.currency IS 'Only in this currency; null: in all.';
 COMMENT ON COLUMN payment.fee_schedule.fixed IS 'Minor units of each order.';
 COMMENT ON COLUMN payment.fee_schedule.basis_points IS 'Hundredths of a percent of the amount.';
+COMMENT ON COLUMN payment.fee_schedule.min_fee IS 'At least so many minor units, but never more than the amount; null: no limit.';
+COMMENT ON COLUMN payment.fee_schedule.max_fee IS 'At most so many minor units; null: no limit.';
+COMMENT ON COLUMN payment.fee_schedule.tiers IS
+    'Other rates from a volume on, ascending: [{"from_volume": minor units, "fixed": minor units, "basis_points": …}]; null: none.';
+COMMENT ON COLUMN payment.fee_schedule.volume_window IS
+    'The seller''s captures that tiers ask for: month, the calendar month; rolling_30_days, today and 29 days before; days are those of UTC.';
+COMMENT ON COLUMN payment.fee_schedule.effective_from IS 'In force for orders made from then on';
+COMMENT ON COLUMN payment.fee_schedule.effective_until IS 'and before then; infinity: until another one begins.';
+COMMENT ON COLUMN payment.fee_schedule.open_ended IS 'It was set without an end: it ends when the next one begins.';
+COMMENT ON COLUMN payment.fee_schedule.set_by IS 'The role that was logged in.';
+
+COMMENT ON TABLE payment.counted_volume IS
+    'Whose captures are counted, because a fee schedule has tiers. Written by payment.set_fee_schedule(); never taken back.';
+COMMENT ON COLUMN payment.counted_volume.id IS 'UUIDv7; holds the time when counting began.';
+COMMENT ON COLUMN payment.counted_volume.seller_id IS 'The seller; null: all of them.';
+COMMENT ON COLUMN payment.counted_volume.currency IS 'In this currency.';
+COMMENT ON COLUMN payment.counted_volume.since IS 'The first day that was counted, from the ledger.';
+
+COMMENT ON TABLE payment.seller_volume IS
+    'What sellers captured on each day, as long as counted_volume asks for it; kept for 62 days. The sum over the slots counts.';
+COMMENT ON COLUMN payment.seller_volume.seller_id IS 'The seller.';
+COMMENT ON COLUMN payment.seller_volume.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.seller_volume.day IS 'When the captures were recorded, a day of UTC.';
+COMMENT ON COLUMN payment.seller_volume.slot IS 'The backend that recorded them; 0: counted from the ledger.';
+COMMENT ON COLUMN payment.seller_volume.amount IS 'Minor units, gross: fees are not taken off, nor is what is refunded later.';
 
 COMMENT ON TABLE payment.routing_rule IS
     'Which PSP executes a payment whose caller named none, written by payment.set_routing_rule(). Of the active rules that '
@@ -924,7 +999,7 @@ COMMENT ON COLUMN payment.order_record.seller_id IS 'Whose order it is.';
 COMMENT ON COLUMN payment.order_record.psp_id IS 'The PSP that executes it, of several that were tried the last one.';
 COMMENT ON COLUMN payment.order_record.amount IS 'What the payer pays, in minor units.';
 COMMENT ON COLUMN payment.order_record.currency IS 'ISO 4217 code.';
-COMMENT ON COLUMN payment.order_record.platform_fee IS 'The platform''s part of the amount, in minor units.';
+COMMENT ON COLUMN payment.order_record.platform_fee IS 'The platform''s part of the amount, in minor units. Fixed at checkout.';
 COMMENT ON COLUMN payment.order_record.captured_amount IS 'What has been taken from the payer, in minor units.';
 COMMENT ON COLUMN payment.order_record.status IS 'See payment.transitions(), object payment_order.';
 COMMENT ON COLUMN payment.order_record.attempt_no IS 'How many times it was begun anew after a definite failure.';
@@ -939,6 +1014,7 @@ COMMENT ON COLUMN payment.order_record.metadata IS 'What the application added.'
 COMMENT ON COLUMN payment.order_record.updated_at IS 'When it last changed.';
 COMMENT ON COLUMN payment.order_record.payment_method IS 'What psp_id calls the payment method; null: as the payment has it.';
 COMMENT ON COLUMN payment.order_record.routed IS 'It may go on to another PSP of the payment''s route: the caller named none.';
+COMMENT ON COLUMN payment.order_record.fee_schedule_id IS 'The payment.fee_schedule that platform_fee came from; null: there was none.';
 COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
 
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
@@ -1068,6 +1144,9 @@ BEGIN
             ('idempotency', 'append_only'),
             ('detached_partition', 'append_only'),
             ('detached_balance', 'append_only'),
+            ('fee_schedule', 'transient'),
+            ('counted_volume', 'append_only'),
+            ('seller_volume', 'transient'),
             ('resolution', NULL),
             ('attempt', NULL),
             ('attempt_default', NULL)) AS g (tablename, argument)
@@ -1122,15 +1201,61 @@ COMMENT ON FUNCTION payment.seller_id(text) IS
     'The id of the seller registered under a reference. Errors: PY001, PY011.';
 
 CREATE FUNCTION payment.set_fee_schedule(fixed bigint, basis_points integer, seller uuid DEFAULT NULL,
-    currency text DEFAULT NULL) RETURNS uuid
+    currency text DEFAULT NULL, psp text DEFAULT NULL, payment_method text DEFAULT NULL, min_fee bigint DEFAULT NULL,
+    max_fee bigint DEFAULT NULL, tiers jsonb DEFAULT NULL, volume_window text DEFAULT 'month',
+    effective_from timestamptz DEFAULT NULL, effective_until timestamptz DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_set_fee_schedule';
 
-COMMENT ON FUNCTION payment.set_fee_schedule(bigint, integer, uuid, text) IS
-    'What the platform takes of each order from now on: fixed minor units (only with a currency) plus basis_points '
-    '(100 are 1 %), never more than the order''s amount. The most specific schedule wins: seller and currency, seller, '
-    'currency, neither; without any the fee is 0. Errors: PY001, PY002, PY003, PY011.';
+COMMENT ON FUNCTION payment.set_fee_schedule(bigint, integer, uuid, text, text, text, bigint, bigint, jsonb, text, timestamptz,
+    timestamptz) IS
+    'What the platform takes of each order: fixed minor units plus basis_points (100 are 1 %, half-even), at least min_fee, at '
+    'most max_fee, never more than the amount. What is in minor units needs a currency. seller, psp (a name), payment_method '
+    '(a pattern with *) and currency: which orders; of the schedules in force that match the most specific counts, seller '
+    'before PSP before payment method before currency; without any the fee is 0. tiers: [{"from_volume": …, "fixed": …, '
+    '"basis_points": …}], other rates once the seller has captured that much in volume_window (month or rolling_30_days, in '
+    'UTC) before the order. effective_from: null is now; effective_until: null is until another one of the same seller, PSP, '
+    'payment method and currency begins. Returns the schedule''s id. Errors: PY001, PY002, PY003, PY005, PY006, PY010, PY011, '
+    'PY013 (another one is planned for then), PY014 (in the past).';
+
+CREATE FUNCTION payment.end_fee_schedule(schedule uuid, effective_until timestamptz DEFAULT NULL) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_end_fee_schedule';
+
+COMMENT ON FUNCTION payment.end_fee_schedule(uuid, timestamptz) IS
+    'End a fee schedule at a time to come; null: now. Orders keep their fees. True; false when it would not have begun by '
+    'then: it is withdrawn, and the one before it goes on. Errors: PY001, PY012, PY014 (in the past, or it ends earlier).';
+
+CREATE TYPE payment.fee_quote AS (
+    fee_schedule_id uuid,
+    fee bigint,
+    fixed bigint,
+    basis_points integer,
+    volume bigint,
+    from_volume bigint,
+    applied_limit text
+);
+COMMENT ON TYPE payment.fee_quote IS 'A fee of the platform, and how it comes about. Amounts are minor units.';
+COMMENT ON COLUMN payment.fee_quote.fee_schedule_id IS 'The schedule; null: none matches, and the fee is 0.';
+COMMENT ON COLUMN payment.fee_quote.fee IS 'What the platform takes.';
+COMMENT ON COLUMN payment.fee_quote.fixed IS 'The rate that counts: so much of each order,';
+COMMENT ON COLUMN payment.fee_quote.basis_points IS 'and so many hundredths of a percent of the amount.';
+COMMENT ON COLUMN payment.fee_quote.volume IS 'What the seller has captured before; null: the schedule has no tiers.';
+COMMENT ON COLUMN payment.fee_quote.from_volume IS 'The tier that counts; null: the schedule''s own rate does.';
+COMMENT ON COLUMN payment.fee_quote.applied_limit IS 'min_fee, max_fee or amount, where the rate alone would give less or more.';
+
+CREATE FUNCTION payment.quote_fee(seller uuid, amount bigint, currency text, psp text DEFAULT NULL,
+    payment_method text DEFAULT NULL, at timestamptz DEFAULT NULL) RETURNS payment.fee_quote
+    LANGUAGE c STABLE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_quote_fee';
+
+COMMENT ON FUNCTION payment.quote_fee(uuid, bigint, text, text, text, timestamptz) IS
+    'What the platform would take of an order that is made at a time (null: now), and how that comes about. Without psp, or '
+    'payment_method, schedules that ask for one do not count. Tiers go by what is captured now on days up to that time. '
+    'Errors: PY001, PY002, PY003, PY005, PY006, PY010, PY011.';
 
 CREATE FUNCTION payment.set_routing_rule(name text, psp text, priority integer, currency text DEFAULT NULL,
     min_amount bigint DEFAULT NULL, max_amount bigint DEFAULT NULL, seller uuid DEFAULT NULL,
@@ -1365,7 +1490,8 @@ GRANT EXECUTE ON FUNCTION payment.classic_status(text) TO payment_app, payment_f
     payment_worker;
 GRANT SELECT ON payment.payment, payment.payment_order, payment.payout, payment.wallet
     TO payment_app, payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.routing_rule
+GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.counted_volume, payment.seller_volume,
+    payment.routing_rule
     TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_record, payment.psp_reference,
     payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
@@ -1373,9 +1499,12 @@ GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_rec
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
 GRANT EXECUTE ON FUNCTION payment.register_psp(text, text, text, text, jsonb, text[]),
-    payment.set_fee_schedule(bigint, integer, uuid, text),
+    payment.set_fee_schedule(bigint, integer, uuid, text, text, text, bigint, bigint, jsonb, text, timestamptz, timestamptz),
+    payment.end_fee_schedule(uuid, timestamptz),
     payment.set_routing_rule(text, text, integer, text, bigint, bigint, uuid, text, integer, text),
     payment.remove_routing_rule(text) TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.quote_fee(uuid, bigint, text, text, text, timestamptz)
+    TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.seller_id(text)
     TO payment_app, payment_admin;
 GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb), payment.submit(jsonb),
@@ -2652,6 +2781,8 @@ SELECT pg_catalog.pg_extension_config_dump('payment.resolution', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.counted_volume', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.seller_volume', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.routing_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.idempotency', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payment_record_default', '');

@@ -47,6 +47,8 @@ char *payment_ca_file = NULL;
 int	  payment_max_orders_per_payment = 100;
 int	  payment_max_events_per_submit = 10000;
 int	  payment_max_routing_rules = 1000;
+int	  payment_max_fee_schedules = 100;
+int	  payment_max_fee_tiers = 20;
 int	  payment_max_attempts_per_order = 20;
 int	  payment_max_metadata_bytes = 16 * 1024;
 int	  payment_max_text_bytes = 1024;
@@ -109,6 +111,12 @@ static const IntegerSetting integer_settings[] = {
 	{ "payment.max_routing_rules", "Most routing rules that there may be.",
 	  "Each payment whose caller names no PSP reads them all.",
 	  &payment_max_routing_rules, 1, 100000, PGC_SUSET, 0 },
+	{ "payment.max_fee_schedules",
+	  "Most fee schedules of one seller and currency that are not over.",
+	  "Each checkout of that seller in that currency reads them all.",
+	  &payment_max_fee_schedules, 1, 10000, PGC_SUSET, 0 },
+	{ "payment.max_fee_tiers", "Most tiers that a fee schedule may have.",
+	  NULL, &payment_max_fee_tiers, 1, 1000, PGC_SUSET, 0 },
 	{ "payment.max_attempts_per_order",
 	  "Most attempts, each under a key of its own, at paying one order.",
 	  "At the limit it goes to no other PSP, nor can it be retried.",

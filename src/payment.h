@@ -24,6 +24,8 @@ extern char *payment_ca_file;
 extern int	 payment_max_orders_per_payment;
 extern int	 payment_max_events_per_submit;
 extern int	 payment_max_routing_rules;
+extern int	 payment_max_fee_schedules;
+extern int	 payment_max_fee_tiers;
 extern int	 payment_max_attempts_per_order;
 extern int	 payment_max_metadata_bytes;
 extern int	 payment_max_text_bytes;

@@ -171,6 +171,16 @@ row_bool(uint64 row, int column)
 	return !isnull && DatumGetBool(value);
 }
 
+bool
+row_is_null(uint64 row, int column)
+{
+	bool isnull;
+
+	(void) SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, &isnull);
+	return isnull;
+}
+
 TimestampTz
 row_time(uint64 row, int column)
 {

@@ -48,6 +48,7 @@ extern int32	   row_int32(uint64 row, int column);
 extern int64	   row_int64(uint64 row, int column);
 extern TimestampTz row_time(uint64 row, int column);
 extern bool		   row_bool(uint64 row, int column);
+extern bool		   row_is_null(uint64 row, int column);
 
 /*
  * Connect to SPI and, until batch_end(), plan every statement once, by

@@ -96,7 +96,7 @@ insert_payments(Event **events, int count)
 	order_write(plan, values, NULL, CAUSE_API);
 }
 
-#define ORDER_COLUMNS 11
+#define ORDER_COLUMNS 12
 
 static void
 add_order(Column *columns, const Event *event, const EventOrder *order)
@@ -112,6 +112,7 @@ add_order(Column *columns, const Event *event, const EventOrder *order)
 	column_add_text(&columns[8], order->description);
 	column_add(&columns[9], JsonbPGetDatum(order->metadata), false);
 	column_add_bool(&columns[10], event->route_count > 1);
+	column_add_uuid(&columns[11], order->fee_schedule_id);
 }
 
 static void
@@ -120,12 +121,12 @@ insert_orders(Event **events, int count)
 	static SPIPlanPtr plan = NULL;
 	static const Oid  column_types[ORDER_COLUMNS] = {
 		 UUIDOID, UUIDOID, UUIDOID, UUIDOID,  INT8OID, TEXTOID,
-		 INT8OID, TEXTOID, TEXTOID, JSONBOID, BOOLOID
+		 INT8OID, TEXTOID, TEXTOID, JSONBOID, BOOLOID, UUIDOID
 	};
 	static const Oid types[ORDER_COLUMNS + 1] = {
-		UUIDARRAYOID, UUIDARRAYOID,	 UUIDARRAYOID, UUIDARRAYOID,
-		INT8ARRAYOID, TEXTARRAYOID,	 INT8ARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, JSONBARRAYOID, BOOLARRAYOID, TIMESTAMPTZOID
+		UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID,  UUIDARRAYOID, INT8ARRAYOID,
+		TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID,  TEXTARRAYOID, JSONBARRAYOID,
+		BOOLARRAYOID, UUIDARRAYOID, TIMESTAMPTZOID
 	};
 	Column columns[ORDER_COLUMNS];
 	Datum  values[ORDER_COLUMNS + 1];
@@ -143,15 +144,15 @@ insert_orders(Event **events, int count)
 	plan_keep(&plan,
 			  "INSERT INTO payment.order_record (id, payment_id, seller_id, "
 			  "psp_id, amount, currency, platform_fee, status, reference, "
-			  "description, metadata, routed, updated_at) "
-			  "SELECT i, p, s, v, a, c, f, 'created', r, d, m, t, $12 "
+			  "description, metadata, routed, fee_schedule_id, updated_at) "
+			  "SELECT i, p, s, v, a, c, f, 'created', r, d, m, t, h, $13 "
 			  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
 			  "pg_catalog.unnest($3), pg_catalog.unnest($4), "
 			  "pg_catalog.unnest($5), pg_catalog.unnest($6), "
 			  "pg_catalog.unnest($7), pg_catalog.unnest($8), "
 			  "pg_catalog.unnest($9), pg_catalog.unnest($10), "
-			  "pg_catalog.unnest($11)) "
-			  "AS u (i, p, s, v, a, c, f, r, d, m, t)",
+			  "pg_catalog.unnest($11), pg_catalog.unnest($12)) "
+			  "AS u (i, p, s, v, a, c, f, r, d, m, t, h)",
 			  lengthof(types), types);
 	order_write(plan, values, NULL, CAUSE_API);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * configuration.c
- *	  PSPs and what the platform charges.
+ *	  PSPs.
  *
  * Everything is checked here, before the tables' own checks, so that an
  * administrator learns which setting is wrong and what it may be.
@@ -19,6 +19,7 @@
 #include "money.h"
 #include "order/batch.h"
 #include "order/event.h"
+#include "order/fee.h"
 #include "order/json_object.h"
 #include "order/plan.h"
 #include "order/transition.h"
@@ -27,10 +28,8 @@
 #include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(payment_register_psp);
-PG_FUNCTION_INFO_V1(payment_set_fee_schedule);
 
 #define MAX_SECRET_NAME 255
-#define MAX_BASIS_POINTS 10000
 #define MAX_WEBHOOK_SECRETS 8
 
 typedef enum SettingKind
@@ -145,7 +144,7 @@ check_fees(const JsonbValue *fees, const char *path)
 				(void) read_integer(&fields[0].value, path, 0, PG_INT64_MAX);
 			if (fields[1].present)
 				(void) read_integer(&fields[1].value, path, 0,
-									MAX_BASIS_POINTS);
+									FEE_MAX_BASIS_POINTS);
 		}
 	}
 }
@@ -500,74 +499,6 @@ payment_register_psp(PG_FUNCTION_ARGS)
 	nest_level = batch_begin();
 	check_adapter_change(name, adapter);
 	store_psp(values, nulls, adapter, result);
-	batch_end(nest_level);
-	PG_RETURN_UUID_P(result);
-}
-
-static void
-check_fee(int64 fixed, int32 basis_points, const char *currency)
-{
-	if (fixed < 0)
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_AMOUNT),
-						errmsg("\"fixed\" must not be negative"),
-						errdetail("It is " INT64_FORMAT ".", fixed),
-						errhint("Pass minor units of the currency.")));
-	if (basis_points < 0 || basis_points > MAX_BASIS_POINTS)
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-						errmsg("\"basis_points\" must be from 0 to %d",
-							   MAX_BASIS_POINTS),
-						errdetail("It is %d.", basis_points),
-						errhint("250 are 2.5 %%.")));
-	if (fixed > 0 && currency == NULL)
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-						errmsg("a fixed fee needs a currency"),
-						errdetail("The same number of minor units is worth "
-								  "different money in each."),
-						errhint("Set a schedule for each currency.")));
-}
-
-/*
- * payment.set_fee_schedule(fixed, basis_points, seller, currency) -> uuid
- */
-Datum
-payment_set_fee_schedule(PG_FUNCTION_ARGS)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = { UUIDOID, UUIDOID, TEXTOID, INT8OID, INT4OID };
-	int64			 fixed = int64_argument(fcinfo, 0, "fixed");
-	int32			 basis_points = int32_argument(fcinfo, 1, "basis_points");
-	char			*currency = text_argument(fcinfo, 3, "currency");
-	char			 nulls[] = "     ";
-	Datum			 values[lengthof(types)] = { 0 };
-	pg_uuid_t		 id;
-	pg_uuid_t		*result = palloc(sizeof(pg_uuid_t));
-	int				 nest_level;
-
-	if (currency != NULL)
-		currency_check(currency);
-	check_fee(fixed, basis_points, currency);
-	uuid7_generate(&id);
-	values[0] = UUIDPGetDatum(&id);
-	nulls[1] = PG_ARGISNULL(2) ? 'n' : ' ';
-	values[1] = PG_GETARG_DATUM(2);
-	nulls[2] = currency == NULL ? 'n' : ' ';
-	if (currency != NULL)
-		values[2] = CStringGetTextDatum(currency);
-	values[3] = Int64GetDatum(fixed);
-	values[4] = Int32GetDatum(basis_points);
-
-	nest_level = batch_begin();
-	if (!PG_ARGISNULL(2))
-		seller_check_exists(PG_GETARG_UUID_P(2));
-	plan_keep(&plan,
-			  "INSERT INTO payment.fee_schedule AS f (id, seller_id, "
-			  "currency, fixed, basis_points) VALUES ($1, $2, $3, $4, $5) "
-			  "ON CONFLICT (seller_id, currency) DO UPDATE SET "
-			  "fixed = excluded.fixed, basis_points = excluded.basis_points "
-			  "RETURNING f.id",
-			  lengthof(types), types);
-	if (batch_run(plan, values, nulls) != 1 || !row_uuid(0, 1, result))
-		elog(ERROR, "setting a fee schedule gave no id");
 	batch_end(nest_level);
 	PG_RETURN_UUID_P(result);
 }

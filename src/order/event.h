@@ -11,6 +11,7 @@
 #ifndef PAYMENT_EVENT_H
 #define PAYMENT_EVENT_H
 
+#include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -48,10 +49,15 @@ typedef struct EventOrder
 	SellerName	seller;
 	int64		amount;
 	char		currency[CURRENCY_CODE_LENGTH + 1];
-	int64		platform_fee;
 	const char *reference;	 /* or NULL */
 	const char *description; /* or NULL */
 	Jsonb	   *metadata;
+
+	/* what may be its fee, and what is; see fee.h */
+	const struct FeeSchedule *fee_schedules;
+	int						  fee_schedule_count;
+	const pg_uuid_t			 *fee_schedule_id; /* or NULL */
+	int64					  platform_fee;
 } EventOrder;
 
 typedef struct Event
@@ -107,8 +113,12 @@ extern void	  event_set_currency(EventOrder *order, const char *currency,
 extern Jsonb *event_empty_metadata(void);
 extern bool	  event_text_to_uuid(const char *text, pg_uuid_t *id);
 
-/* seller.c: whose orders they are, and what the platform takes of each */
-extern void seller_resolve(Event **events, int count);
+/* seller.c: whose orders they are, and the schedules in force for these */
+extern void seller_resolve(Event **events, int count, TimestampTz at);
+
+/* fee.c: what the platform takes of each, their PSPs being known */
+extern void fee_resolve(Event **events, int count, TimestampTz at);
+
 /* PY011 when there is none with that id */
 extern void seller_check_exists(const pg_uuid_t *seller);
 

@@ -110,6 +110,9 @@ event_accept(Event *events, int count)
 	PspList psps;
 	int		nest_level;
 
+	/* what the fees are decided by */
+	TimestampTz now;
+
 	if (count == 0)
 		return;
 	make_ids(events, count);
@@ -120,10 +123,12 @@ event_accept(Event *events, int count)
 	pay_outs = select_events(events, count, EVENT_PAY_OUT, fresh + pay_ins);
 	if (pay_ins + pay_outs > 0)
 	{
+		now = GetCurrentTimestamp();
 		psp_read_all(&psps);
 		psp_resolve(&psps, fresh, pay_ins + pay_outs);
-		seller_resolve(fresh, pay_ins + pay_outs);
+		seller_resolve(fresh, pay_ins + pay_outs, now);
 		route_resolve(&psps, fresh, pay_ins);
+		fee_resolve(fresh, pay_ins, now);
 		if (pay_ins > 0)
 			payment_create(fresh, pay_ins);
 		if (pay_outs > 0)

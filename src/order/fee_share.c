@@ -76,14 +76,14 @@ policy_argument(FunctionCallInfo fcinfo, int number)
 {
 	const char *name = text_argument(fcinfo, number, "policy");
 
-	if (name && strcmp(name, "proportional") == 0)
-		return FEE_REFUND_PROPORTIONAL;
-	if (name && strcmp(name, "none") == 0)
-		return FEE_REFUND_NONE;
-	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-					errmsg("\"policy\" is not valid"),
-					errdetail("It must be \"proportional\" or \"none\"."),
-					errhint("With \"none\" the platform keeps its fee.")));
+	if (name == NULL ||
+		(strcmp(name, "proportional") != 0 && strcmp(name, "none") != 0))
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("\"policy\" is not valid"),
+						errdetail("It must be \"proportional\" or \"none\"."),
+						errhint("With \"none\" the platform keeps its fee.")));
+	return strcmp(name, "none") == 0 ? FEE_REFUND_NONE
+									 : FEE_REFUND_PROPORTIONAL;
 }
 
 /*

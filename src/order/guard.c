@@ -70,16 +70,26 @@ static const GuardedColumn payment_columns[] = {
 #define ORDER_STATUS_ATTNUM 9
 
 static const GuardedColumn order_columns[] = {
-	{ "id", 1, RULE_IMMUTABLE },		   { "payment_id", 2, RULE_IMMUTABLE },
-	{ "seller_id", 3, RULE_IMMUTABLE },	   { "psp_id", 4, RULE_PSP },
-	{ "amount", 5, RULE_IMMUTABLE },	   { "currency", 6, RULE_IMMUTABLE },
-	{ "platform_fee", 7, RULE_IMMUTABLE }, { "captured_amount", 8, RULE_OURS },
-	{ "status", 9, RULE_STATUS },		   { "attempt_no", 10, RULE_OURS },
-	{ "captured_at", 11, RULE_OURS },	   { "released_at", 12, RULE_OURS },
-	{ "psp_reference", 13, RULE_OURS },	   { "failure_code", 14, RULE_OURS },
-	{ "failure_message", 15, RULE_OURS },  { "reference", 16, RULE_IMMUTABLE },
-	{ "updated_at", 19, RULE_UPDATED_AT }, { "payment_method", 20, RULE_OURS },
+	{ "id", 1, RULE_IMMUTABLE },
+	{ "payment_id", 2, RULE_IMMUTABLE },
+	{ "seller_id", 3, RULE_IMMUTABLE },
+	{ "psp_id", 4, RULE_PSP },
+	{ "amount", 5, RULE_IMMUTABLE },
+	{ "currency", 6, RULE_IMMUTABLE },
+	{ "platform_fee", 7, RULE_IMMUTABLE },
+	{ "captured_amount", 8, RULE_OURS },
+	{ "status", 9, RULE_STATUS },
+	{ "attempt_no", 10, RULE_OURS },
+	{ "captured_at", 11, RULE_OURS },
+	{ "released_at", 12, RULE_OURS },
+	{ "psp_reference", 13, RULE_OURS },
+	{ "failure_code", 14, RULE_OURS },
+	{ "failure_message", 15, RULE_OURS },
+	{ "reference", 16, RULE_IMMUTABLE },
+	{ "updated_at", 19, RULE_UPDATED_AT },
+	{ "payment_method", 20, RULE_OURS },
 	{ "routed", 21, RULE_OURS },
+	{ "fee_schedule_id", 22, RULE_IMMUTABLE },
 };
 
 static const GuardedColumn payout_columns[] = {

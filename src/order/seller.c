@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * seller.c
- *	  Whose orders they are, and what the platform takes of each.
+ *	  Whose orders they are.
  *
  * A caller names a seller by the reference of its own system or by our id.
  * Our id counts first: nobody can register a reference to pass for another.
@@ -11,14 +11,15 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/int.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "errcodes.h"
 #include "order/batch.h"
 #include "order/event.h"
+#include "order/fee.h"
 #include "order/plan.h"
 #include "order/typed_argument.h"
 #include "text_guard.h"
@@ -43,8 +44,8 @@ typedef struct SellerLookup
 	bool			  found;
 	bool			  suspended;
 	pg_uuid_t		  id;
-	int64			  fee_fixed;
-	int32			  fee_basis_points;
+	FeeSchedule		 *fee_schedules; /* that may concern them */
+	int				  fee_schedule_count;
 } SellerLookup;
 
 static PlacedOrder *
@@ -123,37 +124,55 @@ group_orders(PlacedOrder *orders, int count, int *lookup_count)
 /*
  * Scalar subqueries, because COALESCE stops at the first that finds a row;
  * OFFSET 0 keeps the planner from evaluating the seller's once for each use.
+ * The schedules of fees come with the sellers, one in a row.
  */
 #define LOOKUP_QUERY                                                          \
-	"SELECT q.seller_id, s.state, f.fixed, f.basis_points "                   \
-	"FROM (SELECT u.n, u.currency, COALESCE( "                                \
+	"SELECT q.n, q.seller_id, s.state, " FEE_COLUMNS                          \
+	" FROM (SELECT u.n, u.currency, COALESCE( "                               \
 	"  (SELECT x.id FROM payment.seller x WHERE x.id = u.id), "               \
 	"  (SELECT x.id FROM payment.seller x WHERE x.reference = u.reference)) " \
 	"  AS seller_id "                                                         \
 	"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "        \
 	"  pg_catalog.unnest($3)) WITH ORDINALITY "                               \
 	"  AS u (reference, id, currency, n) OFFSET 0) q "                        \
-	"LEFT JOIN payment.seller s ON s.id = q.seller_id "                       \
-	"LEFT JOIN payment.fee_schedule f ON f.id = COALESCE( "                   \
-	"  (SELECT x.id FROM payment.fee_schedule x "                             \
-	"   WHERE x.seller_id = q.seller_id AND x.currency = q.currency), "       \
-	"  (SELECT x.id FROM payment.fee_schedule x "                             \
-	"   WHERE x.seller_id = q.seller_id AND x.currency IS NULL), "            \
-	"  (SELECT x.id FROM payment.fee_schedule x "                             \
-	"   WHERE x.seller_id IS NULL AND x.currency = q.currency), "             \
-	"  (SELECT x.id FROM payment.fee_schedule x "                             \
-	"   WHERE x.seller_id IS NULL AND x.currency IS NULL)) "                  \
-	"ORDER BY q.n"
+	"LEFT JOIN payment.seller s ON s.id = q.seller_id " FEE_JOIN(             \
+		"q.seller_id", "q.currency", "$4") "ORDER BY q.n"
+
+/* the rows of one lookup, from row on; returns the first of the next one */
+static uint64
+read_lookup(SellerLookup *lookup, uint64 row, uint64 rows)
+{
+	int64  number = row_int64(row, 1);
+	uint64 end = row;
+
+	lookup->found = row_uuid(row, 2, &lookup->id);
+	lookup->suspended =
+		lookup->found && strcmp(row_text(row, 3), "active") != 0;
+	while (end < rows && row_int64(end, 1) == number)
+		end++;
+	lookup->fee_schedules = palloc(sizeof(FeeSchedule) * (end - row));
+	lookup->fee_schedule_count = 0;
+	for (; row < end; row++)
+	{
+		if (fee_schedule_read(
+				row, 4, &lookup->fee_schedules[lookup->fee_schedule_count]))
+			lookup->fee_schedule_count++;
+	}
+	return end;
+}
 
 static void
-look_up(SellerLookup *lookups, int count)
+look_up(SellerLookup *lookups, int count, TimestampTz at)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid  types[] = { TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID };
+	static const Oid  types[] = { TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
+								  TIMESTAMPTZOID };
 	Column			  references;
 	Column			  ids;
 	Column			  currencies;
 	Datum			  values[lengthof(types)];
+	uint64			  rows;
+	uint64			  row = 0;
 
 	column_init(&references, TEXTOID);
 	column_init(&ids, UUIDOID);
@@ -169,20 +188,14 @@ look_up(SellerLookup *lookups, int count)
 	values[0] = column_array(&references);
 	values[1] = column_array(&ids);
 	values[2] = column_array(&currencies);
+	values[3] = TimestampTzGetDatum(at);
 	plan_keep(&plan, LOOKUP_QUERY, lengthof(types), types);
-	if (spi_read(plan, values, NULL) != (uint64) count)
-		elog(ERROR, "lookup of sellers lost rows");
-
+	rows = spi_read(plan, values, NULL);
 	for (int i = 0; i < count; i++)
 	{
-		SellerLookup *lookup = &lookups[i];
-
-		lookup->found = row_uuid(i, 1, &lookup->id);
-		if (!lookup->found)
-			continue;
-		lookup->suspended = strcmp(row_text(i, 2), "active") != 0;
-		lookup->fee_fixed = row_int64(i, 3);
-		lookup->fee_basis_points = row_int32(i, 4);
+		if (row >= rows)
+			elog(ERROR, "lookup of sellers lost rows");
+		row = read_lookup(&lookups[i], row, rows);
 	}
 }
 
@@ -262,20 +275,8 @@ check_seller(const SellerLookup *lookup, const EventPlace *place)
 				 errhint("Have the seller's state looked into.")));
 }
 
-/* More than the amount is never taken, so a sum that does not fit is it. */
-static int64
-platform_fee(const SellerLookup *lookup, int64 amount)
-{
-	int64 share = money_basis_points(amount, lookup->fee_basis_points);
-	int64 fee;
-
-	if (pg_add_s64_overflow(share, lookup->fee_fixed, &fee))
-		return amount;
-	return Min(fee, amount);
-}
-
 void
-seller_resolve(Event **events, int count)
+seller_resolve(Event **events, int count, TimestampTz at)
 {
 	PlacedOrder	 *orders;
 	SellerLookup *lookups;
@@ -284,9 +285,9 @@ seller_resolve(Event **events, int count)
 
 	orders = collect_orders(events, count, &order_count);
 	lookups = group_orders(orders, order_count, &lookup_count);
-	look_up(lookups, lookup_count);
+	look_up(lookups, lookup_count, at);
 	if (register_new(lookups, lookup_count))
-		look_up(lookups, lookup_count);
+		look_up(lookups, lookup_count, at);
 
 	for (int i = 0; i < order_count; i++)
 	{
@@ -294,7 +295,8 @@ seller_resolve(Event **events, int count)
 		EventOrder		   *order = orders[i].order;
 
 		check_seller(lookup, &orders[i].place);
-		order->platform_fee = platform_fee(lookup, order->amount);
+		order->fee_schedules = lookup->fee_schedules;
+		order->fee_schedule_count = lookup->fee_schedule_count;
 		order->seller.id = lookup->id;
 	}
 }

@@ -18,6 +18,7 @@
 #include "order/move.h"
 #include "order/plan.h"
 #include "order/subject.h"
+#include "order/volume.h"
 #include "payment.h"
 
 static void
@@ -94,6 +95,7 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->currency = row_text(row, 6);
 	subject->platform_fee = row_int64(row, 7);
 	subject->captured_amount = row_int64(row, 8);
+	subject->captured_before = subject->captured_amount;
 	subject->captured_at = row_time(row, 9);
 	subject->attempt_no = row_int32(row, 10);
 	subject->psp_reference = row_text(row, 11);
@@ -453,6 +455,27 @@ longest_path(const SubjectSet *set)
 	return longest;
 }
 
+/* for sellers whose fee depends on it */
+static void
+count_volume(const SubjectSet *set)
+{
+	Capture *captures = palloc(sizeof(Capture) * Max(set->count, 1));
+	int		 count = 0;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		const Subject *subject = &set->subjects[i];
+
+		if (subject->captured_amount > subject->captured_before)
+			captures[count++] = (Capture){
+				.seller_id = subject->seller_id,
+				.currency = subject->currency,
+				.amount = subject->captured_amount - subject->captured_before,
+			};
+	}
+	volume_add(captures, count);
+}
+
 void
 subjects_write(SubjectSet *set)
 {
@@ -483,6 +506,7 @@ subjects_write(SubjectSet *set)
 		}
 	}
 	subjects_write_moved(set);
+	count_volume(set);
 }
 
 void

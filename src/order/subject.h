@@ -51,6 +51,7 @@ typedef struct Subject
 	const char		*currency;
 	int64			 platform_fee;	  /* orders only */
 	int64			 captured_amount; /* orders only */
+	int64			 captured_before; /* as read */
 	TimestampTz		 captured_at;	  /* orders only */
 	int32			 attempt_no;
 	const char		*psp_reference;

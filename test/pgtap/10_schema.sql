@@ -10,7 +10,7 @@ SELECT is(extrelocatable, false, 'is not relocatable') FROM pg_extension WHERE e
 
 SELECT has_table('payment', name::name, 'table ' || name)
 FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
-    'fee_schedule', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
+    'fee_schedule', 'counted_volume', 'seller_volume', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
     'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
     'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run', 'instance',
@@ -21,7 +21,7 @@ FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exc
     'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency', 'webhook']) AS name;
 SELECT has_composite('payment', name::name, 'type ' || name)
 FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result',
-    'webhook_answer']) AS name;
+    'webhook_answer', 'fee_quote']) AS name;
 SELECT has_role(name::name) FROM unnest(ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor',
     'payment_worker', 'payment_gateway']) AS name;
 SELECT is(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, false,
@@ -43,7 +43,16 @@ FROM (VALUES
         'webhook_secret_names text[] DEFAULT NULL::text[] -> uuid'),
     ('receive_webhook', 'psp text, headers jsonb, body bytea -> payment.webhook_answer'),
     ('register_seller', 'reference text, name text, metadata jsonb DEFAULT ''{}''::jsonb -> uuid'),
-    ('set_fee_schedule', 'fixed bigint, basis_points integer, seller uuid DEFAULT NULL::uuid, currency text DEFAULT NULL::text -> uuid'),
+    ('set_fee_schedule', 'fixed bigint, basis_points integer, seller uuid DEFAULT NULL::uuid, currency text DEFAULT NULL::text, '
+        'psp text DEFAULT NULL::text, payment_method text DEFAULT NULL::text, min_fee bigint DEFAULT NULL::bigint, '
+        'max_fee bigint DEFAULT NULL::bigint, tiers jsonb DEFAULT NULL::jsonb, volume_window text DEFAULT ''month''::text, '
+        'effective_from timestamp with time zone DEFAULT NULL::timestamp with time zone, '
+        'effective_until timestamp with time zone DEFAULT NULL::timestamp with time zone -> uuid'),
+    ('end_fee_schedule', 'schedule uuid, effective_until timestamp with time zone DEFAULT NULL::timestamp with time zone -> boolean'),
+    ('quote_fee', 'seller uuid, amount bigint, currency text, psp text DEFAULT NULL::text, payment_method text DEFAULT NULL::text, '
+        'at timestamp with time zone DEFAULT NULL::timestamp with time zone -> payment.fee_quote'),
+    ('refund_fee_share', 'amount bigint, platform_fee bigint, refunded bigint, fee_returned bigint, refund bigint, '
+        'policy text DEFAULT ''proportional''::text -> bigint'),
     ('set_routing_rule', 'name text, psp text, priority integer, currency text DEFAULT NULL::text, min_amount bigint DEFAULT NULL::bigint, '
         'max_amount bigint DEFAULT NULL::bigint, seller uuid DEFAULT NULL::uuid, payment_method text DEFAULT NULL::text, '
         'weight integer DEFAULT 100, state text DEFAULT ''active''::text -> void'),

@@ -7,6 +7,7 @@ SELECT no_plan();
 -- Something in every table: three orders, one in conflict, one not settled yet, a payout, a file.
 SELECT payment.register_psp('guards', 'stripe', 'http://127.0.0.1:1', 'none') AS psp \gset
 SELECT payment.register_seller('guards', 'Guards') AS seller \gset
+SELECT payment.set_fee_schedule(0, 0, :'seller', 'EUR', tiers => '[{"from_volume": 1, "basis_points": 0}]') AS fee \gset
 SELECT order_ids[1] AS first, order_ids[2] AS second, order_ids[3] AS third FROM payment.checkout('guards', 'payer',
     (SELECT jsonb_agg('{"seller": "guards", "amount": 1000, "currency": "EUR"}'::jsonb) FROM generate_series(1, 3)),
     'guards', 'pm') \gset
@@ -44,7 +45,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     c.relname ~ '^(payment|order|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
-    AND c.relname NOT IN ('psp', 'seller', 'fee_schedule', 'routing_rule', 'task', 'circuit_breaker', 'webhook_waiting')
+    AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'webhook_waiting')
     -- empty until something is detached, which cannot be done here
     AND c.relname NOT IN ('detached_balance', 'detached_partition')
     -- empty without a synchronous standby

@@ -32,6 +32,7 @@ SELECT (payment.checkout('hostile declined', 'payer', '[{"seller": "hostile", "a
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'declined' \gset
 SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm') \g /dev/null
+SELECT payment.set_fee_schedule(0, 0, :'seller', 'JPY') AS schedule \gset
 SELECT payment.open_account('hostile', 'asset', 'EUR') AS account \gset
 SELECT payment.open_account('hostile_too', 'asset', 'EUR') AS other_account \gset
 SELECT payment.open_account('hostile', 'asset', 'JPY') AS yen_account \gset
@@ -79,6 +80,9 @@ INSERT INTO right_value VALUES
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
+    (NULL, 'min_fee', '1::bigint'), (NULL, 'max_fee', '2::bigint'), (NULL, 'volume_window', '''month'''),
+    (NULL, 'tiers', '''[{"from_volume": 1, "basis_points": 1}]'''), (NULL, 'effective_from', 'now() + interval ''1 day'''),
+    (NULL, 'effective_until', 'now() + interval ''2 days'''), (NULL, 'schedule', quote_literal(:'schedule')),
     (NULL, 'platform_fee', '0::bigint'), (NULL, 'refunded', '0::bigint'), (NULL, 'fee_returned', '0::bigint'), (NULL, 'refund', '1::bigint'),
     (NULL, 'policy', '''proportional'''),
     (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()'),
@@ -139,7 +143,8 @@ SELECT 'jsonb', v || '::jsonb' FROM unnest(ARRAY['''null''', '''1''', '''"x"''',
     '''[{"seller": "hostile", "amount": "NaN", "currency": "EUR"}]''', '''[{"seller": "hostile", "amount": null, "currency": "EUR"}]''',
     '''[{"seller": {}, "amount": [], "currency": {}}]''', '''[{"seller": "nobody", "amount": 1, "currency": "EUR"}]''',
     '''[{"seller": "hostile", "amount": 1}]''', '''[{"seller": "hostile", "amount": 1, "currency": "EUR", "surprise": 1}]''',
-    '''{"timeout_ms": -1}''', '''{"timeout_ms": 1e30}''', '''{"timeout_ms": "1"}''', '''{"id": "x"}''', '''{"fees": []}''', '''{"fees": {"EUR": {"fixed": 1e30}}}''',
+    '''{"timeout_ms": -1}''', '''[{"from_volume": 9223372036854775807, "basis_points": 10000, "fixed": 9223372036854775807}]''',
+    '''[{"from_volume": 2, "basis_points": 1}, {"from_volume": 1, "basis_points": 1}]''', '''{"timeout_ms": 1e30}''', '''{"timeout_ms": "1"}''', '''{"id": "x"}''', '''{"fees": []}''', '''{"fees": {"EUR": {"fixed": 1e30}}}''',
     '''{"EUR": {"fixed": 9223372036854775807, "basis_points": 10000}}''', '''{"EUR": {"basis_points": 1e9}}''', '''{"EUR": 1}''',
     '''[{"payment_type": "pay_out", "idempotency_key": "x", "seller": "hostile", "amount": 9223372036854775807, "currency": "EUR", "destination": "d", "psp": "hostile"}]''',
     '''[{"payment_type": "steal"}]''', '(SELECT jsonb_agg(jsonb_build_object(''seller'', ''hostile'', ''amount'', 1, ''currency'', ''EUR'')) FROM generate_series(1, 20000))',

@@ -83,7 +83,7 @@ SELECT c, pg_temp.error_of(c) FROM unnest(ARRAY[
 SET test.psp = 'config fees';
 SELECT count(payment.register_psp('config fees', 'none', 'http://127.0.0.1:1', 'none')) AS registered;
 SELECT count(payment.register_seller('config other', 'Other')) AS registered;
-SELECT payment.set_fee_schedule(0, 100) = payment.set_fee_schedule(0, 200) AS replaced;
+SELECT payment.set_fee_schedule(0, 100) <> payment.set_fee_schedule(0, 200) AS another_one;
 SELECT count(payment.set_fee_schedule(10, 300, NULL, 'EUR'));
 SELECT count(payment.set_fee_schedule(0, 400, :'seller'));
 SELECT count(payment.set_fee_schedule(7, 500, :'seller', 'EUR'));
@@ -111,7 +111,7 @@ SELECT c, pg_temp.error_of(c) FROM unnest(ARRAY[
     'SELECT payment.set_fee_schedule(0, 1, NULL, '''')',
     'SELECT payment.set_fee_schedule(0, 1, NULL, ''XXX'')',
     'SELECT payment.set_fee_schedule(0, 1, ''00000000-0000-0000-0000-000000000000'')']) AS c;
-DELETE FROM payment.fee_schedule WHERE seller_id IS NULL;
+SELECT bool_and(payment.end_fee_schedule(id)) AS ended FROM payment.fee_schedule WHERE seller_id IS NULL AND effective_until > now();
 
 -- how long keys live is what the adapter knows of its PSP, until somebody says otherwise
 SELECT count(payment.register_psp('config keys', 'stripe', 'http://h', 'k', '{"state": "paused"}'));
@@ -163,7 +163,7 @@ WHERE p.pronamespace = 'payment'::regnamespace AND r.grantee <> p.proowner
     AND p.proname IN ('register_psp', 'register_seller', 'seller_id', 'set_fee_schedule', 'checkout', 'submit', 'release',
         'payout', 'receipt', 'guard_rows', 'guard_update', 'record_history')
 GROUP BY 1 ORDER BY 1;
-DELETE FROM payment.fee_schedule WHERE currency = 'ISK';
+SELECT payment.end_fee_schedule(id) AS ended FROM payment.fee_schedule WHERE currency = 'ISK' AND effective_until > now();
 
 -- what orders and journals name for ever is not removed, whoever asks
 \set VERBOSITY sqlstate

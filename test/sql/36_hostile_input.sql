@@ -22,6 +22,8 @@ CREATE FUNCTION pg_temp.values_of(argument regtype) RETURNS SETOF text LANGUAGE 
         ('bigint', '(-9223372036854775808)'),
         ('integer', 'NULL'), ('integer', '0'), ('integer', '-1'), ('integer', '2147483647'), ('integer', '(-2147483648)'),
         ('uuid', 'NULL'), ('uuid', '''00000000-0000-0000-0000-000000000000'''), ('uuid', '''ffffffff-ffff-ffff-ffff-ffffffffffff'''),
+        ('timestamptz', 'NULL'), ('timestamptz', '''infinity'''), ('timestamptz', '''-infinity'''), ('timestamptz', '''4713-01-01 BC'''),
+        ('timestamptz', '''294276-12-31'''),
         ('jsonb', 'NULL'), ('jsonb', '''null'''), ('jsonb', '''1'''), ('jsonb', '''"x"'''), ('jsonb', '''[]'''), ('jsonb', '''{}'''),
         ('jsonb', '''[[[[[[]]]]]]'''), ('jsonb', '''{"": {"": ""}}'''), ('jsonb', '''[1e100000]'''), ('jsonb', '''[null, null]'''),
         ('jsonb', '(repeat(''['', 5000) || repeat('']'', 5000))::jsonb'),
@@ -32,10 +34,14 @@ $$;
 -- what a right call looks like
 CREATE TEMP TABLE call (name text, arguments text[]);
 INSERT INTO call VALUES
-    ('register_psp', ARRAY['''hostile psp''', '''none''', '''http://h''', '''k''', '''{}''']),
+    ('register_psp', ARRAY['''hostile psp''', '''none''', '''http://h''', '''k''', '''{}''', 'NULL']),
     ('register_seller', ARRAY['''hostile other''', '''n''', '''{}''']),
     ('seller_id', ARRAY['''hostile seller''']),
-    ('set_fee_schedule', ARRAY['0', '0', 'payment.seller_id(''hostile seller'')', '''ISK''']),
+    ('set_fee_schedule', ARRAY['0', '0', 'payment.seller_id(''hostile seller'')', '''ISK''', '''hostile''', '''pm*''', '1', '2',
+        '''[{"from_volume": 1, "basis_points": 1}]''', '''month''', 'now() + interval ''1 day''', 'now() + interval ''2 days''']),
+    ('end_fee_schedule', ARRAY['''00000000-0000-0000-0000-000000000000''', 'now() + interval ''1 day''']),
+    ('quote_fee', ARRAY['payment.seller_id(''hostile seller'')', '1', '''EUR''', '''hostile''', '''pm''', 'now()']),
+    ('refund_fee_share', ARRAY['2', '1', '1', '0', '1', '''proportional''']),
     ('checkout', ARRAY['''hostile key''', '''p''', '''[{"seller": "hostile seller", "amount": 1, "currency": "EUR"}]''',
         '''hostile''', '''pm''', '''{}''', 'NULL']),
     ('checkout', ARRAY['''hostile key''', '''p''', '''[{"seller": "hostile seller", "amount": 1, "currency": "EUR"}]''',
