@@ -77,7 +77,7 @@ ifneq ($(here),./)
 $(shell mkdir -p $(folders))
 endif
 
-clean: clean-sandbox clean-bench clean-model
+clean: clean-sandbox clean-gateway clean-bench clean-model
 
 else
 
@@ -87,9 +87,18 @@ all install uninstall installcheck clean:
 
 endif
 
-.PHONY: sandbox clean-sandbox clean-bench
+.PHONY: sandbox gateway install-gateway clean-sandbox clean-gateway clean-bench
 sandbox:
 	$(MAKE) -C $(here)sandbox
+
+gateway:
+	$(MAKE) -C $(here)gateway PG_CONFIG='$(PG_CONFIG)'
+
+install-gateway:
+	$(MAKE) -C $(here)gateway install PG_CONFIG='$(PG_CONFIG)'
+
+clean-gateway:
+	$(MAKE) -C $(here)gateway clean PG_CONFIG='$(PG_CONFIG)'
 
 clean-sandbox:
 	$(MAKE) -C $(here)sandbox clean
@@ -163,3 +172,4 @@ help:
 	@echo 'make check-style           format, warnings, static analysis'
 	@echo 'make format                put all C files into the format'
 	@echo 'make sandbox               the PSP to test against'
+	@echo 'make gateway               what takes webhooks to the database; make install-gateway'

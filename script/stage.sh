@@ -3,7 +3,7 @@
 # (PostgreSQL refuses to run as root, and the checkout may be unreadable for
 # others), stop and remove everything at the end, however it ends.
 #
-#   stage_build            build module, sandbox and test programs, or show why not
+#   stage_build            build module, sandbox, gateway and test programs, or show why not
 #   stage_create NAME      make the folder $stage: install/, tree/, tmp/, log/
 #   stage_run COMMAND...   run a command of the tree there
 #   stage_collect          copy logs and differences to ./log
@@ -40,7 +40,7 @@ stage_build() {
     local log started=$SECONDS
     log=$(mktemp)
     stage_step "build: PostgreSQL $("$PG_CONFIG" --version | cut -d' ' -f2)"
-    if ! stage_make all sandbox ledger-model > "$log" 2>&1; then
+    if ! stage_make all sandbox gateway ledger-model > "$log" 2>&1; then
         tail -n 40 "$log" >&2
         rm -f "$log"
         echo "build failed" >&2
@@ -81,7 +81,7 @@ stage_create() {
     local base
     base=$(stage_base)
     stage=$(mktemp -d "$base/payment-$1.XXXXXX")
-    mkdir -p "$stage"/{install,tree/sandbox,tmp,log}
+    mkdir -p "$stage"/{install,tree/sandbox,tree/gateway,tmp,log}
     stage_make -s install DESTDIR="$stage/install" > "$stage/log/install.log" 2>&1 || {
         tail -n 20 "$stage/log/install.log" >&2
         return 1
@@ -89,6 +89,7 @@ stage_create() {
     (cd "$top" && cp -R Makefile payment.control payment--*.sql script test demo \
         README.md LICENSE docs "$stage/tree/" &&
         cp sandbox/payment-sandbox sandbox/README.md "$stage/tree/sandbox/" &&
+        cp gateway/payment-gateway gateway/*.[ch] gateway/*.service gateway/README.md "$stage/tree/gateway/" &&
         mkdir -p "$stage/tree/src" && cp src/errcodes.h "$stage/tree/src/")
     for optional in expected bench; do
         [ ! -d "$top/$optional" ] || cp -R "$top/$optional" "$stage/tree/"
@@ -115,6 +116,7 @@ stage_run() {
             PAYMENT_STAGE="$stage" \
             PAYMENT_DESTDIR="$stage/install" \
             PAYMENT_SANDBOX="$stage/tree/sandbox/payment-sandbox" \
+            PAYMENT_GATEWAY="$stage/tree/gateway/payment-gateway" \
             "$@"
     ) &
     stage_child=$!
