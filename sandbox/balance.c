@@ -5,6 +5,7 @@
  */
 #include "balance.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,26 @@ tx_description(const BalanceTx *tx)
 	return book_intent(balance_tx_charge(tx)->intent)->description;
 }
 
+/* As a number with the decimals that it needs. */
+static void
+put_rate(Buf *b, const BalanceTx *tx)
+{
+	char text[32];
+	int	 len;
+
+	if (tx->rate == 0)
+	{
+		json_null(b, "exchange_rate");
+		return;
+	}
+	len = snprintf(text, sizeof(text), "%lld.%08lld",
+				   (long long) (tx->rate / RATE_ONE),
+				   (long long) (tx->rate % RATE_ONE));
+	while (text[len - 1] == '0' && text[len - 2] != '.')
+		text[--len] = '\0';
+	json_raw(b, "exchange_rate", text);
+}
+
 void
 balance_tx_json(Buf *b, const char *key, const BalanceTx *tx)
 {
@@ -104,7 +125,7 @@ balance_tx_json(Buf *b, const char *key, const BalanceTx *tx)
 	json_int(b, "created", tx->created_ms / 1000);
 	json_str(b, "currency", currency);
 	json_str(b, "description", tx_description(tx));
-	json_null(b, "exchange_rate");
+	put_rate(b, tx);
 	json_int(b, "fee", tx->fee);
 	json_open(b, "fee_details", '[');
 	if (tx->fee != 0)

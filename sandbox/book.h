@@ -346,6 +346,7 @@ typedef struct BalanceTx
 	int32_t	 currency;
 	int64_t	 amount;
 	int64_t	 fee;
+	int64_t	 rate; /* from the charge's currency, 0 when it is the same */
 	int64_t	 created_ms;
 } BalanceTx;
 

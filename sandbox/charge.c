@@ -5,6 +5,7 @@
 #include "charge.h"
 
 #include "currency.h"
+#include "journal.h"
 #include "options.h"
 #include "timer.h"
 
@@ -19,6 +20,32 @@ authorization_lifetime_ms(uint8_t psp)
 	return 1000 * (options.authorization_lifetime_s > 0
 					   ? options.authorization_lifetime_s
 					   : days[psp] * 24 * 3600);
+}
+
+/* Only Stripe's balance is shown, so only Stripe changes money. */
+BalanceTx *
+charge_new_tx(const Charge *charge, BalanceTxType type, uint32_t source,
+			  int64_t amount, int64_t fee)
+{
+	int	 currency = charge->currency;
+	int	 settled_in = currency_settled_in(currency);
+	bool changes = settled_in != currency && charge_psp(charge) == PSP_STRIPE;
+	BalanceTx *tx;
+
+	if (changes)
+	{
+		amount = currency_settle(currency, amount);
+		currency = settled_in;
+	}
+	if (fee < 0)
+		fee = currency_fee(currency, amount);
+	tx = book_new_balance_tx(type, source, currency, amount, fee);
+	if (changes)
+	{
+		tx->rate = currency_rate(charge->currency);
+		journal_balance_tx(tx);
+	}
+	return tx;
 }
 
 void
@@ -36,8 +63,7 @@ void
 charge_capture(Intent *intent, Charge *charge, int64_t amount)
 {
 	BalanceTx *tx =
-		book_new_balance_tx(TX_CHARGE, charge->number, charge->currency,
-							amount, currency_fee(charge->currency, amount));
+		charge_new_tx(charge, TX_CHARGE, charge->number, amount, -1);
 
 	charge->status = CHARGE_SUCCEEDED;
 	charge->amount_captured += amount;
@@ -81,19 +107,23 @@ charge_refund(Modification *refund)
 	charge->amount_refunded += refund->amount;
 	refund->status = MODIFICATION_SUCCEEDED;
 	refund->balance_tx =
-		book_new_balance_tx(TX_REFUND, refund->number, refund->currency,
-							-refund->amount, 0)
+		charge_new_tx(charge, TX_REFUND, refund->number, -refund->amount, 0)
 			->number;
 }
 
 void
 charge_take_back_refund(Modification *refund)
 {
+	const BalanceTx *taken = book_balance_tx(refund->balance_tx);
+	BalanceTx		*tx;
+
 	book_charge(refund->charge)->amount_refunded -= refund->amount;
-	refund->failure_balance_tx =
-		book_new_balance_tx(TX_REFUND_FAILURE, refund->number,
-							refund->currency, refund->amount, 0)
-			->number;
+	/* As much as was taken, whatever the rate by now. */
+	tx = book_new_balance_tx(TX_REFUND_FAILURE, refund->number,
+							 taken->currency, -taken->amount, 0);
+	tx->rate = taken->rate;
+	journal_balance_tx(tx);
+	refund->failure_balance_tx = tx->number;
 }
 
 bool

@@ -7,6 +7,13 @@
 
 #include "book.h"
 
+/*
+ * What moves money of a charge on the balance, in the currency that it is
+ * settled in, for an amount in its own; fee below 0: that of a payment.
+ */
+extern BalanceTx *charge_new_tx(const Charge *charge, BalanceTxType type,
+								uint32_t source, int64_t amount, int64_t fee);
+
 extern void charge_authorize(Intent *intent, Charge *charge);
 
 /* Money is taken: the only place where a charge becomes a success. */

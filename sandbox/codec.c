@@ -246,6 +246,7 @@ codec_balance_tx(Codec *c, BalanceTx *tx)
 	codec_currency(c, &tx->currency);
 	codec_i64(c, &tx->amount);
 	codec_i64(c, &tx->fee);
+	codec_i64(c, &tx->rate);
 	codec_i64(c, &tx->created_ms);
 }
 

@@ -24,6 +24,7 @@ typedef struct Totals
 	int64_t charges[CHARGE_CAPTURED + 1];
 	int64_t gross;
 	int64_t fee;
+	int64_t net;
 	int64_t refunds;
 	int64_t refunded;
 	int64_t disputes;
@@ -67,10 +68,11 @@ add_captures(Totals *totals)
 		const BalanceTx *tx = book_balance_tx(i);
 		Totals			*t = &totals[tx->currency];
 
-		if (tx->type != TX_CHARGE)
+		if (tx->type != TX_CHARGE && tx->type != TX_CAPTURE_FAILURE)
 			continue;
 		t->used = true;
 		t->fee += tx->fee;
+		t->net += tx->amount - tx->fee;
 		if (tx->settlement == NONE)
 			continue;
 		t->settled++;
@@ -132,7 +134,7 @@ put_totals(Buf *b, const char *currency, const Totals *t)
 	json_int(b, "charges_succeeded", t->charges[CHARGE_SUCCEEDED]);
 	json_int(b, "gross", t->gross);
 	json_int(b, "fee", t->fee);
-	json_int(b, "net", t->gross - t->fee);
+	json_int(b, "net", t->net);
 	json_int(b, "charges_declined", t->charges[CHARGE_FAILED]);
 	json_int(b, "charges_pending", t->charges[CHARGE_PENDING]);
 	json_int(b, "charges_authorized", t->charges[CHARGE_AUTHORIZED]);

@@ -19,6 +19,8 @@ typedef struct Currency
 	int		exponent;
 	int64_t fee_fixed;
 	int64_t fee_basis_points;
+	int		settled_in;
+	int64_t rate; /* of the whole units, in 1/RATE_ONE */
 } Currency;
 
 static const char codes[] =
@@ -73,6 +75,8 @@ static void __attribute__((constructor)) fill_table(void)
 		memcpy(currencies[i].code, codes + 4 * i, 3);
 		currencies[i].exponent = codes[4 * i + 3] - '0';
 		currencies[i].fee_basis_points = BASIS_POINTS_DEFAULT;
+		currencies[i].settled_in = i;
+		currencies[i].rate = RATE_ONE;
 	}
 	for (size_t i = 0;
 		 i < sizeof(default_fixed_fees) / sizeof(default_fixed_fees[0]); i++)
@@ -159,6 +163,88 @@ currency_set_fee(const char *setting)
 	currencies[currency].fee_fixed = fixed;
 	currencies[currency].fee_basis_points = basis_points;
 	return true;
+}
+
+/* "1.0845", with up to eight decimals; 0 when it is no such number. */
+static int64_t
+parse_rate(const char *text)
+{
+	size_t whole = strspn(text, "0123456789");
+	size_t part =
+		text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
+	int64_t rate;
+
+	if (whole == 0 || whole > 6 || part > 8 ||
+		text[whole + (text[whole] == '.' ? 1 + part : 0)] != '\0')
+		return 0;
+	rate = strtoll(text, NULL, 10) * RATE_ONE;
+	if (part > 0)
+	{
+		int64_t fraction = strtoll(text + whole + 1, NULL, 10);
+
+		for (size_t i = part; i < 8; i++)
+			fraction *= 10;
+		rate += fraction;
+	}
+	return rate;
+}
+
+bool
+currency_set_settlement(const char *setting)
+{
+	char from_code[4];
+	char to_code[4];
+	int	 end = 0;
+	int	 from;
+	int	 to;
+
+	if (sscanf(setting, "%3[A-Za-z]=%3[A-Za-z]:%n", from_code, to_code,
+			   &end) != 2 ||
+		end == 0)
+		return false;
+	from = currency_find(from_code);
+	to = currency_find(to_code);
+	if (from == CURRENCY_UNKNOWN || to == CURRENCY_UNKNOWN || from == to ||
+		parse_rate(setting + end) == 0)
+		return false;
+	currencies[from].settled_in = to;
+	currencies[from].rate = parse_rate(setting + end);
+	return true;
+}
+
+int
+currency_settled_in(int currency)
+{
+	return currencies[currency].settled_in;
+}
+
+int64_t
+currency_rate(int currency)
+{
+	return currencies[currency].rate;
+}
+
+int64_t
+currency_settle(int currency, int64_t amount)
+{
+	int shift = currencies[currencies[currency].settled_in].exponent -
+				currencies[currency].exponent;
+	__int128 product = (__int128) amount * currencies[currency].rate;
+	__int128 one = RATE_ONE;
+	__int128 share;
+	__int128 twice;
+
+	for (; shift > 0; shift--)
+		product *= 10;
+	for (; shift < 0; shift++)
+		one *= 10;
+	share = product / one;
+	twice = product % one * 2;
+	if (twice > one || (twice == one && share % 2 == 1))
+		share++;
+	else if (twice < -one || (twice == -one && share % 2 == -1))
+		share--;
+	return (int64_t) share;
 }
 
 int64_t

@@ -26,6 +26,17 @@ extern int currency_other(int currency);
 /* "USD=30,290": fixed part in minor units, then basis points. */
 extern bool currency_set_fee(const char *setting);
 
+/* "eur=usd:1.0845": what is charged in one is settled in another. */
+extern bool currency_set_settlement(const char *setting);
+
+/* What it is settled in, and for how many (1: itself, RATE_ONE) of them. */
+#define RATE_ONE INT64_C(100000000)
+extern int	   currency_settled_in(int currency);
+extern int64_t currency_rate(int currency);
+
+/* An amount at its rate in the currency it is settled in, half-even. */
+extern int64_t currency_settle(int currency, int64_t amount);
+
 /* Fixed part plus the half-even rounded share, in minor units. */
 extern int64_t currency_fee(int currency, int64_t amount);
 

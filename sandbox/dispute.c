@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "balance.h"
+#include "charge.h"
 #include "currency.h"
 #include "journal.h"
 #include "json.h"
@@ -179,12 +180,12 @@ answer_dispute(Request *request, const Dispute *dispute)
 void
 dispute_move_money(Dispute *dispute, bool withdrawn)
 {
-	BalanceTx *tx =
-		withdrawn ? book_new_balance_tx(TX_DISPUTE, dispute->number,
-										dispute->currency, -dispute->amount,
-										options.dispute_fee)
-				  : book_new_balance_tx(TX_DISPUTE_REVERSAL, dispute->number,
-										dispute->currency, dispute->amount, 0);
+	const Charge *charge = book_charge(dispute->charge);
+	BalanceTx	 *tx = withdrawn
+						   ? charge_new_tx(charge, TX_DISPUTE, dispute->number,
+										   -dispute->amount, options.dispute_fee)
+						   : charge_new_tx(charge, TX_DISPUTE_REVERSAL,
+										   dispute->number, dispute->amount, 0);
 
 	dispute->txs =
 		xrealloc(dispute->txs, (dispute->tx_count + 1) * sizeof(uint32_t));

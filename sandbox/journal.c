@@ -25,7 +25,7 @@
 #include "paypal.h"
 #include "timer.h"
 
-#define MAGIC "payment-sandbox book 8\n"
+#define MAGIC "payment-sandbox book 9\n"
 #define HEADER_SIZE 8
 
 enum

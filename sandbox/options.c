@@ -45,6 +45,7 @@ enum
 	OPT_FAULT,
 	OPT_SEED,
 	OPT_FEE,
+	OPT_SETTLEMENT_CURRENCY,
 	OPT_PAYOUT_DELAY,
 	OPT_RETURN_DELAY,
 	OPT_PROCESSING_DELAY,
@@ -84,6 +85,8 @@ static const struct option long_options[] = {
 	{ "fault", required_argument, NULL, OPT_FAULT },
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "fee", required_argument, NULL, OPT_FEE },
+	{ "settlement-currency", required_argument, NULL,
+	  OPT_SETTLEMENT_CURRENCY },
 	{ "payout-delay-ms", required_argument, NULL, OPT_PAYOUT_DELAY },
 	{ "payout-return-delay-ms", required_argument, NULL, OPT_RETURN_DELAY },
 	{ "processing-delay-ms", required_argument, NULL, OPT_PROCESSING_DELAY },
@@ -136,6 +139,8 @@ static const char help[] =
 	"repeatable\n"
 	"                              (USD=30,290 EUR=25,150 JPY=30,360\n"
 	"                              KWD=100,290, any other 0,290)\n"
+	"  --settlement-currency CUR=CUR:RATE  Stripe settles the first in the\n"
+	"                              second; repeatable\n"
 	"  --payout-delay-ms N         from a payout's creation to paid (1000)\n"
 	"  --payout-return-delay-ms N  from paid to returned, for\n"
 	"                              ba_sandbox_return* (1000)\n"
@@ -323,6 +328,11 @@ apply(int option, const char *name)
 		case OPT_FEE:
 			if (!currency_set_fee(optarg))
 				die("--fee must be CUR=FIXED,BASIS_POINTS, not \"%s\"",
+					optarg);
+			break;
+		case OPT_SETTLEMENT_CURRENCY:
+			if (!currency_set_settlement(optarg))
+				die("--settlement-currency must be CUR=CUR:RATE, not \"%s\"",
 					optarg);
 			break;
 		case OPT_TTL:

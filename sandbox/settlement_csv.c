@@ -49,6 +49,27 @@ automatic_payout(const Settlement *settlement, int32_t currency)
 	return NULL;
 }
 
+/* What the payer's side saw of it, in the currency of the charge. */
+static int64_t
+facing_amount(const BalanceTx *tx)
+{
+	switch ((BalanceTxType) tx->type)
+	{
+		case TX_CHARGE:
+			return book_charge(tx->source)->amount_captured;
+		case TX_REFUND:
+			return -book_modification(tx->source)->amount;
+		case TX_REFUND_FAILURE:
+			return book_modification(tx->source)->amount;
+		case TX_DISPUTE:
+			return -book_dispute(tx->source)->amount;
+		case TX_DISPUTE_REVERSAL:
+			return book_dispute(tx->source)->amount;
+		default:
+			return tx->amount;
+	}
+}
+
 void
 settlement_line(const Settlement *settlement, const BalanceTx *tx,
 				SettlementLine *line)
@@ -64,6 +85,9 @@ settlement_line(const Settlement *settlement, const BalanceTx *tx,
 	line->created_ms = tx->created_ms;
 	line->currency = tx->currency;
 	line->gross = tx->amount;
+	line->facing_currency =
+		tx->rate == 0 ? CURRENCY_UNKNOWN : charge->currency;
+	line->facing_amount = tx->rate == 0 ? 0 : facing_amount(tx);
 	line->fee = tx->fee;
 	line->category = balance_tx_category(tx);
 	line->source_id = balance_tx_source_id(tx);
@@ -117,11 +141,27 @@ put_amount(Buf *b, int32_t currency, int64_t amount)
 }
 
 static void
+put_facing(Buf *b, const SettlementLine *line)
+{
+	bool changed = line->facing_currency != CURRENCY_UNKNOWN;
+
+	if (line->charge_id == NULL)
+	{
+		csv_field(b, NULL);
+		csv_field(b, NULL);
+		return;
+	}
+	put_amount(b, changed ? line->facing_currency : line->currency,
+			   changed ? line->facing_amount : line->gross);
+	csv_field(b, currency_lower(changed ? line->facing_currency
+										: line->currency));
+}
+
+static void
 put_line(CsvStream *stream, const SettlementLine *line)
 {
 	Buf		   *b = &stream->pending;
 	const char *currency = currency_lower(line->currency);
-	bool		is_charge = line->charge_id != NULL;
 
 	csv_field(b, line->payout_id);
 	if (line->payout_id != NULL)
@@ -138,11 +178,7 @@ put_line(CsvStream *stream, const SettlementLine *line)
 	csv_field(b, line->category);
 	csv_field(b, line->source_id);
 	csv_field(b, line->description);
-	if (is_charge)
-		put_amount(b, line->currency, line->gross);
-	else
-		csv_field(b, NULL);
-	csv_field(b, is_charge ? currency : NULL);
+	put_facing(b, line);
 	csv_field(b, line->charge_id);
 	csv_field(b, line->intent_id);
 	csv_field(b, line->payment_order);

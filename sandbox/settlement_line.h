@@ -16,6 +16,8 @@ typedef struct SettlementLine
 	int64_t		created_ms;
 	int32_t		currency;
 	int64_t		gross;
+	int32_t		facing_currency; /* the payer's, when it is another */
+	int64_t		facing_amount;
 	int64_t		fee;
 	const char *category;
 	const char *source_id;

@@ -20,7 +20,7 @@ subtest 'command line' => sub {
         payout-return-delay-ms processing-delay-ms modification-delay-ms idempotency-ttl-s max-connections
         idle-timeout-s adyen-merchant adyen-balance-account adyen-capture paypal-client-id token-lifetime-s
         hmac-key-file webhook-url stripe-webhook-url adyen-webhook-url paypal-webhook-url
-        stripe-webhook-secret-file authorization-lifetime-s session-lifetime-s dispute-fee adyen-multiple-captures paypal-webhook-id tls-cert tls-key verbose)
+        stripe-webhook-secret-file settlement-currency authorization-lifetime-s session-lifetime-s dispute-fee adyen-multiple-captures paypal-webhook-id tls-cert tls-key verbose)
       )
     {
         like($text, qr/--\Q$flag\E\b/, "--help tells of --$flag");
@@ -35,6 +35,10 @@ subtest 'command line' => sub {
         [ '--adyen-capture',   'later' ],
         [ '--hmac-key-file',   '/nonexistent/key' ],
         [ '--webhook-url',     'https://127.0.0.1/' ],
+        [ '--settlement-currency', 'eur=usd' ],
+        [ '--settlement-currency', 'eur=eur:1' ],
+        [ '--settlement-currency', 'eur=usd:0' ],
+        [ '--settlement-currency', 'eur=usd:1.123456789' ],
         [ '--bind',            'nowhere' ],
         [ '--book',            '/nonexistent/book' ],
         [ '--secret-key-file', '/nonexistent/key' ],
