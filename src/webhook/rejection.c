@@ -16,6 +16,7 @@
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "payment.h"
 #include "shared.h"
 #include "text_guard.h"
@@ -61,9 +62,12 @@ next_slot(void)
 	}
 	else
 	{
-		/* where it is not preloaded, each session counts for itself */
+		/*
+		 * Where it is not preloaded, each session counts for itself, from a
+		 * number that no other begins with: nobody waits for a slot.
+		 */
 		if (own_count == 0)
-			own_count = first_number();
+			own_count = (uint64) MyProcPid * 7919;
 		number = own_count++;
 	}
 	return (int32) (number % (uint64) payment_max_webhook_rejections);
