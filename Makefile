@@ -12,7 +12,7 @@ SHELL = /bin/bash
 # Sources are found by wildcard; what lies in these folders is the module.
 here := $(dir $(firstword $(MAKEFILE_LIST)))
 folders := src src/instance src/ledger src/order src/webhook src/reconcile \
-	src/partition worker worker/psp worker/settlement
+	src/partition src/event worker worker/psp worker/settlement
 sources := $(sort $(wildcard $(folders:%=$(here)%/*.c)))
 headers := $(sort $(wildcard $(folders:%=$(here)%/*.h)))
 

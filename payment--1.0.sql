@@ -638,7 +638,8 @@ CREATE TABLE payment.payment_record (
     updated_at timestamptz NOT NULL,
     -- {"stripe eu": "pm_…", "adyen": "…"}: a token is worth something at one PSP only
     payment_methods jsonb,
-    route uuid[]
+    route uuid[],
+    event_count integer NOT NULL DEFAULT 0
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.payment_record_default PARTITION OF payment.payment_record (
@@ -667,7 +668,8 @@ CREATE TABLE payment.order_record (
     updated_at timestamptz NOT NULL,
     payment_method text,
     routed boolean NOT NULL DEFAULT false,
-    fee_schedule_id uuid
+    fee_schedule_id uuid,
+    event_count integer NOT NULL DEFAULT 0
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
@@ -689,7 +691,8 @@ CREATE TABLE payment.payout_record (
     failure_code text,
     failure_message text,
     requested_by text NOT NULL,
-    updated_at timestamptz NOT NULL
+    updated_at timestamptz NOT NULL,
+    event_count integer NOT NULL DEFAULT 0
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.payout_record_default PARTITION OF payment.payout_record (
@@ -986,7 +989,8 @@ COMMENT ON COLUMN payment.payment_record.order_count IS 'Payment orders it has.'
 COMMENT ON COLUMN payment.payment_record.succeeded_count IS 'Those that are captured.';
 COMMENT ON COLUMN payment.payment_record.failed_count IS 'Those that came to nothing.';
 COMMENT ON COLUMN payment.payment_record.metadata IS 'What the application added.';
-COMMENT ON COLUMN payment.payment_record.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.payment_record.updated_at IS 'When it last changed; ascends strictly.';
+COMMENT ON COLUMN payment.payment_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON COLUMN payment.payment_record.payment_methods IS 'What each PSP calls the payment method, by the PSP''s name, as the caller passed it.';
 COMMENT ON COLUMN payment.payment_record.route IS
     'PSPs in the order in which an order goes on to the next one, as the rules had it at checkout; null: it stays where it is.';
@@ -1011,7 +1015,8 @@ COMMENT ON COLUMN payment.order_record.failure_message IS 'Why it failed, in wor
 COMMENT ON COLUMN payment.order_record.reference IS 'The application''s name of the order.';
 COMMENT ON COLUMN payment.order_record.description IS 'What it is for.';
 COMMENT ON COLUMN payment.order_record.metadata IS 'What the application added.';
-COMMENT ON COLUMN payment.order_record.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.order_record.updated_at IS 'When it last changed; ascends strictly.';
+COMMENT ON COLUMN payment.order_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON COLUMN payment.order_record.payment_method IS 'What psp_id calls the payment method; null: as the payment has it.';
 COMMENT ON COLUMN payment.order_record.routed IS 'It may go on to another PSP of the payment''s route: the caller named none.';
 COMMENT ON COLUMN payment.order_record.fee_schedule_id IS 'The payment.fee_schedule that platform_fee came from; null: there was none.';
@@ -1030,7 +1035,8 @@ COMMENT ON COLUMN payment.payout_record.psp_reference IS 'The PSP''s name of the
 COMMENT ON COLUMN payment.payout_record.failure_code IS 'Why it failed, as the PSP codes it.';
 COMMENT ON COLUMN payment.payout_record.failure_message IS 'Why it failed, in words.';
 COMMENT ON COLUMN payment.payout_record.requested_by IS 'The role that asked for it.';
-COMMENT ON COLUMN payment.payout_record.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.payout_record.updated_at IS 'When it last changed; ascends strictly.';
+COMMENT ON COLUMN payment.payout_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON TABLE payment.payout_record_default IS 'Payouts for which no partition was made.';
 
 COMMENT ON TABLE payment.psp_reference IS 'The PSPs'' names of our objects; each is one object''s for ever.';
@@ -2766,6 +2772,344 @@ CREATE EVENT TRIGGER payment_guard_drop ON ddl_command_start
 ALTER EVENT TRIGGER payment_guard_drop ENABLE ALWAYS;
 
 -- ---------------------------------------------------------------------------
+-- src/event: what applications are told
+-- ---------------------------------------------------------------------------
+
+-- The outbox.  Written in the commit of what it tells about, and read in the
+-- order (epoch, horizon, id): src/event/reading.c says why nothing is skipped.
+CREATE TABLE payment.event (
+    id uuid NOT NULL,
+    epoch timestamptz NOT NULL,
+    horizon xid8 NOT NULL,
+    object text NOT NULL,
+    object_id uuid NOT NULL,
+    payment_id uuid,
+    number integer NOT NULL,
+    type text NOT NULL,
+    data jsonb NOT NULL
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.event_default PARTITION OF payment.event (
+    PRIMARY KEY (id)
+) DEFAULT;
+
+CREATE INDEX event_default_order_idx ON payment.event_default (epoch, horizon, id);
+
+COMMENT ON TABLE payment.event IS
+    'What applications are told of payments, orders and payouts: one row for each change of status that '
+    'payment.event_types() lists. Append-only; partitioned by id, which holds the time of the change.';
+COMMENT ON COLUMN payment.event.id IS 'UUIDv7; its time is that of the change, and ascends strictly for each object.';
+COMMENT ON COLUMN payment.event.epoch IS
+    'Since when this database numbers its transactions as it does: when it was created, or restored from a dump.';
+COMMENT ON COLUMN payment.event.horizon IS
+    'Transactions with numbers from here on had not begun when it was written. Readers wait until all before have ended.';
+COMMENT ON COLUMN payment.event.object IS 'payment, payment_order or payout.';
+COMMENT ON COLUMN payment.event.object_id IS 'The object.';
+COMMENT ON COLUMN payment.event.payment_id IS 'The payment that it belongs to; null: none.';
+COMMENT ON COLUMN payment.event.number IS 'Counts the events of the object, from 1, without gaps.';
+COMMENT ON COLUMN payment.event.type IS 'What happened: see payment.event_types().';
+COMMENT ON COLUMN payment.event.data IS 'The object as it was then, without payment methods and bank accounts. Amounts in minor units.';
+COMMENT ON TABLE payment.event_default IS 'Events for which no partition was made.';
+
+CREATE TABLE payment.event_consumer (
+    name text NOT NULL PRIMARY KEY,
+    types text[],
+    epoch timestamptz NOT NULL,
+    horizon xid8 NOT NULL,
+    event_id uuid NOT NULL,
+    read_epoch timestamptz,
+    read_horizon xid8,
+    read_event_id uuid,
+    leased_until timestamptz,
+    read_at timestamptz,
+    acknowledged_at timestamptz
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+COMMENT ON TABLE payment.event_consumer IS
+    'Who reads events, and how far: written by payment.register_consumer(), read_events(), acknowledge_events() and, of '
+    'those with a webhook endpoint, by the worker.';
+COMMENT ON COLUMN payment.event_consumer.name IS 'What it is called.';
+COMMENT ON COLUMN payment.event_consumer.types IS 'Types it wants, as payment_order.captured or payment_order.*; null: all.';
+COMMENT ON COLUMN payment.event_consumer.epoch IS 'epoch of its position: it is done with all events up to (epoch, horizon, event_id).';
+COMMENT ON COLUMN payment.event_consumer.horizon IS 'horizon of its position.';
+COMMENT ON COLUMN payment.event_consumer.event_id IS 'id of its position; not always that of an event.';
+COMMENT ON COLUMN payment.event_consumer.read_epoch IS 'epoch of the last event that was handed out and not acknowledged; null: none.';
+COMMENT ON COLUMN payment.event_consumer.read_horizon IS 'horizon of that event.';
+COMMENT ON COLUMN payment.event_consumer.read_event_id IS 'id of that event.';
+COMMENT ON COLUMN payment.event_consumer.leased_until IS 'Until then nobody else gets what was handed out; null: not leased.';
+COMMENT ON COLUMN payment.event_consumer.read_at IS 'When events were last handed out; of one with a webhook endpoint: put into its queue.';
+COMMENT ON COLUMN payment.event_consumer.acknowledged_at IS 'When some were last acknowledged.';
+
+CREATE TABLE payment.webhook_endpoint (
+    consumer text NOT NULL PRIMARY KEY,
+    url text NOT NULL,
+    secret_name text NOT NULL,
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
+    max_in_flight integer NOT NULL DEFAULT 8 CHECK (max_in_flight BETWEEN 1 AND 64),
+    connect_timeout_ms integer NOT NULL DEFAULT 3000 CHECK (connect_timeout_ms BETWEEN 1 AND 60000),
+    timeout_ms integer NOT NULL DEFAULT 10000 CHECK (timeout_ms BETWEEN 1 AND 60000),
+    max_attempts integer NOT NULL DEFAULT 60 CHECK (max_attempts BETWEEN 1 AND 1000),
+    backoff_base_ms integer NOT NULL DEFAULT 1000 CHECK (backoff_base_ms BETWEEN 1 AND 3600000),
+    backoff_max_ms integer NOT NULL DEFAULT 3600000 CHECK (backoff_max_ms BETWEEN 1 AND 86400000)
+);
+
+COMMENT ON TABLE payment.webhook_endpoint IS
+    'Where the worker posts the events of a consumer, written by payment.set_webhook_endpoint().';
+COMMENT ON COLUMN payment.webhook_endpoint.consumer IS 'The consumer.';
+COMMENT ON COLUMN payment.webhook_endpoint.url IS 'Where events are posted to.';
+COMMENT ON COLUMN payment.webhook_endpoint.secret_name IS 'The file in payment.secrets_dir that holds the key they are signed with.';
+COMMENT ON COLUMN payment.webhook_endpoint.state IS 'active; or paused: nothing is posted, and nothing lost.';
+COMMENT ON COLUMN payment.webhook_endpoint.max_in_flight IS 'Most requests under way to it at once.';
+COMMENT ON COLUMN payment.webhook_endpoint.connect_timeout_ms IS 'Milliseconds to wait for a connection.';
+COMMENT ON COLUMN payment.webhook_endpoint.timeout_ms IS 'Milliseconds to wait for the answer.';
+COMMENT ON COLUMN payment.webhook_endpoint.max_attempts IS 'Tries after which an event is set aside.';
+COMMENT ON COLUMN payment.webhook_endpoint.backoff_base_ms IS 'Milliseconds before the second try, doubled for each further one.';
+COMMENT ON COLUMN payment.webhook_endpoint.backoff_max_ms IS 'Most milliseconds between two tries.';
+
+-- What is to be posted: a bounded piece of each consumer's events.  Of each
+-- object only the first has a time; the others wait for it.
+CREATE TABLE payment.event_delivery (
+    consumer text NOT NULL,
+    event_id uuid NOT NULL,
+    object_id uuid NOT NULL,
+    number integer NOT NULL,
+    run_at timestamptz,
+    tries integer NOT NULL DEFAULT 0,
+    first_tried_at timestamptz,
+    last_tried_at timestamptz,
+    last_http_status integer,
+    last_error text,
+    dead_at timestamptz,
+    PRIMARY KEY (consumer, event_id)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE INDEX event_delivery_due_idx ON payment.event_delivery (consumer, run_at)
+    WHERE dead_at IS NULL AND run_at IS NOT NULL;
+CREATE INDEX event_delivery_object_idx ON payment.event_delivery (consumer, object_id, number);
+
+COMMENT ON TABLE payment.event_delivery IS
+    'Events on their way to webhook endpoints. A row is gone when its endpoint has acknowledged it.';
+COMMENT ON COLUMN payment.event_delivery.consumer IS 'The consumer.';
+COMMENT ON COLUMN payment.event_delivery.event_id IS 'The event.';
+COMMENT ON COLUMN payment.event_delivery.object_id IS 'Its object.';
+COMMENT ON COLUMN payment.event_delivery.number IS 'Its number among the events of the object.';
+COMMENT ON COLUMN payment.event_delivery.run_at IS
+    'When it is posted next; while it is under way, when it would be posted again; null: an earlier event of the object comes first, or it was set aside.';
+COMMENT ON COLUMN payment.event_delivery.tries IS 'How many times it was posted, counted before.';
+COMMENT ON COLUMN payment.event_delivery.first_tried_at IS 'When it was first posted.';
+COMMENT ON COLUMN payment.event_delivery.last_tried_at IS 'When it was last posted.';
+COMMENT ON COLUMN payment.event_delivery.last_http_status IS 'What the endpoint answered last; null: nothing.';
+COMMENT ON COLUMN payment.event_delivery.last_error IS 'Why that was no acknowledgement.';
+COMMENT ON COLUMN payment.event_delivery.dead_at IS 'When it was set aside, tried too often; later events of the object went on then.';
+
+DO $$
+DECLARE
+    guarded text;
+BEGIN
+    FOREACH guarded IN ARRAY ARRAY['event', 'event_default']
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON payment.%I '
+            'FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows(''append_only'')', guarded);
+        EXECUTE pg_catalog.format('ALTER TABLE payment.%I ENABLE ALWAYS TRIGGER guard_rows', guarded);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION payment.event_types(OUT type text, OUT object text, OUT status text) RETURNS SETOF record
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_event_types';
+COMMENT ON FUNCTION payment.event_types() IS
+    'Every type of event: the object that it is about, and the status whose arrival it tells.';
+
+CREATE FUNCTION payment.register_consumer(name text, types text[] DEFAULT NULL, from_beginning boolean DEFAULT false)
+    RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_register_consumer';
+COMMENT ON FUNCTION payment.register_consumer(text, text[], boolean) IS
+    'Make a consumer of events; returns false when there is one of that name, which keeps its position and gets these '
+    'types. types: those it wants, as payment_order.captured or payment_order.*; null: all. from_beginning: all events that '
+    'there still are, instead of those to come. At most payment.max_event_consumers. Errors: PY001, PY005, PY006.';
+
+CREATE FUNCTION payment.remove_consumer(name text) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_remove_consumer';
+COMMENT ON FUNCTION payment.remove_consumer(text) IS
+    'Remove a consumer with its webhook endpoint, its position and what was to be posted to it; false when there is none. Errors: PY001.';
+
+CREATE FUNCTION payment.read_events(consumer text, max_events integer DEFAULT 100, lease_ms integer DEFAULT 0)
+    RETURNS TABLE (id uuid, type text, object text, object_id uuid, payment_id uuid, number integer,
+        created_at timestamptz, data jsonb)
+    LANGUAGE c VOLATILE ROWS 100
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_read_events';
+COMMENT ON FUNCTION payment.read_events(text, integer, integer) IS
+    'The events after a consumer''s position, at most max_events (1 to 10000), in order. The position moves by '
+    'acknowledge_events() only, so what is not acknowledged comes again. While the transaction lasts, and for lease_ms '
+    '(0 to 3600000) after, another reader of the same consumer gets none. Events wait for all transactions that were under '
+    'way when they were written, so that none is ever skipped. Errors: PY001, PY012, PY303 (it has a webhook endpoint, or '
+    'there are events of a time that is yet to come).';
+
+CREATE FUNCTION payment.acknowledge_events(consumer text, through uuid) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_acknowledge_events';
+COMMENT ON FUNCTION payment.acknowledge_events(text, uuid) IS
+    'Be done with all events that read_events() gave up to the one with that id; false when that was so already. '
+    'Errors: PY001, PY012, PY303 (it was not read).';
+
+CREATE FUNCTION payment.set_webhook_endpoint(consumer text, url text, secret_name text, types text[] DEFAULT NULL,
+    settings jsonb DEFAULT '{}') RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_set_webhook_endpoint';
+COMMENT ON FUNCTION payment.set_webhook_endpoint(text, text, text, text[], jsonb) IS
+    'Have the worker post a consumer''s events to a URL (https://… or http://…, without user and fragment), signed with the '
+    'content of the file secret_name in payment.secrets_dir. A consumer that there is not yet is made, for events to come; '
+    'then true is returned. types: as of register_consumer(). settings: columns of payment.webhook_endpoint, as '
+    '{"timeout_ms": 5000}; those left away keep their value. Errors: PY001, PY005, PY006.';
+
+CREATE FUNCTION payment.retry_event_deliveries(consumer text, event_id uuid DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_retry_event_deliveries';
+COMMENT ON FUNCTION payment.retry_event_deliveries(text, uuid) IS
+    'Post again what was set aside for a consumer (payment.event_dead_letter), one event or all; returns how many. Errors: PY001, PY012.';
+
+CREATE FUNCTION payment.discard_event_deliveries(consumer text, event_id uuid DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_discard_event_deliveries';
+COMMENT ON FUNCTION payment.discard_event_deliveries(text, uuid) IS
+    'Never post what was set aside for a consumer (payment.event_dead_letter), one event or all; returns how many. Errors: PY001, PY012.';
+
+-- For the worker.
+
+CREATE TYPE payment.claimed_event AS (
+    event_id uuid,
+    tries integer,
+    body text
+);
+COMMENT ON TYPE payment.claimed_event IS 'What the worker gets to post.';
+COMMENT ON COLUMN payment.claimed_event.event_id IS 'The event.';
+COMMENT ON COLUMN payment.claimed_event.tries IS 'How many times it has been posted, with this one.';
+COMMENT ON COLUMN payment.claimed_event.body IS 'JSON: id, type, object, object_id, payment_id, number, created_at, data.';
+
+CREATE FUNCTION payment.queue_event_deliveries(consumer text, max_events integer) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_queue_event_deliveries';
+COMMENT ON FUNCTION payment.queue_event_deliveries(text, integer) IS
+    'For the worker: put the next events of a consumer with a webhook endpoint into its queue, at most max_events (1 to 10000) '
+    'and no more than payment.max_queued_events are waiting; returns how many, null when there was no room. Waits for nobody. '
+    'Errors: PY001.';
+
+CREATE FUNCTION payment.claim_event_deliveries(consumer text, max_events integer, lease_ms integer)
+    RETURNS SETOF payment.claimed_event
+    LANGUAGE c VOLATILE ROWS 10
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_claim_event_deliveries';
+COMMENT ON FUNCTION payment.claim_event_deliveries(text, integer, integer) IS
+    'For the worker: at most max_events (1 to 10000) that are due for a consumer''s webhook endpoint; they fall due again after '
+    'lease_ms (1 to 3600000). Waits for nobody. Errors: PY001, PY501, PY502.';
+
+CREATE FUNCTION payment.record_event_deliveries(consumer text, event_ids uuid[], tries integer[], http_statuses integer[],
+    errors text[], retry_after_ms bigint[]) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_record_event_deliveries';
+COMMENT ON FUNCTION payment.record_event_deliveries(text, uuid[], integer[], integer[], text[], bigint[]) IS
+    'For the worker: what came of events that it posted, one element for each. errors: null: acknowledged. retry_after_ms: what '
+    'the endpoint asked for, or null. tries: as claimed; the failure of an earlier claim says nothing. Returns false, and does '
+    'nothing, when somebody has the consumer locked. Errors: PY001.';
+
+CREATE FUNCTION payment.next_event_delivery_due(consumer text) RETURNS timestamptz
+    LANGUAGE c STABLE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_next_event_delivery_due';
+COMMENT ON FUNCTION payment.next_event_delivery_due(text) IS
+    'For the worker: when the next event falls due for a consumer''s webhook endpoint; null: none waits. Errors: PY001.';
+
+GRANT EXECUTE ON FUNCTION payment.event_types()
+    TO payment_app, payment_finance, payment_admin, payment_auditor, payment_worker;
+GRANT EXECUTE ON FUNCTION payment.read_events(text, integer, integer), payment.acknowledge_events(text, uuid) TO payment_app;
+GRANT EXECUTE ON FUNCTION payment.register_consumer(text, text[], boolean), payment.remove_consumer(text),
+    payment.set_webhook_endpoint(text, text, text, text[], jsonb), payment.retry_event_deliveries(text, uuid),
+    payment.discard_event_deliveries(text, uuid)
+    TO payment_admin;
+GRANT EXECUTE ON FUNCTION payment.queue_event_deliveries(text, integer), payment.claim_event_deliveries(text, integer, integer),
+    payment.record_event_deliveries(text, uuid[], integer[], integer[], text[], bigint[]), payment.next_event_delivery_due(text)
+    TO payment_worker;
+GRANT SELECT ON payment.event TO payment_finance, payment_auditor;
+GRANT SELECT ON payment.event_consumer, payment.event_delivery TO payment_finance, payment_admin, payment_auditor;
+GRANT SELECT ON payment.webhook_endpoint TO payment_finance, payment_admin, payment_auditor, payment_worker;
+
+CREATE VIEW payment.event_lag AS
+    SELECT c.name AS consumer, e.url, e.state, c.types,
+        b.events AS unread, b.oldest_at AS oldest_unread_at, b.held_back, q.queued, q.dead, q.failing, c.leased_until, c.read_at,
+        c.acknowledged_at
+    FROM payment.event_consumer AS c
+        LEFT JOIN payment.webhook_endpoint AS e ON e.consumer OPERATOR(pg_catalog.=) c.name
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS events, min(payment.id_time(u.id)) AS oldest_at,
+                count(*) FILTER (WHERE u.held_back) AS held_back
+            FROM (SELECT v.id, v.epoch OPERATOR(pg_catalog.=) i.epoch
+                    AND v.horizon OPERATOR(pg_catalog.>) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS held_back
+                FROM payment.event AS v
+                    CROSS JOIN (SELECT max(n.recorded_at) AS epoch FROM payment.instance AS n
+                        WHERE n.cause OPERATOR(pg_catalog.=) ANY (ARRAY['create', 'restore'])) AS i
+                WHERE ROW(v.epoch, v.horizon, v.id) OPERATOR(pg_catalog.>) ROW(c.epoch, c.horizon, c.event_id)
+                    AND (c.types IS NULL OR v.type OPERATOR(pg_catalog.=) ANY (c.types)
+                        OR v.object OPERATOR(pg_catalog.||) '.*' OPERATOR(pg_catalog.=) ANY (c.types))
+                LIMIT 10000) AS u) AS b
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE d.dead_at IS NULL) AS queued, count(*) FILTER (WHERE d.dead_at IS NOT NULL) AS dead,
+                count(*) FILTER (WHERE d.dead_at IS NULL AND d.last_error IS NOT NULL) AS failing
+            FROM payment.event_delivery AS d WHERE d.consumer OPERATOR(pg_catalog.=) c.name) AS q;
+COMMENT ON VIEW payment.event_lag IS 'How far each consumer of events is behind.';
+COMMENT ON COLUMN payment.event_lag.consumer IS 'its name';
+COMMENT ON COLUMN payment.event_lag.url IS 'where its events are posted; null: it reads them itself';
+COMMENT ON COLUMN payment.event_lag.state IS 'of its webhook endpoint: active or paused; null: it has none';
+COMMENT ON COLUMN payment.event_lag.types IS 'types it wants; null: all';
+COMMENT ON COLUMN payment.event_lag.unread IS 'events after its position, counted to 10000; of one with an endpoint: not in its queue yet';
+COMMENT ON COLUMN payment.event_lag.oldest_unread_at IS 'when the oldest of these happened; null: there is none';
+COMMENT ON COLUMN payment.event_lag.held_back IS
+    'those of these that wait for a transaction that was under way when they were written, in any database of the server';
+COMMENT ON COLUMN payment.event_lag.queued IS 'events that are being posted, or wait for it';
+COMMENT ON COLUMN payment.event_lag.dead IS 'events that were set aside: see payment.event_dead_letter';
+COMMENT ON COLUMN payment.event_lag.failing IS 'those of the queue that were not acknowledged when they were posted last';
+COMMENT ON COLUMN payment.event_lag.leased_until IS 'until then nobody but the last reader gets events';
+COMMENT ON COLUMN payment.event_lag.read_at IS 'when it last got events';
+COMMENT ON COLUMN payment.event_lag.acknowledged_at IS 'when it last acknowledged some';
+
+CREATE VIEW payment.event_dead_letter AS
+    SELECT d.consumer, d.event_id, v.type, v.object, d.object_id, d.number, payment.id_time(d.event_id) AS created_at, d.tries,
+        d.first_tried_at, d.last_tried_at, d.last_http_status, d.last_error, d.dead_at
+    FROM payment.event_delivery AS d LEFT JOIN payment.event AS v ON v.id OPERATOR(pg_catalog.=) d.event_id
+    WHERE d.dead_at IS NOT NULL;
+COMMENT ON VIEW payment.event_dead_letter IS
+    'Events that an endpoint did not acknowledge however often they were posted. payment.retry_event_deliveries() posts them '
+    'again, payment.discard_event_deliveries() gives them up.';
+COMMENT ON COLUMN payment.event_dead_letter.consumer IS 'the consumer';
+COMMENT ON COLUMN payment.event_dead_letter.event_id IS 'the event';
+COMMENT ON COLUMN payment.event_dead_letter.type IS 'its type';
+COMMENT ON COLUMN payment.event_dead_letter.object IS 'kind of its object';
+COMMENT ON COLUMN payment.event_dead_letter.object_id IS 'its object';
+COMMENT ON COLUMN payment.event_dead_letter.number IS 'its number among the events of the object';
+COMMENT ON COLUMN payment.event_dead_letter.created_at IS 'when it happened';
+COMMENT ON COLUMN payment.event_dead_letter.tries IS 'how many times it was posted';
+COMMENT ON COLUMN payment.event_dead_letter.first_tried_at IS 'when first';
+COMMENT ON COLUMN payment.event_dead_letter.last_tried_at IS 'when last';
+COMMENT ON COLUMN payment.event_dead_letter.last_http_status IS 'what was answered last; null: nothing';
+COMMENT ON COLUMN payment.event_dead_letter.last_error IS 'why that was no acknowledgement';
+COMMENT ON COLUMN payment.event_dead_letter.dead_at IS 'when it was set aside';
+
+GRANT SELECT ON payment.event_lag TO payment_app, payment_finance, payment_admin, payment_auditor;
+GRANT SELECT ON payment.event_dead_letter TO payment_finance, payment_admin, payment_auditor;
+
+-- ---------------------------------------------------------------------------
 -- Dumps: the rows of every table of the extension belong to the user
 -- ---------------------------------------------------------------------------
 
@@ -2793,6 +3137,10 @@ SELECT pg_catalog.pg_extension_config_dump('payment.status_history_default', '')
 SELECT pg_catalog.pg_extension_config_dump('payment.task', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.circuit_breaker', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.attempt_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.event_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.event_consumer', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.webhook_endpoint', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.event_delivery', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_file', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_line_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.settlement_reference', '');

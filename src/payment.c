@@ -74,6 +74,10 @@ bool  payment_require_sync_standby = false;
 char *payment_failover_standbys = NULL;
 char *payment_machine_id = NULL;
 bool  payment_allow_drop = false;
+int	  payment_max_event_consumers = 100;
+int	  payment_max_event_deliveries = 64;
+int	  payment_max_queued_events = 1000;
+int	  payment_event_retention_days = 90;
 
 WorkerShared *worker_shared = NULL;
 
@@ -81,6 +85,7 @@ static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
 static bool wake_at_commit = false;
+static bool announce_at_commit = false;
 
 typedef struct IntegerSetting
 {
@@ -135,6 +140,23 @@ static const IntegerSetting integer_settings[] = {
 	  "Most slots that the balance of one account is spread over.",
 	  "About as many as transactions may post to one account at once.",
 	  &payment_max_balance_slots, 1, 65536, PGC_SUSET, 0 },
+
+	/* What applications are told. */
+	{ "payment.max_event_consumers", "Most consumers of events.", NULL,
+	  &payment_max_event_consumers, 1, 10000, PGC_SUSET, 0 },
+	{ "payment.max_event_deliveries",
+	  "Most events that one database's dispatcher posts at once.",
+	  "Beside payment.max_in_flight. Each webhook endpoint has a limit of its "
+	  "own as well.",
+	  &payment_max_event_deliveries, 1, 1024, PGC_SIGHUP, 0 },
+	{ "payment.max_queued_events",
+	  "Most events that wait in the queue of one webhook endpoint.",
+	  "The others wait in payment.event, where they cost nothing.",
+	  &payment_max_queued_events, 1, 100000, PGC_SIGHUP, 0 },
+	{ "payment.event_retention",
+	  "Days after which events may be detached, once all consumers have "
+	  "acknowledged them.",
+	  NULL, &payment_event_retention_days, 1, 36500, PGC_SIGHUP, 0 },
 
 	/* How hard a dispatcher works, and how much it holds in memory. */
 	{ "payment.batch_size",
@@ -313,6 +335,7 @@ reset_slot_counters(DispatcherSlot *slot)
 	pg_atomic_init_u64(&slot->retried, 0);
 	pg_atomic_init_u32(&slot->milli_rate, 0);
 	pg_atomic_init_u32(&slot->breakers_open, 0);
+	pg_atomic_init_u64(&slot->events, 0);
 }
 
 static void
@@ -413,6 +436,31 @@ wake_dispatcher(void)
 }
 
 /*
+ * A dispatcher that does not run has nobody to announce events to; the next
+ * one looks for them when it starts.
+ */
+static void
+announce_events(void)
+{
+	pg_memory_barrier();
+	for (int i = 0; i < worker_shared->slot_count; i++)
+	{
+		DispatcherSlot *slot = &worker_shared->slots[i];
+
+		if (((volatile DispatcherSlot *) slot)->database_id == MyDatabaseId)
+		{
+			Latch *latch = ((volatile DispatcherSlot *) slot)->latch;
+
+			pg_atomic_fetch_add_u64(&slot->events, 1);
+			/* the dispatcher itself looks before it sleeps */
+			if (latch && latch != MyLatch)
+				SetLatch(latch);
+			return;
+		}
+	}
+}
+
+/*
  * Runs at the end of every transaction of a backend that ever queued a task;
  * an error here would be a PANIC, so nothing here can raise one.
  */
@@ -424,11 +472,13 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_COMMIT:
 			if (wake_at_commit)
 				wake_dispatcher();
-			wake_at_commit = false;
+			if (announce_at_commit)
+				announce_events();
+			wake_at_commit = announce_at_commit = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			wake_at_commit = false;
+			wake_at_commit = announce_at_commit = false;
 			break;
 		default:
 			break;
@@ -440,6 +490,13 @@ payment_wake_dispatcher_at_commit(void)
 {
 	if (worker_shared)
 		wake_at_commit = true;
+}
+
+void
+payment_announce_events_at_commit(void)
+{
+	if (worker_shared)
+		announce_at_commit = true;
 }
 
 /*

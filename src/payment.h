@@ -51,12 +51,22 @@ extern bool	 payment_require_sync_standby;
 extern char *payment_failover_standbys;
 extern char *payment_machine_id;
 extern bool	 payment_allow_drop;
+extern int	 payment_max_event_consumers;
+extern int	 payment_max_event_deliveries;
+extern int	 payment_max_queued_events;
+extern int	 payment_event_retention_days;
 
 /*
  * Wake this database's dispatcher when the current transaction commits; never
  * throws, does nothing when the worker is not preloaded.
  */
 extern void payment_wake_dispatcher_at_commit(void);
+
+/*
+ * Tell the dispatcher, and through it who listens to payment_event, that there
+ * are new events when the current transaction commits; as above.
+ */
+extern void payment_announce_events_at_commit(void);
 
 /* src/ledger/hint.c: shared memory, from the hooks of payment.c */
 extern void hint_request_memory(void);

@@ -77,6 +77,17 @@ set_ticks(pg_uuid_t *id, uint64 ticks)
 	id->data[8] = 0x80;
 }
 
+static void
+set_all(pg_uuid_t *id, uint64 ticks)
+{
+	const uint8 *random = take_random();
+
+	set_ticks(id, ticks);
+	id->data[8] |= payment_shard_id >> 6;
+	id->data[9] = ((payment_shard_id & 0x3f) << 2) | (random[0] & 0x03);
+	memcpy(&id->data[10], random + 1, RANDOM_BYTES - 1);
+}
+
 /*
  * A clock that stands still or goes back does not break the order: the last
  * tick plus one is taken, until the clock has caught up.
@@ -84,17 +95,18 @@ set_ticks(pg_uuid_t *id, uint64 ticks)
 void
 uuid7_generate(pg_uuid_t *id)
 {
-	uint64		 ticks = ticks_of(GetCurrentTimestamp());
-	const uint8 *random = take_random();
+	uint64 ticks = ticks_of(GetCurrentTimestamp());
 
 	if (ticks <= last_ticks)
 		ticks = last_ticks + 1;
 	last_ticks = ticks;
+	set_all(id, ticks);
+}
 
-	set_ticks(id, ticks);
-	id->data[8] |= payment_shard_id >> 6;
-	id->data[9] = ((payment_shard_id & 0x3f) << 2) | (random[0] & 0x03);
-	memcpy(&id->data[10], random + 1, RANDOM_BYTES - 1);
+void
+uuid7_generate_at(TimestampTz at, pg_uuid_t *id)
+{
+	set_all(id, ticks_of(at));
 }
 
 TimestampTz

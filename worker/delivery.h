@@ -67,8 +67,9 @@ typedef struct Psp
 /* whose an exchange is */
 typedef enum ExchangePurpose
 {
-	EXCHANGE_DELIVERY, /* the owner is a Delivery */
-	EXCHANGE_TOKEN	   /* the owner is a Psp */
+	EXCHANGE_DELIVERY,	  /* the owner is a Delivery */
+	EXCHANGE_TOKEN,		  /* the owner is a Psp */
+	EXCHANGE_NOTIFICATION /* the owner is a Notification */
 } ExchangePurpose;
 
 typedef struct Delivery

@@ -29,6 +29,7 @@
 #include "http.h"
 #include "instance/sync_standby.h"
 #include "miscadmin.h"
+#include "notifier.h"
 #include "payment.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -165,7 +166,12 @@ take_answers(void)
 	dlist_head	  over = DLIST_STATIC_INIT(over);
 
 	while ((exchange = http_next()) != NULL)
-		delivery_receive(exchange, &over);
+	{
+		if (exchange->purpose == EXCHANGE_NOTIFICATION)
+			notifier_receive(exchange);
+		else
+			delivery_receive(exchange, &over);
+	}
 	while (!dlist_is_empty(&over))
 	{
 		dlist_node *node = dlist_pop_head_node(&over);
@@ -738,7 +744,8 @@ publish(TimestampTz now)
 			breakers_open++;
 	}
 	pg_atomic_write_u64(&session_slot->heartbeat_at, (uint64) now);
-	pg_atomic_write_u32(&session_slot->in_flight, (uint32) http_in_flight());
+	pg_atomic_write_u32(&session_slot->in_flight,
+						(uint32) (http_in_flight() - notifier_in_flight()));
 	pg_atomic_write_u32(&session_slot->breakers_open, breakers_open);
 	pg_atomic_write_u32(&session_slot->milli_rate,
 						statistics_rate(&meter, sent, now) * 1000);
@@ -815,6 +822,13 @@ next_work_at(TimestampTz now)
 	return Max(at, quiet_until);
 }
 
+/* the same of what applications are told */
+static TimestampTz
+notifications_at(void)
+{
+	return Max(notifier_due_at(leaving), quiet_until);
+}
+
 static long
 time_until(TimestampTz at, TimestampTz now)
 {
@@ -853,6 +867,7 @@ heed_clock(TimestampTz now)
 		}
 		work_at = polled_at = claims_at = save_at = quiet_until = 0;
 		housekeeping_make_due();
+		notifier_make_due();
 	}
 	previous = now;
 }
@@ -870,7 +885,7 @@ turn(void)
 	pgstat_report_activity(STATE_IDLE, http_in_flight() > 0
 										   ? "wait for answers of PSPs"
 										   : "wait for something to do");
-	if (http_wait(time_until(next_work_at(now), now),
+	if (http_wait(time_until(Min(next_work_at(now), notifications_at()), now),
 				  http_in_flight() > 0 ? answers_wait_event : idle_wait_event))
 		work_at = polled_at = 0;
 	check_signals();
@@ -892,6 +907,9 @@ turn(void)
 		take_answers();
 		look_ahead();
 	}
+	/* after the payments, and with nothing that could hold them up */
+	if (notifications_at() <= now)
+		heed(notifier_run(leaving));
 	give_back_memory(now);
 	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())
 		save_breakers();
@@ -915,7 +933,8 @@ run(void)
 		if (!payment_worker_enabled)
 			start_leaving(VERDICT_YIELDED, payment_lease_ms);
 		turn();
-		if (leaving && ((http_in_flight() == 0 && finished_count == 0) ||
+		if (leaving && ((http_in_flight() == 0 && finished_count == 0 &&
+						 notifier_is_idle()) ||
 						GetCurrentTimestamp() >= leave_at))
 			session_leave(leave_verdict);
 	}
@@ -958,6 +977,7 @@ payment_dispatcher_main(Datum argument)
 	answers_wait_event = worker_wait_event("PaymentDispatcherAnswers");
 	idle_wait_event = worker_wait_event("PaymentDispatcherIdle");
 	http_startup();
+	notifier_startup();
 	session_set_latch(MyLatch);
 	clear_old_leases();
 	run();

@@ -183,7 +183,7 @@ on_body(char *data, size_t size, size_t count, void *owner)
 	size_t		  length = size * count;
 	int64		  needed = (int64) exchange->body_length + (int64) length;
 
-	if (needed > payment_max_body_bytes ||
+	if (needed > exchange->body_max ||
 		(needed > exchange->body_capacity && !grow_body(exchange, needed)))
 	{
 		exchange->body_refused = true;
@@ -332,6 +332,8 @@ http_send(MemoryContext context, const HttpRequest *request, void *owner)
 	exchange->context = context;
 	exchange->owner = owner;
 	exchange->purpose = request->purpose;
+	exchange->body_max =
+		request->answer_max > 0 ? request->answer_max : payment_max_body_bytes;
 	exchange->headers = MemoryContextAlloc(context, HTTP_HEADER_BYTES_MAX);
 	exchange->header_list = make_header_list(request);
 	easy = exchange->header_list ? take_handle() : NULL;

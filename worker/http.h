@@ -25,7 +25,8 @@ typedef struct HttpRequest
 	int				   body_length;
 	int				   connect_timeout_ms;
 	int				   timeout_ms;
-	int				   purpose; /* the sender's own, as is owner */
+	int				   answer_max; /* bytes; 0: payment.max_body_bytes */
+	int				   purpose;	   /* the sender's own, as is owner */
 } HttpRequest;
 
 /* What is certain about the request, not what went wrong */
@@ -71,6 +72,7 @@ typedef struct HttpExchange
 	void		 *header_list;
 	MemoryContext context;
 	int			  body_capacity;
+	int			  body_max;
 	bool		  body_refused;
 	bool		  repeatable; /* by libcurl, without asking */
 	bool		  begun;

@@ -136,8 +136,8 @@ get_uuid(uint64 row, const char *name)
  * any bytes, and some others have characters of their own) becomes question
  * marks: one such text must not keep all tasks from being claimed.
  */
-static char *
-to_utf8(const char *value, MemoryContext context)
+char *
+queue_to_utf8(const char *value, MemoryContext context)
 {
 	int			   length = (int) strlen(value);
 	int			   encoding = GetDatabaseEncoding();
@@ -180,7 +180,7 @@ get_text(uint64 row, const char *name, MemoryContext context)
 
 	if (value == NULL)
 		return NULL;
-	copy = to_utf8(value, context);
+	copy = queue_to_utf8(value, context);
 	pfree(value);
 	return copy;
 }

@@ -44,6 +44,9 @@ extern int64 queue_save_breaker(const Psp *psp);
 /* record the outcomes of count finished deliveries */
 extern void queue_record(Delivery **deliveries, int count);
 
+/* a text of the database as UTF-8; what has none becomes question marks */
+extern char *queue_to_utf8(const char *value, MemoryContext context);
+
 /* what an earlier dispatcher left in flight is unknown from now on */
 extern int64 queue_expire_leases(void);
 

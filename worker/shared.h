@@ -62,6 +62,9 @@ typedef struct DispatcherSlot
 	pg_atomic_uint64 retried;
 	pg_atomic_uint32 milli_rate; /* requests in 1000 seconds */
 	pg_atomic_uint32 breakers_open;
+
+	pg_atomic_uint64 events; /* commits with events, since the start */
+
 	TimestampTz		 error_at;				   /* under the mutex */
 	char			 error[WORKER_ERROR_SIZE]; /* under the mutex */
 	char refusal[WORKER_ERROR_SIZE]; /* under the mutex; empty: none */

@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
+#include "event/outbox.h"
 #include "order/guard.h"
 #include "order/transition.h"
 
@@ -39,11 +40,12 @@ PG_FUNCTION_INFO_V1(payment_guard_rows);
 
 typedef enum ColumnRule
 {
-	RULE_IMMUTABLE, /* nobody changes it */
-	RULE_OURS,		/* only the extension changes it */
-	RULE_PSP,		/* ... of an order that is about to be sent */
-	RULE_STATUS,	/* follows the table of transitions */
-	RULE_UPDATED_AT /* set here */
+	RULE_IMMUTABLE,	 /* nobody changes it */
+	RULE_OURS,		 /* only the extension changes it */
+	RULE_PSP,		 /* ... of an order that is about to be sent */
+	RULE_STATUS,	 /* follows the table of transitions */
+	RULE_UPDATED_AT, /* set here */
+	RULE_EVENT_COUNT /* ... too */
 } ColumnRule;
 
 typedef struct GuardedColumn
@@ -65,6 +67,7 @@ static const GuardedColumn payment_columns[] = {
 	{ "updated_at", 10, RULE_UPDATED_AT },
 	{ "payment_methods", 11, RULE_IMMUTABLE },
 	{ "route", 12, RULE_IMMUTABLE },
+	{ "event_count", 13, RULE_EVENT_COUNT },
 };
 
 #define ORDER_STATUS_ATTNUM 9
@@ -90,6 +93,7 @@ static const GuardedColumn order_columns[] = {
 	{ "payment_method", 20, RULE_OURS },
 	{ "routed", 21, RULE_OURS },
 	{ "fee_schedule_id", 22, RULE_IMMUTABLE },
+	{ "event_count", 23, RULE_EVENT_COUNT },
 };
 
 static const GuardedColumn payout_columns[] = {
@@ -106,6 +110,7 @@ static const GuardedColumn payout_columns[] = {
 	{ "failure_message", 11, RULE_OURS },
 	{ "requested_by", 12, RULE_IMMUTABLE },
 	{ "updated_at", 13, RULE_UPDATED_AT },
+	{ "event_count", 14, RULE_EVENT_COUNT },
 };
 
 static const GuardedColumn settlement_file_columns[] = {
@@ -304,9 +309,69 @@ guarded_columns(TransitionObject object, int *count)
 						   transition_object_name(object))));
 }
 
+static bool
+is_published(TransitionObject object, TupleDesc desc, int attnum,
+			 HeapTuple row)
+{
+	char *status = SPI_getvalue(row, desc, attnum);
+
+	return outbox_publishes(object, status, (int) strlen(status));
+}
+
+/* What is set here, whatever the statement says. */
+typedef struct FollowingColumns
+{
+	int	  count;
+	int	  attnums[2];
+	Datum values[2];
+	bool  nulls[2];
+} FollowingColumns;
+
+static void
+follow(FollowingColumns *following, int attnum, Datum value)
+{
+	following->attnums[following->count] = attnum;
+	following->values[following->count] = value;
+	following->nulls[following->count] = false;
+	following->count++;
+}
+
+static Datum
+old_value(TupleDesc desc, int attnum, HeapTuple old_row)
+{
+	bool  isnull;
+	Datum value = heap_getattr(old_row, attnum, desc, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d", attnum);
+	return value;
+}
+
+/*
+ * Also when the clock was set back: events are told in this order (outbox.c).
+ */
+static void
+set_updated_at(FollowingColumns *following, TupleDesc desc, int attnum,
+			   HeapTuple old_row)
+{
+	TimestampTz before = DatumGetTimestampTz(old_value(desc, attnum, old_row));
+
+	follow(following, attnum,
+		   TimestampTzGetDatum(Max(GetCurrentTimestamp(), before + 1)));
+}
+
+static void
+set_event_count(FollowingColumns *following, TupleDesc desc, int attnum,
+				HeapTuple old_row, bool published)
+{
+	int32 count = DatumGetInt32(old_value(desc, attnum, old_row));
+
+	follow(following, attnum, Int32GetDatum(count + (published ? 1 : 0)));
+}
+
 /*
  * BEFORE UPDATE, for each row: checks every guarded column, sets updated_at
- * where there is one.
+ * and counts events where there are such columns.
  */
 Datum
 payment_guard_update(PG_FUNCTION_ARGS)
@@ -319,9 +384,8 @@ payment_guard_update(PG_FUNCTION_ARGS)
 	HeapTuple			 new_row = trigdata->tg_newtuple;
 	int					 count;
 	const GuardedColumn *columns = guarded_columns(object, &count);
-	int					 updated_at = 0;
-	Datum				 now = TimestampTzGetDatum(GetCurrentTimestamp());
-	bool				 isnull = false;
+	FollowingColumns	 following = { 0 };
+	bool				 published = false; /* columns count after status */
 
 	if (!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -333,21 +397,27 @@ payment_guard_update(PG_FUNCTION_ARGS)
 		int attnum = column_number(desc, column->name, column->likely_attnum);
 
 		if (column->rule == RULE_UPDATED_AT)
-			updated_at = attnum;
+			set_updated_at(&following, desc, attnum, old_row);
+		else if (column->rule == RULE_EVENT_COUNT)
+			set_event_count(&following, desc, attnum, old_row, published);
 		else if (!column_changed(desc, attnum, old_row, new_row))
 			continue;
 		else if (column->rule == RULE_STATUS)
+		{
 			check_transition(object, desc, attnum, old_row, new_row);
+			published = is_published(object, desc, attnum, new_row);
+		}
 		else if (column->rule == RULE_IMMUTABLE || !order_write_active())
 			refuse_column(trigdata, column);
 		else if (column->rule == RULE_PSP)
 			check_new_psp(desc, old_row, new_row);
 	}
-	if (updated_at == 0)
+	if (following.count == 0)
 		return PointerGetDatum(new_row);
-	return PointerGetDatum(heap_modify_tuple_by_cols(new_row, desc, 1,
-													 &updated_at, &now,
-													 &isnull));
+	return PointerGetDatum(
+		heap_modify_tuple_by_cols(new_row, desc, following.count,
+								  following.attnums, following.values,
+								  following.nulls));
 }
 
 static bool

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * history.c
- *	  Every status an object ever had, written by triggers.
+ *	  Every status an object ever had, written by triggers, and the events
+ *	  that tell applications of it.
  *
  * The triggers run once per statement and write the rows of all objects that
  * the statement touched together.
@@ -25,6 +26,7 @@
 #include "utils/uuid.h"
 
 #include "errcodes.h"
+#include "event/outbox.h"
 #include "order/guard.h"
 #include "order/plan.h"
 #include "uuid7.h"
@@ -44,6 +46,7 @@ typedef struct HistoryBatch
 	bool			 from_null[HISTORY_BATCH];
 	Datum			 to[HISTORY_BATCH];
 	MemoryContext	 context; /* holds the values, reset at each flush */
+	Outbox			*outbox;  /* NULL: there was no event yet */
 } HistoryBatch;
 
 /* One side of the statement: the rows as they were, or as they are. */
@@ -143,6 +146,24 @@ row_value(RowSide *side, int attnum)
 }
 
 static void
+add_event(HistoryBatch *batch, const RowSide *after)
+{
+	if (batch->outbox == NULL)
+		batch->outbox =
+			outbox_open(batch->object, after->slot->tts_tupleDescriptor);
+	outbox_add(batch->outbox, after->slot);
+}
+
+static bool
+is_published(HistoryBatch *batch, RowSide *after)
+{
+	text *status = DatumGetTextPP(row_value(after, after->status_attnum));
+
+	return outbox_publishes(batch->object, VARDATA_ANY(status),
+							(int) VARSIZE_ANY_EXHDR(status));
+}
+
+static void
 add_history(HistoryBatch *batch, RowSide *before, RowSide *after)
 {
 	int			  i = batch->count;
@@ -192,7 +213,11 @@ collect_updates(HistoryBatch *batch, RowSide *before, RowSide *after)
 			elog(ERROR, "old and new rows of an update do not pair");
 		if (!same_text(row_value(before, before->status_attnum),
 					   row_value(after, after->status_attnum)))
+		{
 			add_history(batch, before, after);
+			if (is_published(batch, after))
+				add_event(batch, after);
+		}
 	}
 }
 
@@ -210,6 +235,8 @@ collect_inserts(HistoryBatch *batch, RowSide *after)
 							errhint("payment.transitions() lists the legal "
 									"beginnings.")));
 		pfree(to);
+		if (is_published(batch, after))
+			elog(ERROR, "the beginning of an object has no number");
 		add_history(batch, NULL, after);
 	}
 }
@@ -240,6 +267,7 @@ payment_record_history(PG_FUNCTION_ARGS)
 	batch = palloc(sizeof(HistoryBatch));
 	batch->object = trigger_object(trigdata);
 	batch->count = 0;
+	batch->outbox = NULL;
 	batch->context =
 		AllocSetContextCreate(CurrentMemoryContext, "payment history",
 							  ALLOCSET_DEFAULT_SIZES);
@@ -254,6 +282,8 @@ payment_record_history(PG_FUNCTION_ARGS)
 		collect_inserts(batch, &after);
 	ExecDropSingleTupleTableSlot(after.slot);
 	flush_history(batch);
+	if (batch->outbox)
+		outbox_flush(batch->outbox);
 	spi_end();
 	return PointerGetDatum(NULL);
 }

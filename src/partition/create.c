@@ -109,7 +109,7 @@ static const char view_sql[] =
 	"'payment.entry'::regclass, 'payment.payment_record'::regclass, "
 	"'payment.order_record'::regclass, 'payment.payout_record'::regclass, "
 	"'payment.status_history'::regclass, 'payment.attempt'::regclass, "
-	"'payment.settlement_line'::regclass, "
+	"'payment.settlement_line'::regclass, 'payment.event'::regclass, "
 	"'payment.webhook_event'::regclass)";
 
 static const char *const view_extras_sql[] = {

@@ -25,8 +25,9 @@ typedef struct PartitionedTable
 	int			group;
 } PartitionedTable;
 
-#define PARTITIONED_TABLES 9
+#define PARTITIONED_TABLES 10
 #define LEDGER_GROUP 0
+#define EVENT_GROUP 8
 
 extern const PartitionedTable partitioned_tables[PARTITIONED_TABLES];
 

@@ -35,6 +35,7 @@ const PartitionedTable partitioned_tables[PARTITIONED_TABLES] = {
 	{ "attempt", "id", 5 },
 	{ "settlement_line", "id", 6 },
 	{ "webhook_event", "id", 7 },
+	{ "event", "id", EVENT_GROUP },
 };
 
 static TimestampTz
