@@ -2502,7 +2502,7 @@ CREATE FUNCTION payment.detach_partitions(older_than timestamptz, all_tables boo
     AS 'MODULE_PATHNAME', 'payment_detach_partitions';
 
 COMMENT ON FUNCTION payment.detach_partitions(timestamptz, boolean) IS
-    'Detach the whole partitions of before that time: those of journals and entries, or of all tables. They stay as '
+    'Detach the whole partitions of before that time: those of journals and entries, or of all tables but event. They stay as '
     'ordinary tables, and what they sum to stays in payment.detached_balance. Returns what was detached. Errors: PY001, '
     'PY220 when something of that time is still open, PY222 when another session makes or detaches partitions, PY303 '
     'when journals and entries are partitioned otherwise or were detached before, 25001 in REPEATABLE READ or '
@@ -2984,6 +2984,17 @@ CREATE FUNCTION payment.discard_event_deliveries(consumer text, event_id uuid DE
     AS 'MODULE_PATHNAME', 'payment_discard_event_deliveries';
 COMMENT ON FUNCTION payment.discard_event_deliveries(text, uuid) IS
     'Never post what was set aside for a consumer (payment.event_dead_letter), one event or all; returns how many. Errors: PY001, PY012.';
+
+CREATE FUNCTION payment.detach_events()
+    RETURNS TABLE (parent text, partition text, from_time timestamptz, until_time timestamptz, row_count bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+    AS 'MODULE_PATHNAME', 'payment_detach_events';
+COMMENT ON FUNCTION payment.detach_events() IS
+    'Take the partitions of events that are older than payment.event_retention_days out of payment.event; returns them. '
+    'Detached tables stay; nothing here reads them. Errors: PY220 when not all consumers are done with them, PY222 '
+    'when another session makes or detaches partitions, 25001, 55P03 as of detach_partitions().';
+GRANT EXECUTE ON FUNCTION payment.detach_events() TO payment_admin;
 
 -- For the worker.
 

@@ -153,7 +153,7 @@ static const IntegerSetting integer_settings[] = {
 	  "Most events that wait in the queue of one webhook endpoint.",
 	  "The others wait in payment.event, where they cost nothing.",
 	  &payment_max_queued_events, 1, 100000, PGC_SIGHUP, 0 },
-	{ "payment.event_retention",
+	{ "payment.event_retention_days",
 	  "Days after which events may be detached, once all consumers have "
 	  "acknowledged them.",
 	  NULL, &payment_event_retention_days, 1, 36500, PGC_SIGHUP, 0 },

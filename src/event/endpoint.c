@@ -115,6 +115,8 @@ check_url(const char *url)
 	bool		clean = true;
 
 	event_check_text(&here, "url", url);
+	if (url == NULL) /* refused, which static analysis cannot see */
+		return;
 	if (pg_strncasecmp(url, "https://", 8) == 0)
 		host = url + 8;
 	else if (pg_strncasecmp(url, "http://", 7) == 0)
@@ -139,6 +141,8 @@ check_secret_name(const char *name)
 	size_t length;
 
 	event_check_text(&here, "secret_name", name);
+	if (name == NULL) /* refused, which static analysis cannot see */
+		return;
 	length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 						  "abcdefghijklmnopqrstuvwxyz0123456789._-");
 	if (name[length] != '\0' || name[0] == '.' || length > MAX_SECRET_NAME)

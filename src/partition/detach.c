@@ -44,6 +44,7 @@
 #include "partition/partition.h"
 
 PG_FUNCTION_INFO_V1(payment_detach_partitions);
+PG_FUNCTION_INFO_V1(payment_detach_events);
 
 #define DETACH_PATIENCE_MS 30000
 #define MAX_TRIES 5
@@ -102,6 +103,16 @@ static const OpenCheck open_checks[] = {
 	  "AND (id < $1 OR order_id < $1 OR line_id < $1)" },
 };
 
+/* What keeps events. */
+static const OpenCheck event_checks[] = {
+	{ "events that not all consumers have acknowledged",
+	  "SELECT count(*) FROM payment.event e WHERE e.id < $1 AND EXISTS "
+	  "(SELECT FROM payment.event_consumer c WHERE (e.epoch, e.horizon, e.id) "
+	  "> (c.epoch, c.horizon, c.event_id))" },
+	{ "events that are to be posted, dead letters included",
+	  "SELECT count(*) FROM payment.event_delivery WHERE event_id < $1" },
+};
+
 /* one number that a query by the active snapshot gives */
 static int64
 count_before(const char *query, const pg_uuid_t *id)
@@ -122,12 +133,12 @@ count_before(const char *query, const pg_uuid_t *id)
 }
 
 static void
-check_closed(const TimeRange *last)
+check_closed(const TimeRange *last, const OpenCheck *checks, int check_count)
 {
 	PushActiveSnapshot(GetLatestSnapshot());
-	for (size_t i = 0; i < lengthof(open_checks); i++)
+	for (int i = 0; i < check_count; i++)
 	{
-		int64 count = count_before(open_checks[i].query, &last->until_id);
+		int64 count = count_before(checks[i].query, &last->until_id);
 
 		if (count > 0)
 			ereport(ERROR,
@@ -135,7 +146,7 @@ check_closed(const TimeRange *last)
 					 errmsg("the time until %s is not closed",
 							timestamptz_to_str(last->until)),
 					 errdetail("Before that there are %s: " INT64_FORMAT ".",
-							   open_checks[i].what, count),
+							   checks[i].what, count),
 					 errhint("Settle them first, or pass another time.")));
 	}
 	PopActiveSnapshot();
@@ -155,9 +166,27 @@ make_detachment(const PartitionedTable *table, Partition *partition)
 	return detachment;
 }
 
-/* the whole partitions of before that time, of the ledger or of all tables */
+/* Events have their own time: nothing else needs them. */
+typedef enum DetachScope
+{
+	DETACH_LEDGER,
+	DETACH_ALL_BUT_EVENTS,
+	DETACH_EVENTS
+} DetachScope;
+
+static bool
+is_in_scope(const PartitionedTable *table, DetachScope scope)
+{
+	if (table->group == LEDGER_GROUP)
+		return scope != DETACH_EVENTS;
+	if (table->group == EVENT_GROUP)
+		return scope == DETACH_EVENTS;
+	return scope == DETACH_ALL_BUT_EVENTS;
+}
+
+/* the whole partitions of before that time */
 static List *
-find_old_partitions(TimestampTz older_than, bool all_tables)
+find_old_partitions(TimestampTz older_than, DetachScope scope)
 {
 	List	 *found = NIL;
 	ListCell *cell;
@@ -168,7 +197,7 @@ find_old_partitions(TimestampTz older_than, bool all_tables)
 	{
 		const PartitionedTable *table = &partitioned_tables[i];
 
-		if (table->group != LEDGER_GROUP && !all_tables)
+		if (!is_in_scope(table, scope))
 			continue;
 		foreach (cell, list_partitions(table))
 		{
@@ -519,28 +548,53 @@ check_isolation(void)
 						 "level.")));
 }
 
-Datum
-payment_detach_partitions(PG_FUNCTION_ARGS)
+static void
+detach_old(FunctionCallInfo fcinfo, TimestampTz older_than, DetachScope scope,
+		   const OpenCheck *checks, int check_count)
 {
-	TimestampTz older_than = older_than_argument(fcinfo);
-	List	   *detachments;
-	ListCell   *cell;
+	List	 *detachments;
+	ListCell *cell;
 
-	refuse_null(fcinfo, 1, "all_tables");
-	check_isolation();
 	InitMaterializedSRF(fcinfo, 0);
 	lock_partitioning(false);
 	spi_begin();
-	detachments = find_old_partitions(older_than, PG_GETARG_BOOL(1));
+	detachments = find_old_partitions(older_than, scope);
 	if (detachments != NIL)
 	{
 		check_pairs(detachments);
 		check_not_detached_before(detachments);
-		check_closed(last_range(detachments));
+		check_closed(last_range(detachments), checks, check_count);
 		detach_all(detachments);
 		foreach (cell, detachments)
 			return_row((ReturnSetInfo *) fcinfo->resultinfo, lfirst(cell));
 	}
 	spi_end();
+}
+
+Datum
+payment_detach_partitions(PG_FUNCTION_ARGS)
+{
+	TimestampTz older_than = older_than_argument(fcinfo);
+
+	refuse_null(fcinfo, 1, "all_tables");
+	check_isolation();
+	detach_old(fcinfo, older_than,
+			   PG_GETARG_BOOL(1) ? DETACH_ALL_BUT_EVENTS : DETACH_LEDGER,
+			   open_checks, lengthof(open_checks));
+	return (Datum) 0;
+}
+
+/*
+ * payment.detach_events() -> table of partitions
+ */
+Datum
+payment_detach_events(PG_FUNCTION_ARGS)
+{
+	TimestampTz older_than =
+		GetCurrentTimestamp() - payment_event_retention_days * USECS_PER_DAY;
+
+	check_isolation();
+	detach_old(fcinfo, older_than, DETACH_EVENTS, event_checks,
+			   lengthof(event_checks));
 	return (Datum) 0;
 }

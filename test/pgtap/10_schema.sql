@@ -14,11 +14,11 @@ FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_defau
     'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
     'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run', 'instance',
-    'synchronous_standby', 'webhook_event', 'webhook_event_default', 'webhook_key', 'webhook_waiting', 'webhook_unverified',
+    'event', 'event_default', 'event_consumer', 'webhook_endpoint', 'event_delivery', 'synchronous_standby', 'webhook_event', 'webhook_event_default', 'webhook_key', 'webhook_waiting', 'webhook_unverified',
     'webhook_rejection']) AS name;
 SELECT has_view('payment', name::name, 'view ' || name)
 FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
-    'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency', 'webhook']) AS name;
+    'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency', 'event_lag', 'event_dead_letter', 'webhook']) AS name;
 SELECT has_composite('payment', name::name, 'type ' || name)
 FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result',
     'webhook_answer', 'fee_quote']) AS name;
@@ -67,6 +67,22 @@ FROM (VALUES
     ('trial_balance', 'OUT code text, OUT kind text, OUT currency text, OUT debit numeric, OUT credit numeric -> SETOF record'),
     ('verify', 'OUT check_name text, OUT object_id uuid, OUT detail text, OUT expected numeric, OUT actual numeric -> SETOF record'),
     ('transitions', 'OUT object text, OUT from_status text, OUT to_status text, OUT causes text[] -> SETOF record'),
+    ('event_types', 'OUT type text, OUT object text, OUT status text -> SETOF record'),
+    ('register_consumer', 'name text, types text[] DEFAULT NULL::text[], from_beginning boolean DEFAULT false -> boolean'),
+    ('remove_consumer', 'name text -> boolean'),
+    ('read_events', 'consumer text, max_events integer DEFAULT 100, lease_ms integer DEFAULT 0 -> TABLE(id uuid, type text, '
+        'object text, object_id uuid, payment_id uuid, number integer, created_at timestamp with time zone, data jsonb)'),
+    ('acknowledge_events', 'consumer text, through uuid -> boolean'),
+    ('set_webhook_endpoint', 'consumer text, url text, secret_name text, types text[] DEFAULT NULL::text[], '
+        'settings jsonb DEFAULT ''{}''::jsonb -> boolean'),
+    ('retry_event_deliveries', 'consumer text, event_id uuid DEFAULT NULL::uuid -> bigint'),
+    ('discard_event_deliveries', 'consumer text, event_id uuid DEFAULT NULL::uuid -> bigint'),
+    ('detach_events', ' -> TABLE(parent text, partition text, from_time timestamp with time zone, until_time timestamp with time zone, row_count bigint)'),
+    ('queue_event_deliveries', 'consumer text, max_events integer -> bigint'),
+    ('claim_event_deliveries', 'consumer text, max_events integer, lease_ms integer -> SETOF payment.claimed_event'),
+    ('record_event_deliveries', 'consumer text, event_ids uuid[], tries integer[], http_statuses integer[], errors text[], '
+        'retry_after_ms bigint[] -> boolean'),
+    ('next_event_delivery_due', 'consumer text -> timestamp with time zone'),
     ('adopt', 'reason text, may_have_sent boolean DEFAULT true -> bigint'),
     ('sending_refusal', ' -> text'),
     ('claim_tasks', 'psp uuid, max_tasks integer, lease_ms integer, lane_limits integer[] DEFAULT NULL::integer[] '

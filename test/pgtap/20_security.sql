@@ -111,6 +111,19 @@ SELECT set_eq($$
         ('receive_webhook', 'gateway app'),
         ('retry_webhooks', 'admin worker'),
         ('confirm_webhook', 'worker'),
+        ('event_types', 'app finance admin auditor worker'),
+        ('read_events', 'app'),
+        ('acknowledge_events', 'app'),
+        ('register_consumer', 'admin'),
+        ('remove_consumer', 'admin'),
+        ('set_webhook_endpoint', 'admin'),
+        ('retry_event_deliveries', 'admin'),
+        ('discard_event_deliveries', 'admin'),
+        ('detach_events', 'admin'),
+        ('queue_event_deliveries', 'worker'),
+        ('claim_event_deliveries', 'worker'),
+        ('record_event_deliveries', 'worker'),
+        ('next_event_delivery_due', 'worker'),
         ('adopt', 'admin'),
         ('sending_refusal', 'finance admin auditor worker'),
         ('take_over', 'worker'),
@@ -166,6 +179,12 @@ SELECT set_eq($$
         ('unsettled_order', 'finance admin auditor'),
         ('exception_record', 'finance admin auditor'),
         ('reconciliation_run', 'finance admin auditor'),
+        ('event', 'finance auditor'),
+        ('event_consumer', 'finance admin auditor'),
+        ('event_delivery', 'finance admin auditor'),
+        ('webhook_endpoint', 'finance admin auditor worker'),
+        ('event_lag', 'app finance admin auditor'),
+        ('event_dead_letter', 'finance admin auditor'),
         ('instance', 'finance admin auditor'),
         ('synchronous_standby', 'finance admin auditor'),
         ('webhook', 'finance admin auditor'),
@@ -201,7 +220,7 @@ SELECT is_empty($$
     SELECT oid::regprocedure, proparallel FROM pg_proc
     WHERE pronamespace = 'payment'::regnamespace AND proparallel <> 'u'
         AND proname NOT IN ('new_id', 'id_time', 'id_shard', 'id_floor', 'currency_exponent', 'format_money', 'parse_money',
-            'split_money', 'refund_fee_share', 'classic_status', 'transitions', 'expected_psp_fee', 'worker_slots', 'worker_psps', 'worker_latencies')
+            'split_money', 'refund_fee_share', 'classic_status', 'transitions', 'event_types', 'expected_psp_fee', 'worker_slots', 'worker_psps', 'worker_latencies')
     $$, 'only what reads no table runs in parallel workers');
 SELECT is_empty($$
     SELECT oid::regprocedure FROM pg_proc

@@ -39,6 +39,11 @@ SELECT payment.open_account('hostile', 'asset', 'JPY') AS yen_account \gset
 SELECT payment.post_journal('sale', ARRAY[:'account', :'other_account']::uuid[], '{1,-1}') AS journal \gset
 SELECT payment.create_hold(:'account', 1) AS hold \gset
 
+SELECT payment.register_consumer('hostile reader') \g /dev/null
+UPDATE payment.event_consumer SET horizon = '9223372036854775807';
+SELECT payment.set_webhook_endpoint('hostile', 'http://127.0.0.1:1', 'none') \g /dev/null
+SELECT id AS event FROM payment.event ORDER BY id LIMIT 1 \gset
+
 -- a right value for each argument: by function and name, else by name
 CREATE TEMP TABLE right_value (function text, argument text, value text);
 INSERT INTO right_value VALUES
@@ -61,6 +66,12 @@ INSERT INTO right_value VALUES
     (NULL, 'orders', '''[{"seller": "hostile", "amount": 1, "currency": "EUR"}]'''), (NULL, 'destination', '''account'''),
     (NULL, 'events', '''[{"idempotency_key": "event", "payment_type": "pay_in", "payer": "payer", "psp": "hostile", "payment_method": "pm", '
         '"orders": [{"seller": "hostile", "amount": 1, "currency": "EUR"}]}]'''),
+    (NULL, 'consumer', '''hostile'''), ('read_events', 'consumer', '''hostile reader'''),
+    ('acknowledge_events', 'consumer', '''hostile reader'''), ('acknowledge_events', 'through', quote_literal(:'event')),
+    (NULL, 'max_events', '10'), (NULL, 'types', '''{payment.*,payout.paid}''::text[]'), (NULL, 'from_beginning', 'true'),
+    (NULL, 'url', '''https://127.0.0.1:1/events?a=b'''), (NULL, 'event_id', quote_literal(:'event')),
+    (NULL, 'event_ids', format('ARRAY[%L]::uuid[]', :'event')), (NULL, 'tries', 'ARRAY[1]'), (NULL, 'http_statuses', 'ARRAY[200]'),
+    (NULL, 'errors', '''{NULL}''::text[]'), (NULL, 'retry_after_ms', '''{NULL}''::bigint[]'),
     (NULL, 'status', '''captured'''), (NULL, 'max_tasks', '1'), (NULL, 'lease_ms', '1000'),
     (NULL, 'outcomes', format('ARRAY[ROW(%L, ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]', :'attempt')),
     (NULL, 'format', '''stripe_csv'''), (NULL, 'file_name', '''hostile.csv'''),
