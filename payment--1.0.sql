@@ -805,8 +805,9 @@ CREATE INDEX attempt_default_object_idx ON payment.attempt_default (object_id, i
 CREATE TABLE payment.resolution (
     id uuid NOT NULL PRIMARY KEY,
     object_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund')),
-    outcome text NOT NULL CHECK (outcome IN ('succeeded', 'failed')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'exception')),
+    outcome text NOT NULL CHECK (outcome IN ('succeeded', 'failed', 'captured', 'kept', 'refunded_outside', 'not_executed',
+        'written_off')),
     psp_reference text,
     status text NOT NULL CHECK (status IN ('proposed', 'applied', 'rejected', 'withdrawn')),
     proposed_by text NOT NULL,
@@ -1046,11 +1047,14 @@ COMMENT ON COLUMN payment.psp_reference.object_id IS 'The payment order or payou
 
 COMMENT ON TABLE payment.resolution IS
     'What people said became of orders and payouts whose outcome was unknown, written by payment.resolve_unknown() and '
-    'payment.reject_unknown_resolution().';
+    'payment.reject_unknown_resolution(), and what they decided about exceptions, by payment.propose_resolution(), '
+    'payment.approve_resolution() and payment.reject_resolution().';
 COMMENT ON COLUMN payment.resolution.id IS 'Id of the proposal, with its time.';
 COMMENT ON COLUMN payment.resolution.object_id IS 'The payment order or payout.';
 COMMENT ON COLUMN payment.resolution.operation IS 'pay or payout.';
-COMMENT ON COLUMN payment.resolution.outcome IS 'succeeded: the money moved; failed: it did not and never will.';
+COMMENT ON COLUMN payment.resolution.outcome IS
+    'succeeded: the money moved; failed: it did not and never will; the others, of an exception: '
+    'payment.propose_resolution().';
 COMMENT ON COLUMN payment.resolution.psp_reference IS 'The PSP''s name of what succeeded.';
 COMMENT ON COLUMN payment.resolution.status IS
     'proposed; applied: a second person agreed; rejected by a second person; withdrawn by the first.';
@@ -1935,6 +1939,7 @@ CREATE TABLE payment.exception_record (
     detail text NOT NULL,
     opened_at timestamptz NOT NULL,
     closed_at timestamptz,
+    in_ledger boolean NOT NULL DEFAULT false,
     UNIQUE NULLS NOT DISTINCT (type, order_id, line_id, psp_id)
 );
 
@@ -1962,6 +1967,7 @@ COMMENT ON COLUMN payment.exception_record.expected_amount IS 'What we hold for 
 COMMENT ON COLUMN payment.exception_record.actual_amount IS 'What the PSP says, in minor units.';
 COMMENT ON COLUMN payment.exception_record.detail IS 'What differs, for people.';
 COMMENT ON COLUMN payment.exception_record.opened_at IS 'When it was found first.';
+COMMENT ON COLUMN payment.exception_record.in_ledger IS 'Its money is in the ledger already, as that of the order.';
 COMMENT ON COLUMN payment.exception_record.closed_at IS 'When it came to its end; null while somebody has to look at it.';
 
 CREATE TABLE payment.reconciliation_run (
@@ -2088,6 +2094,48 @@ BEGIN
     END LOOP;
 END
 $$;
+
+CREATE FUNCTION payment.propose_resolution(exception uuid, resolution text, person text, reason text,
+    psp_reference text DEFAULT NULL) RETURNS text
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_propose_resolution';
+
+COMMENT ON FUNCTION payment.propose_resolution(uuid, text, text, text, text) IS
+    'Proposes what becomes of an exception of the type late_success, duplicate, amount, currency or status that is about an '
+    'order or payout and no settlement line. resolution: captured (a conflicted order is paid with what the PSP took; '
+    'psp_reference when the order has none), kept (it moved and stays: booked, if it is not), refunded_outside (it moved and '
+    'was given back beside this system), not_executed (it never moved), written_off (too little was charged). Returns '
+    'proposed; nothing else happens until another person approves. Errors: PY001 a bad argument, PY005 a card number, PY006 '
+    'too long, PY012 unknown exception, PY303 closed or no such decision for it, PY304 somebody else proposes something.';
+
+CREATE FUNCTION payment.approve_resolution(exception uuid, resolution text, person text, reason text,
+    psp_reference text DEFAULT NULL) RETURNS text
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_approve_resolution';
+
+COMMENT ON FUNCTION payment.approve_resolution(uuid, text, text, text, text) IS
+    'Approves what another person proposed by payment.propose_resolution(), with the same resolution and psp_reference: '
+    'status, ledger and exception change in one commit. Returns the exception''s status: resolved or written_off. May be '
+    'repeated. Errors: PY001 a bad argument, PY005 a card number, PY006 too long, PY012 unknown exception, PY202 an account '
+    'has not enough, PY303 closed, nothing proposed, the same person, or no such decision for it any more, PY304 something '
+    'else is proposed, or the reference is another object''s.';
+
+CREATE FUNCTION payment.reject_resolution(exception uuid, person text, reason text) RETURNS boolean
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_reject_resolution';
+
+COMMENT ON FUNCTION payment.reject_resolution(uuid, text, text) IS
+    'Ends what is proposed for an exception: rejected, or withdrawn when by the same person; it is in review again. Returns '
+    'false when nothing is proposed. Errors: PY001 a bad argument, PY005 a card number, PY006 too long, PY012 unknown '
+    'exception, PY303 not decided so.';
+
+REVOKE ALL ON FUNCTION payment.propose_resolution(uuid, text, text, text, text),
+    payment.approve_resolution(uuid, text, text, text, text), payment.reject_resolution(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION payment.propose_resolution(uuid, text, text, text, text),
+    payment.approve_resolution(uuid, text, text, text, text), payment.reject_resolution(uuid, text, text) TO payment_finance;
 
 CREATE VIEW payment.exception AS
     SELECT e.id, e.type, e.class, e.status, p.name AS psp, e.order_id,

@@ -141,6 +141,9 @@ contradict(Weighing *w, Subject *subject, Evidence *evidence, const char *type,
 		subject->failure_code = type;
 		subject->failure_message = detail;
 	}
+	/* what is said under another object's name says nothing of amounts */
+	if (has_foreign_reference(w, evidence))
+		w->reports[w->report_count - 1].has_amounts = false;
 	evidence->effect = EVIDENCE_CONTRADICTED;
 	if (subject->object == OBJECT_PAYOUT && !is_settled(subject))
 	{
@@ -232,6 +235,16 @@ repeat_success(Weighing *w, Subject *subject, Evidence *evidence)
 				   describe_difference(subject, evidence));
 }
 
+/* Was this charge decided about, when its money differed? */
+static bool
+was_set_aside(const Subject *subject, const Evidence *evidence)
+{
+	return strcmp(subject->path.now, "failed") == 0 && subject->failure_code &&
+		   strcmp(subject->failure_code, "decision") == 0 &&
+		   evidence->psp_reference && subject->psp_reference &&
+		   strcmp(evidence->psp_reference, subject->psp_reference) == 0;
+}
+
 static void
 order_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -243,8 +256,14 @@ order_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 
 	if (one_of(status, done))
 		repeat_success(w, subject, evidence);
-	else if (strcmp(status, "conflicted") == 0)
-		return; /* people are at it */
+	else if (strcmp(status, "conflicted") == 0 ||
+			 (type && was_set_aside(subject, evidence)))
+	{
+		/* people are at it, or have decided: they hear what is new */
+		if (type)
+			report(w, subject, type, evidence, subject->amount,
+				   describe_difference(subject, evidence));
+	}
 	else if (!transition_is_legal(OBJECT_PAYMENT_ORDER, status, "captured",
 								  evidence->cause))
 		evidence->effect = EVIDENCE_TOO_EARLY;
@@ -254,10 +273,13 @@ order_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 	else
 	{
 		if (one_of(status, given_up))
+		{
 			report(w, subject, "late_success", evidence, 0,
 				   psprintf("The payer was charged although the order was "
 							"%s.",
 							status));
+			w->reports[w->report_count - 1].in_ledger = true;
+		}
 		capture(w, subject, evidence);
 	}
 }
@@ -280,7 +302,9 @@ payout_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 	{
 		/* the seller has the money twice: nothing may be posted unseen */
 		report(w, subject, "late_success", evidence, 0,
-			   psprintf("The seller was paid although the payout was %s.",
+			   psprintf("The seller was paid as \"%s\" although the payout "
+						"was %s.",
+						evidence->psp_reference ? evidence->psp_reference : "",
 						status));
 		evidence->effect = EVIDENCE_CONTRADICTED;
 	}
@@ -342,7 +366,8 @@ weigh_left(Weighing *w, Subject *subject, Evidence *evidence)
 					"meanwhile the order is %s at another one.",
 					name, status));
 	r = &w->reports[w->report_count - 1];
-	if (has_foreign_reference(w, evidence))
+	r->has_amounts = !has_foreign_reference(w, evidence);
+	if (!r->has_amounts)
 		r->detail = psprintf("The reference \"%s\" already belongs to another "
 							 "object.",
 							 name);

@@ -127,20 +127,14 @@ static const GuardedColumn settlement_file_columns[] = {
 };
 
 static const GuardedColumn exception_columns[] = {
-	{ "id", 1, RULE_IMMUTABLE },
-	{ "type", 2, RULE_IMMUTABLE },
-	{ "class", 3, RULE_OURS },
-	{ "status", 4, RULE_STATUS },
-	{ "psp_id", 5, RULE_IMMUTABLE },
-	{ "order_id", 6, RULE_IMMUTABLE },
-	{ "line_id", 7, RULE_IMMUTABLE },
-	{ "file_id", 8, RULE_IMMUTABLE },
-	{ "currency", 9, RULE_IMMUTABLE },
-	{ "expected_amount", 10, RULE_IMMUTABLE },
-	{ "actual_amount", 11, RULE_IMMUTABLE },
-	{ "detail", 12, RULE_OURS },
-	{ "opened_at", 13, RULE_IMMUTABLE },
-	{ "closed_at", 14, RULE_OURS },
+	{ "id", 1, RULE_IMMUTABLE },		 { "type", 2, RULE_IMMUTABLE },
+	{ "class", 3, RULE_OURS },			 { "status", 4, RULE_STATUS },
+	{ "psp_id", 5, RULE_IMMUTABLE },	 { "order_id", 6, RULE_IMMUTABLE },
+	{ "line_id", 7, RULE_IMMUTABLE },	 { "file_id", 8, RULE_IMMUTABLE },
+	{ "currency", 9, RULE_OURS },		 { "expected_amount", 10, RULE_OURS },
+	{ "actual_amount", 11, RULE_OURS },	 { "detail", 12, RULE_OURS },
+	{ "opened_at", 13, RULE_IMMUTABLE }, { "closed_at", 14, RULE_OURS },
+	{ "in_ledger", 15, RULE_OURS },
 };
 
 static const struct

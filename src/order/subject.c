@@ -251,7 +251,8 @@ static bool
 counts_as_failed(const char *status)
 {
 	return strcmp(status, "declined") == 0 || strcmp(status, "failed") == 0 ||
-		   strcmp(status, "cancelled") == 0 || strcmp(status, "expired") == 0;
+		   strcmp(status, "cancelled") == 0 ||
+		   strcmp(status, "expired") == 0 || strcmp(status, "reversed") == 0;
 }
 
 static void

@@ -246,7 +246,8 @@ static const Transition transitions[] = {
 	{ OBJECT_EXCEPTION, "open", "in_review", CAUSE_API | CAUSE_DECISION },
 	{ OBJECT_EXCEPTION, "open", "auto_resolved", CAUSE_EVIDENCE | CAUSE_POLICY },
 	{ OBJECT_EXCEPTION, "in_review", "proposed", CAUSE_API | CAUSE_DECISION },
-	{ OBJECT_EXCEPTION, "proposed", "in_review", CAUSE_DECISION },
+	/* ... or the PSP says something new */
+	{ OBJECT_EXCEPTION, "proposed", "in_review", CAUSE_DECISION | CAUSE_EVIDENCE },
 	{ OBJECT_EXCEPTION, "proposed", "approved", CAUSE_DECISION },
 	{ OBJECT_EXCEPTION, "approved", "resolved", CAUSE_DECISION | CAUSE_POLICY },
 	{ OBJECT_EXCEPTION, "approved", "written_off", CAUSE_DECISION | CAUSE_POLICY },

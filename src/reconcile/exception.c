@@ -19,15 +19,44 @@
 #include "reconcile/exception.h"
 #include "uuid7.h"
 
-#define EXCEPTION_COLUMNS 9
+#define EXCEPTION_COLUMNS 10
 
 #define INSERT_EXCEPTION                                                \
 	"INSERT INTO payment.exception_record (id, type, psp_id, order_id," \
 	" line_id, currency, expected_amount, actual_amount, detail,"       \
-	" status, opened_at)"                                               \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open',"              \
+	" in_ledger, status, opened_at)"                                    \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open',"         \
 	" pg_catalog.now())"                                                \
 	" ON CONFLICT (type, order_id, line_id, psp_id) DO "
+
+/*
+ * What comes after a decision is judged by itself: the amounts are the news'.
+ * Until then each further charge adds to what there is to decide; a sum of
+ * unlike things is none.
+ */
+#define TAKE_NEWS_IN                                                  \
+	"UPDATE SET detail = exception_record.detail || E'\\n'"           \
+	" || excluded.detail,"                                            \
+	" status = CASE WHEN exception_record.closed_at IS NOT NULL"      \
+	" THEN 'reopened' WHEN exception_record.status = 'proposed'"      \
+	" THEN 'in_review' ELSE exception_record.status END,"             \
+	" closed_at = NULL, currency = excluded.currency,"                \
+	" expected_amount = excluded.expected_amount,"                    \
+	" actual_amount ="                                                \
+	" CASE WHEN exception_record.closed_at IS NOT NULL"               \
+	" OR exception_record.type NOT IN ('duplicate', 'late_success')"  \
+	" THEN excluded.actual_amount"                                    \
+	" WHEN exception_record.currency = excluded.currency"             \
+	" AND exception_record.in_ledger = excluded.in_ledger"            \
+	" AND exception_record.actual_amount"                             \
+	" <= 9223372036854775807 - excluded.actual_amount"                \
+	" THEN exception_record.actual_amount + excluded.actual_amount"   \
+	" END,"                                                           \
+	" in_ledger = excluded.in_ledger AND (exception_record.in_ledger" \
+	" OR exception_record.closed_at IS NOT NULL)"                     \
+	" WHERE pg_catalog.strpos(exception_record.detail,"               \
+	" excluded.detail) = 0"                                           \
+	" AND pg_catalog.length(exception_record.detail) < 4000"
 
 static void
 insert_exception(SPIPlanPtr *plan, const char *sql,
@@ -35,7 +64,8 @@ insert_exception(SPIPlanPtr *plan, const char *sql,
 {
 	static const Oid types[EXCEPTION_COLUMNS] = { UUIDOID, TEXTOID, UUIDOID,
 												  UUIDOID, UUIDOID, TEXTOID,
-												  INT8OID, INT8OID, TEXTOID };
+												  INT8OID, INT8OID, TEXTOID,
+												  BOOLOID };
 	pg_uuid_t		 id;
 	Datum			 values[EXCEPTION_COLUMNS] = { 0 };
 	char			 nulls[EXCEPTION_COLUMNS];
@@ -65,6 +95,7 @@ insert_exception(SPIPlanPtr *plan, const char *sql,
 	else
 		nulls[6] = nulls[7] = 'n';
 	values[8] = CStringGetTextDatum(report->detail);
+	values[9] = BoolGetDatum(report->in_ledger);
 
 	spi_begin();
 	plan_keep(plan, sql, EXCEPTION_COLUMNS, types);
@@ -77,13 +108,8 @@ exception_open(const ExceptionReport *report)
 {
 	static SPIPlanPtr plan = NULL;
 
-	insert_exception(&plan,
-					 INSERT_EXCEPTION
-					 "UPDATE SET detail = exception_record.detail || E'\\n'"
-					 " || excluded.detail WHERE pg_catalog.strpos("
-					 "exception_record.detail, excluded.detail) = 0"
-					 " AND pg_catalog.length(exception_record.detail) < 4000",
-					 report, CAUSE_POLICY);
+	insert_exception(&plan, INSERT_EXCEPTION TAKE_NEWS_IN, report,
+					 CAUSE_LOOKUP);
 }
 
 /* what the PSP could not tell is evidence too, if of nothing */

@@ -20,12 +20,15 @@ typedef struct ExceptionReport
 	bool			 has_amounts;
 	int64			 expected_amount;
 	int64			 actual_amount;
-	const char		*detail; /* a sentence for people */
+	bool			 in_ledger;
+	const char		*detail; /* a sentence for people; the same one: no news */
 } ExceptionReport;
 
 /*
- * Open an exception; one that is already there for the same type, order and
- * line is left as it is.
+ * Open an exception.  One that is already there for the same type, order and
+ * line takes a new sentence in: closed, it opens again with these amounts; open,
+ * charges add up and other amounts are the latest.  What was proposed for it
+ * has to be proposed anew.
  */
 extern void exception_open(const ExceptionReport *report);
 

@@ -166,7 +166,7 @@ SELECT is(pg_temp.attempt(format('UPDATE payment.payment_record SET %I = %s', c.
 FROM (VALUES ('payer', '''somebody''', 'PY302'), ('order_count', '7', 'PY302'), ('succeeded_count', '7', 'PY301'),
     ('status', '''succeeded''', 'PY300')) AS c (name, value, expected);
 SELECT is(pg_temp.attempt(format('UPDATE payment.exception_record SET %I = %s', c.name, c.value)), c.expected, 'S65 exception: ' || c.name)
-FROM (VALUES ('detail', '''all is well''', 'PY301'), ('actual_amount', '1000', 'PY302'), ('closed_at', 'now()', 'PY301'),
+FROM (VALUES ('detail', '''all is well''', 'PY301'), ('actual_amount', '1000', 'PY301'), ('in_ledger', 'true', 'PY301'), ('type', '''fee''', 'PY302'), ('closed_at', 'now()', 'PY301'),
     ('status', '''resolved''', 'PY300')) AS c (name, value, expected);
 SELECT is(pg_temp.attempt('SET LOCAL session_replication_role = replica; UPDATE payment.order_record SET status = ''failed'''),
     'PY300', 'S65 nor as a replica');

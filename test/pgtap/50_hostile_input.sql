@@ -21,6 +21,11 @@ SELECT order_ids[1] AS captured, order_ids[2] AS created FROM payment.checkout('
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, CASE object_id WHEN :'captured' THEN 'succeeded' ELSE 'pending' END, 200, 1,
     'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)) AS recorded
 FROM payment.claim_tasks(:'psp', 10, 60000) \gset
+SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 1, r.reference, r.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+    AS recorded FROM payment.attempt AS a, (VALUES ('pi_again', 100000), ('pi_' || :'captured', 100001)) AS r (reference, amount) WHERE a.object_id = :'captured' \gset
+SELECT id AS duplicate FROM payment.exception_record WHERE order_id = :'captured' AND type = 'duplicate' \gset
+SELECT id AS proposed FROM payment.exception_record WHERE order_id = :'captured' AND type = 'amount' \gset
+SELECT payment.propose_resolution(:'proposed', 'kept', 'somebody else', 'a reason') \g /dev/null
 SELECT payment.release(:'captured') AS released \gset
 SELECT payment.payout(:'seller', 10, 'EUR', 'account', 'hostile payout', 'hostile') AS payout \gset
 SELECT attempt_id AS attempt FROM payment.claim_tasks(:'psp', 1, 60000) \gset
@@ -49,7 +54,8 @@ CREATE TEMP TABLE right_value (function text, argument text, value text);
 INSERT INTO right_value VALUES
     (NULL, 'id', quote_literal(:'captured')), (NULL, 'account', quote_literal(:'account')),
     (NULL, 'accounts', format('ARRAY[%L, %L]::uuid[]', :'account', :'other_account')), (NULL, 'amounts', 'ARRAY[1, -1]::bigint[]'),
-    (NULL, 'weights', 'ARRAY[1, 2]::bigint[]'), (NULL, 'amount', '1::bigint'), ('parse_money', 'amount', '''1.00'''),
+    (NULL, 'exception', quote_literal(:'proposed')), ('propose_resolution', 'exception', quote_literal(:'duplicate')),
+    ('propose_resolution', 'psp_reference', 'NULL'), ('approve_resolution', 'psp_reference', 'NULL'), (NULL, 'resolution', '''kept'''), (NULL, 'weights', 'ARRAY[1, 2]::bigint[]'), (NULL, 'amount', '1::bigint'), ('parse_money', 'amount', '''1.00'''),
     (NULL, 'currency', '''EUR'''), (NULL, 'seller', quote_literal(:'seller')), (NULL, 'psp', '''hostile'''),
     ('claim_tasks', 'psp', quote_literal(:'psp')), ('next_task_due', 'psp', quote_literal(:'psp')),
     ('move_waiting_orders', 'psp', quote_literal(:'psp')), (NULL, 'max_orders', '1'), (NULL, 'after', 'now()'),

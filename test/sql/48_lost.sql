@@ -39,7 +39,10 @@ $$;
 CREATE FUNCTION pg_temp.wallet() RETURNS TABLE (account text, balance numeric) LANGUAGE sql AS $$
     SELECT a.code, sum(e.amount)
     FROM payment.entry AS e JOIN payment.account AS a ON a.id = e.account_id
+        JOIN payment.journal AS j ON j.id = e.journal_id
     WHERE a.owner = payment.seller_id('dispatch seller 1') AND a.currency = 'EUR'
+        AND j.subject IN (SELECT id FROM payment.order_record WHERE psp_id = pg_temp.psp() AND reference LIKE '%/1'
+            UNION ALL SELECT id FROM payment.payout_record WHERE psp_id = pg_temp.psp())
         AND a.code IN ('seller_available', 'payout_clearing')
     GROUP BY 1 ORDER BY 1
 $$;

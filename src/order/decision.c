@@ -1,0 +1,409 @@
+/*-------------------------------------------------------------------------
+ *
+ * decision.c
+ *	  Two people work off an exception about an order or payout.
+ *
+ * One proposes what became of the money, another one who has looked for
+ * himself approves the very same; status, ledger and exception change in that
+ * commit.  New evidence that comes in between ends the proposal, since it was
+ * made without it; evidence that comes after opens the exception again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "order/batch.h"
+#include "order/decision.h"
+#include "order/evidence.h"
+#include "order/plan.h"
+#include "order/psp_reference.h"
+#include "order/typed_argument.h"
+
+PG_FUNCTION_INFO_V1(payment_propose_resolution);
+PG_FUNCTION_INFO_V1(payment_approve_resolution);
+PG_FUNCTION_INFO_V1(payment_reject_resolution);
+
+#define OPERATION_EXCEPTION "exception"
+
+static const char *const decidable[] = { "late_success", "duplicate", "amount",
+										 "currency",	 "status",	  NULL };
+static const char *const outcomes[] = { "captured",			"kept",
+										"refunded_outside", "not_executed",
+										"written_off",		NULL };
+
+static bool
+one_of(const char *text, const char *const *list)
+{
+	for (; *list; list++)
+	{
+		if (strcmp(text, *list) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+read_verdict(FunctionCallInfo fcinfo, Verdict *verdict)
+{
+	const char *outcome = text_argument(fcinfo, 1, "resolution");
+
+	verdict->object_id = *uuid_argument(fcinfo, 0, "exception");
+	verdict->person =
+		proposal_text(fcinfo, 2, "person", PROPOSAL_PERSON_MAX_BYTES);
+	verdict->reason = proposal_text(fcinfo, 3, "reason", 0);
+	verdict->psp_reference = PG_ARGISNULL(4)
+								 ? NULL
+								 : proposal_text(fcinfo, 4, "psp_reference",
+												 PROPOSAL_REFERENCE_MAX_BYTES);
+	if (outcome == NULL || !one_of(outcome, outcomes))
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("invalid resolution"),
+				 errdetail("It is \"%s\".", outcome ? outcome : "null"),
+				 errhint("Say \"captured\", \"kept\", \"refunded_outside\", "
+						 "\"not_executed\" or \"written_off\".")));
+	if (verdict->psp_reference && strcmp(outcome, "captured") != 0)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("only what is captured has a reference"),
+						errdetail("The resolution is \"%s\".", outcome),
+						errhint("Leave \"psp_reference\" away.")));
+	verdict->outcome = outcome;
+}
+
+#define DISPUTE_QUERY                                                   \
+	"SELECT x.type, x.status, x.psp_id, x.order_id, x.line_id,"         \
+	" x.actual_amount, x.currency, x.in_ledger,"                        \
+	" x.actual_amount IS NOT NULL AND x.currency IS NOT NULL, EXISTS (" \
+	"SELECT FROM payment.payout_record AS o WHERE o.id = x.order_id)"   \
+	" FROM payment.exception_record AS x WHERE x.id = $1"
+
+/* true: its object is a payout */
+static bool
+read_dispute(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
+			 Dispute *dispute)
+{
+	const Oid types[] = { UUIDOID };
+	Datum	  value = UUIDPGetDatum(id);
+	pg_uuid_t line;
+
+	if (batch_run(plan_keep(plan, query, 1, types), &value, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_UNKNOWN_OBJECT),
+				 errmsg("unknown exception"),
+				 errdetail("There is none with the id %s.", uuid_text(id)),
+				 errhint("Pass an id of payment.exception.")));
+	dispute->id = *id;
+	dispute->type = row_text(0, 1);
+	dispute->status = row_text(0, 2);
+	row_uuid(0, 3, &dispute->psp_id);
+	dispute->has_object = row_uuid(0, 4, &dispute->object_id);
+	dispute->has_line = row_uuid(0, 5, &line);
+	dispute->actual_amount = row_int64(0, 6);
+	dispute->currency = row_text(0, 7);
+	dispute->in_ledger = row_bool(0, 8);
+	dispute->has_amount = row_bool(0, 9);
+	return row_bool(0, 10);
+}
+
+static void
+check_kind(const Dispute *dispute)
+{
+	if (dispute->has_object && !dispute->has_line &&
+		one_of(dispute->type, decidable))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+			 errmsg("such an exception is not decided so"),
+			 errdetail("Exception %s is of the type \"%s\"%s.",
+					   uuid_text(&dispute->id), dispute->type,
+					   dispute->has_line ? ", of a settlement line" : ""),
+			 errhint("An unknown outcome is decided by "
+					 "payment.resolve_unknown(); what settlement differs in "
+					 "is corrected by payment.post_journal().")));
+}
+
+/* task, payment, order or payout, then the exception: as evidence does */
+static Subject *
+lock_dispute(const pg_uuid_t *id, Dispute *dispute, SubjectSet *set,
+			 SubjectKey *key)
+{
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr lock_plan = NULL;
+	bool			  payout = read_dispute(&plan, DISPUTE_QUERY, id, dispute);
+	Subject			 *subject;
+
+	check_kind(dispute);
+	key->object = payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER;
+	key->operation = payout ? OPERATION_PAYOUT : OPERATION_PAY;
+	key->id = dispute->object_id;
+	subjects_lock(set, key, 1);
+	(void) read_dispute(&lock_plan, DISPUTE_QUERY " FOR UPDATE OF x", id,
+						dispute);
+	subject = subject_find(set, &key->id);
+	if (subject == NULL)
+		elog(ERROR, "the object of an exception is missing");
+	return subject;
+}
+
+static void
+set_status(Dispute *dispute, const char *status, bool closes)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TEXTOID, TIMESTAMPTZOID };
+	Datum			  values[] = { UUIDPGetDatum(&dispute->id),
+								   CStringGetTextDatum(status),
+								   TimestampTzGetDatum(GetCurrentTimestamp()) };
+
+	order_write(plan_keep(&plan,
+						  "UPDATE payment.exception_record SET status = $2,"
+						  " closed_at = $3 WHERE id = $1",
+						  lengthof(types), types),
+				values, closes ? NULL : "  n", CAUSE_DECISION);
+	dispute->status = status;
+}
+
+/* New evidence has sent it back: what was proposed before is void. */
+static void
+read_valid_proposal(const Dispute *dispute, Proposal *proposal)
+{
+	proposal_read(&dispute->id, proposal);
+	if (!proposal->exists || strcmp(dispute->status, "proposed") == 0)
+		return;
+	proposal_end(proposal, "withdrawn", "payment",
+				 "the PSP has said something new");
+	proposal->exists = false;
+}
+
+static void
+pg_attribute_noreturn() refuse_closed(const Dispute *dispute)
+{
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
+					errmsg("the exception is not open"),
+					errdetail("Exception %s is %s.", uuid_text(&dispute->id),
+							  dispute->status),
+					errhint("New evidence opens it again.")));
+}
+
+static bool
+is_closed(const Dispute *dispute)
+{
+	static const char *const closed[] = { "resolved", "written_off",
+										  "auto_resolved", NULL };
+
+	return one_of(dispute->status, closed);
+}
+
+static void
+propose(const Verdict *verdict, Dispute *dispute, const Subject *subject)
+{
+	Proposal	   proposal;
+	DecisionEffect effect;
+
+	if (is_closed(dispute))
+		refuse_closed(dispute);
+	decision_effect(dispute, verdict, subject, &effect);
+	read_valid_proposal(dispute, &proposal);
+	if (proposal.exists)
+	{
+		if (proposal_same_person(verdict->person, proposal.person))
+		{
+			if (proposal_agrees(verdict, &proposal))
+				return;
+			proposal_end(&proposal, "withdrawn", verdict->person,
+						 verdict->reason);
+		}
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_PAYMENT_DECISION_DIFFERS),
+					 errmsg("a resolution is proposed already"),
+					 errdetail("\"%s\" proposes \"%s\".", proposal.person,
+							   proposal.outcome),
+					 errhint("Approve it by payment.approve_resolution(), or "
+							 "end it by payment.reject_resolution().")));
+	}
+	else
+	{
+		if (strcmp(dispute->status, "in_review") != 0)
+			set_status(dispute, "in_review", false);
+		set_status(dispute, "proposed", false);
+	}
+	proposal_insert(verdict, OPERATION_EXCEPTION);
+}
+
+static void
+claim_reference(const Verdict *verdict, Subject *subject)
+{
+	PspReference reference = { .psp_id = subject->psp_id,
+							   .reference = verdict->psp_reference,
+							   .object_id = subject->id };
+
+	if (verdict->psp_reference == NULL)
+		return;
+	psp_references_claim(&reference, 1);
+	if (reference.foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_DECISION_DIFFERS),
+				 errmsg("the decision contradicts what is known"),
+				 errdetail("Reference \"%s\" belongs to another object.",
+						   verdict->psp_reference),
+				 errhint("Look the payment up at the PSP once more.")));
+	subject->psp_reference = verdict->psp_reference;
+}
+
+static void
+apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
+	  SubjectSet *set, Subject *subject)
+{
+	bool		   written_off = strcmp(verdict->outcome, "written_off") == 0;
+	DecisionEffect effect;
+
+	decision_effect(dispute, verdict, subject, &effect);
+	proposal_end(proposal, "applied", verdict->person, verdict->reason);
+	claim_reference(verdict, subject);
+	if (effect.captures)
+	{
+		subject->captured_amount =
+			dispute->has_amount ? dispute->actual_amount : subject->amount;
+		subject->captured_at = GetCurrentTimestamp();
+	}
+	if (effect.to)
+	{
+		if (!subject_step(subject, effect.to, CAUSE_DECISION))
+			elog(ERROR, "%s cannot become %s by decision", subject->path.now,
+				 effect.to);
+		subject->failure_code = effect.captures ? NULL : "decision";
+		subject->failure_message = effect.captures ? NULL : verdict->reason;
+		subjects_write(set);
+	}
+	set_status(dispute, "approved", false);
+	set_status(dispute, written_off ? "written_off" : "resolved", true);
+	if (effect.posting.leg_count > 0)
+		posting_post(&effect.posting, 1);
+}
+
+static void
+approve(const Verdict *verdict, Dispute *dispute, SubjectSet *set,
+		Subject *subject)
+{
+	Proposal proposal;
+
+	if (is_closed(dispute))
+	{
+		if (proposal_was_applied(verdict))
+			return;
+		refuse_closed(dispute);
+	}
+	read_valid_proposal(dispute, &proposal);
+	if (!proposal.exists)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
+						errmsg("nothing is proposed"),
+						errdetail("Exception %s is %s.",
+								  uuid_text(&dispute->id), dispute->status),
+						errhint("Propose it by "
+								"payment.propose_resolution().")));
+	if (proposal_same_person(verdict->person, proposal.person))
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
+						errmsg("who proposed cannot approve"),
+						errdetail("\"%s\" proposes \"%s\".", proposal.person,
+								  proposal.outcome),
+						errhint("Have another person look and approve.")));
+	if (!proposal_agrees(verdict, &proposal))
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_DECISION_DIFFERS),
+				 errmsg("another resolution is proposed"),
+				 errdetail("\"%s\" proposes \"%s\"%s%s.", proposal.person,
+						   proposal.outcome,
+						   proposal.psp_reference ? " as " : "",
+						   proposal.psp_reference ? proposal.psp_reference
+												  : ""),
+				 errhint("Agree with it, or end it by "
+						 "payment.reject_resolution().")));
+	apply(verdict, &proposal, dispute, set, subject);
+}
+
+/*
+ * payment.propose_resolution(exception, resolution, person, reason,
+ * psp_reference) -> text: the exception's status
+ */
+Datum
+payment_propose_resolution(PG_FUNCTION_ARGS)
+{
+	Verdict	   verdict;
+	Dispute	   dispute;
+	SubjectSet set;
+	SubjectKey key;
+	Subject	  *subject;
+	int		   nest_level;
+
+	read_verdict(fcinfo, &verdict);
+	nest_level = batch_begin();
+	subject = lock_dispute(&verdict.object_id, &dispute, &set, &key);
+	propose(&verdict, &dispute, subject);
+	batch_end(nest_level);
+	PG_RETURN_TEXT_P(cstring_to_text("proposed"));
+}
+
+/*
+ * payment.approve_resolution(exception, resolution, person, reason,
+ * psp_reference) -> text: the exception's status
+ */
+Datum
+payment_approve_resolution(PG_FUNCTION_ARGS)
+{
+	Verdict		  verdict;
+	Dispute		  dispute;
+	SubjectSet	  set;
+	SubjectKey	  key;
+	Subject		 *subject;
+	text		 *status;
+	int			  nest_level;
+	MemoryContext caller = CurrentMemoryContext;
+
+	read_verdict(fcinfo, &verdict);
+	nest_level = batch_begin();
+	subject = lock_dispute(&verdict.object_id, &dispute, &set, &key);
+	approve(&verdict, &dispute, &set, subject);
+	MemoryContextSwitchTo(caller);
+	status = cstring_to_text(dispute.status);
+	batch_end(nest_level);
+	PG_RETURN_TEXT_P(status);
+}
+
+/*
+ * payment.reject_resolution(exception, person, reason) -> boolean
+ *
+ * False when nothing is proposed.
+ */
+Datum
+payment_reject_resolution(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *id = uuid_argument(fcinfo, 0, "exception");
+	char	  *person =
+		proposal_text(fcinfo, 1, "person", PROPOSAL_PERSON_MAX_BYTES);
+	char	  *reason = proposal_text(fcinfo, 2, "reason", 0);
+	Dispute	   dispute;
+	SubjectSet set;
+	SubjectKey key;
+	Proposal   proposal;
+	int		   nest_level = batch_begin();
+
+	(void) lock_dispute(id, &dispute, &set, &key);
+	read_valid_proposal(&dispute, &proposal);
+	if (proposal.exists)
+	{
+		proposal_end(&proposal,
+					 proposal_same_person(person, proposal.person)
+						 ? "withdrawn"
+						 : "rejected",
+					 person, reason);
+		set_status(&dispute, "in_review", false);
+	}
+	batch_end(nest_level);
+	PG_RETURN_BOOL(proposal.exists);
+}

@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * decision_effect.c
+ *	  What a decision about an exception means for status and ledger.
+ *
+ * The words say what became of the money:
+ *
+ *	  captured	a conflicted order is paid with what the PSP really took
+ *	  kept	it moved and stays: it is booked, if it is not yet
+ *	  refunded_outside	it moved and was given back beside this system
+ *	  not_executed	it never moved: the PSP was wrong
+ *	  written_off	too little moved, and the platform bears it
+ *
+ * What was given back or never moved leaves nothing in the ledger: a charge
+ * and its refund cancel each other in the settlement, too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "errcodes.h"
+#include "order/batch.h"
+#include "order/decision.h"
+#include "order/plan.h"
+
+static bool
+is(const char *a, const char *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+static void
+pg_attribute_noreturn() refuse(const Dispute *dispute, const Verdict *verdict,
+							   const Subject *subject, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+			 errmsg("resolution \"%s\" does not fit the exception",
+					verdict->outcome),
+			 errdetail("It is of the type \"%s\", its object is \"%s\".",
+					   dispute->type, subject->path.now),
+			 errhint("%s", hint)));
+}
+
+static void
+leg(DecisionEffect *effect, AccountCode code, const pg_uuid_t *owner,
+	int64 amount)
+{
+	Posting *posting = &effect->posting;
+
+	if (amount == 0)
+		return;
+	Assert(posting->leg_count < POSTING_MAX_LEGS);
+	posting->legs[posting->leg_count++] =
+		(PostingLeg){ .code = code, .owner = owner, .amount = amount };
+}
+
+static void
+begin_posting(DecisionEffect *effect, const char *kind, const Subject *subject,
+			  const char *currency)
+{
+	effect->posting.kind = kind;
+	effect->posting.subject = subject->id;
+	strlcpy(effect->posting.currency, currency,
+			sizeof(effect->posting.currency));
+}
+
+/*
+ * The seller owes it: taken from what is available, the rest is a claim on the
+ * seller.  Who takes the money in between makes this fail, and be repeated.
+ */
+static void
+charge_seller(DecisionEffect *effect, const Subject *subject, int64 amount)
+{
+	pg_uuid_t account;
+	int128	  available;
+	int64	  taken;
+
+	ledger_chart_account(ACCOUNT_SELLER_AVAILABLE, &subject->seller_id,
+						 effect->posting.currency, &account);
+	available = Max(-ledger_balance(&account), 0);
+	taken = (int64) Min(available, (int128) amount);
+	leg(effect, ACCOUNT_SELLER_AVAILABLE, &subject->seller_id, taken);
+	leg(effect, ACCOUNT_SELLER_RECEIVABLE, &subject->seller_id,
+		amount - taken);
+}
+
+/* what is left of the fee, when less was captured than it is */
+static int64
+fee_of(const Subject *subject, int64 captured)
+{
+	return Min(subject->platform_fee, captured);
+}
+
+static void
+capture(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
+		DecisionEffect *effect)
+{
+	int64 amount =
+		dispute->has_amount ? dispute->actual_amount : subject->amount;
+	int64 fee = fee_of(subject, amount);
+
+	if (is(dispute->type, "currency") || amount <= 0)
+		refuse(dispute, verdict, subject,
+			   "An order is captured in its own currency, and not with "
+			   "nothing.");
+	if (verdict->psp_reference == NULL && subject->psp_reference == NULL)
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("a success needs the PSP's reference"),
+						errdetail("The order has none that is its own."),
+						errhint("Pass the PSP's name of the charge.")));
+	effect->to = "captured";
+	effect->captures = true;
+	begin_posting(effect, "capture", subject, subject->currency);
+	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, amount);
+	leg(effect, ACCOUNT_SELLER_PENDING, &subject->seller_id, -(amount - fee));
+	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, -fee);
+}
+
+static bool
+was_released(const Subject *subject)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  value = UUIDPGetDatum(&subject->id);
+
+	return batch_run(plan_keep(&plan,
+							   "SELECT FROM payment.order_record"
+							   " WHERE id = $1 AND released_at IS NOT NULL",
+							   1, types),
+					 &value, NULL) > 0;
+}
+
+/* a captured order's money was not ours to keep */
+static void
+reverse_capture(const Subject *subject, DecisionEffect *effect)
+{
+	int64 amount = subject->captured_amount;
+	int64 fee = fee_of(subject, amount);
+
+	effect->to = "reversed";
+	begin_posting(effect, "capture_reversed", subject, subject->currency);
+	if (was_released(subject))
+		charge_seller(effect, subject, amount - fee);
+	else
+		leg(effect, ACCOUNT_SELLER_PENDING, &subject->seller_id, amount - fee);
+	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, fee);
+	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, -amount);
+}
+
+static void
+return_payout(const Subject *subject, DecisionEffect *effect)
+{
+	effect->to = "returned";
+	begin_posting(effect, "payout_returned", subject, subject->currency);
+	leg(effect, ACCOUNT_BANK, NULL, subject->amount);
+	leg(effect, ACCOUNT_SELLER_AVAILABLE, &subject->seller_id,
+		-subject->amount);
+}
+
+/*
+ * Money that no order explains is owed to its payer; a payout too many is owed
+ * by its seller.  A negative amount: less left than was booked.
+ */
+static void
+book(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
+	 int64 amount, DecisionEffect *effect)
+{
+	if (subject->object == OBJECT_PAYMENT_ORDER)
+	{
+		if (amount < 0)
+			refuse(dispute, verdict, subject,
+				   "Less was charged than is booked: decide \"written_off\", "
+				   "or post what is right by payment.post_journal().");
+		begin_posting(effect, "unidentified_receipt", subject,
+					  dispute->currency);
+		leg(effect, ACCOUNT_PSP_RECEIVABLE, &dispute->psp_id, amount);
+		leg(effect, ACCOUNT_UNIDENTIFIED_RECEIPTS, &dispute->psp_id, -amount);
+		return;
+	}
+	if (!is(dispute->currency, subject->currency))
+		refuse(dispute, verdict, subject,
+			   "Post what was paid in another currency by "
+			   "payment.post_journal(), then decide \"refunded_outside\".");
+	begin_posting(effect, "payout_corrected", subject, subject->currency);
+	if (amount > 0)
+		charge_seller(effect, subject, amount);
+	else
+		leg(effect, ACCOUNT_SELLER_AVAILABLE, &subject->seller_id, amount);
+	leg(effect, ACCOUNT_BANK, NULL, -amount);
+}
+
+/* what is booked of the object's money */
+static int64
+booked(const Subject *subject)
+{
+	if (subject->object == OBJECT_PAYMENT_ORDER)
+		return is(subject->path.now, "captured") ? subject->captured_amount
+												 : 0;
+	return is(subject->path.now, "paid") ? subject->amount : 0;
+}
+
+static void
+keep(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
+	 DecisionEffect *effect)
+{
+	if (dispute->in_ledger || is(dispute->type, "status"))
+		return;
+	if (!dispute->has_amount)
+		refuse(dispute, verdict, subject,
+			   "Nothing says how much it was: post it by "
+			   "payment.post_journal(), then decide \"refunded_outside\".");
+	if (is(dispute->type, "amount") || is(dispute->type, "currency"))
+	{
+		if (was_decided(&dispute->id, "kept"))
+			refuse(dispute, verdict, subject,
+				   "It was booked by an earlier decision: post the difference "
+				   "by payment.post_journal().");
+		if (is(dispute->type, "currency") && booked(subject) != 0)
+			refuse(dispute, verdict, subject,
+				   "It is booked in the order's currency: post what is right "
+				   "by payment.post_journal().");
+		book(dispute, verdict, subject,
+			 dispute->actual_amount - booked(subject), effect);
+	}
+	else
+		book(dispute, verdict, subject, dispute->actual_amount, effect);
+}
+
+static void
+write_off(const Dispute *dispute, const Verdict *verdict,
+		  const Subject *subject, DecisionEffect *effect)
+{
+	int64 loss;
+
+	if (subject->object != OBJECT_PAYMENT_ORDER ||
+		!is(dispute->type, "amount") || !dispute->has_amount ||
+		!is(subject->path.now, "captured") ||
+		dispute->actual_amount >= subject->captured_amount ||
+		was_decided(&dispute->id, "written_off"))
+		refuse(dispute, verdict, subject,
+			   "Only what was charged less than captured is a loss, once.");
+	loss = subject->captured_amount - dispute->actual_amount;
+	begin_posting(effect, "written_off", subject, subject->currency);
+	leg(effect, ACCOUNT_WRITE_OFF, NULL, loss);
+	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, -loss);
+}
+
+/* it was given back, or never was: what is booked of it goes */
+static void
+undo(const Dispute *dispute, const Subject *subject, DecisionEffect *effect)
+{
+	if (!dispute->in_ledger && !is(dispute->type, "status"))
+		return;
+	if (is(subject->path.now, "captured"))
+		reverse_capture(subject, effect);
+	else if (is(subject->path.now, "paid"))
+		return_payout(subject, effect);
+}
+
+void
+decision_effect(const Dispute *dispute, const Verdict *verdict,
+				const Subject *subject, DecisionEffect *effect)
+{
+	const char *outcome = verdict->outcome;
+	bool		conflict = is(subject->path.now, "conflicted") &&
+					!is(dispute->type, "late_success") &&
+					!is(dispute->type, "status") &&
+					uuid_compare(&dispute->psp_id, &subject->psp_id) == 0;
+
+	memset(effect, 0, sizeof(DecisionEffect));
+	if (is(subject->path.now, "unknown"))
+		refuse(dispute, verdict, subject,
+			   "Decide first what became of it, by "
+			   "payment.resolve_unknown().");
+	if (is(outcome, "captured"))
+	{
+		if (!conflict)
+			refuse(dispute, verdict, subject,
+				   "Only a conflicted order is captured by decision.");
+		capture(dispute, verdict, subject, effect);
+		return;
+	}
+	if (is(outcome, "written_off"))
+		write_off(dispute, verdict, subject, effect);
+	else if (is(outcome, "kept"))
+		keep(dispute, verdict, subject, effect);
+	else
+		undo(dispute, subject, effect);
+	if (conflict)
+		effect->to = "failed";
+}
