@@ -49,11 +49,26 @@
 #define CERTIFICATE_NOT_YET_VALID 9
 #define CERTIFICATE_HAS_EXPIRED 10
 
+/*
+ * When nobody looked for so long, a commit took its time.  What has timed out
+ * meanwhile may have its answer waiting in the socket: it gets a little more.
+ */
+#define STALL_US 20000
+#define GRACE_MS 500
+
+/* how often to look at everything, while events and timers do not tell all */
+#define SWEEP_MS 50
+
 static CURLM		*multi = NULL;
 static int			 epoll_fd = -1;
 static WaitEventSet *wait_set = NULL;
 static int64		 timer_at_us = -1; /* -1: libcurl has no timer */
 static int			 in_flight = 0;
+static dlist_head	 exchanges = DLIST_STATIC_INIT(exchanges);
+static int64		 attended_at_us = 0; /* when sockets were last looked at */
+static int			 grace_count = 0;	 /* exchanges that have it */
+static bool			 has_unwatched = false; /* a socket that epoll refused */
+static int			 unwatched_errno = 0;	/* ... to be told */
 
 /* Handles are kept for reuse: setting one up costs more than resetting it. */
 static CURL *idle_handles[IDLE_HANDLES_MAX];
@@ -102,9 +117,17 @@ on_socket(CURL *easy pg_attribute_unused(), curl_socket_t fd, int what,
 	if (what & CURL_POLL_OUT)
 		event.events |= EPOLLOUT;
 	if (epoll_ctl(epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
-				  &event) < 0)
-		return -1;
-	(void) curl_multi_assign(multi, fd, &epoll_fd);
+				  &event) == 0)
+		(void) curl_multi_assign(multi, fd, &epoll_fd);
+	else
+	{
+		/*
+		 * An error returned from here would end every transfer, now and to
+		 * come.  Without events of this socket it is looked at unasked.
+		 */
+		has_unwatched = true;
+		unwatched_errno = errno;
+	}
 	return 0;
 }
 
@@ -345,6 +368,7 @@ http_send(MemoryContext context, const HttpRequest *request, void *owner)
 	set_options(easy, request, exchange);
 	exchange->easy = easy;
 	exchange->sent_at_us = now_us();
+	exchange->timeout_ms = request->timeout_ms;
 
 	block_signals();
 	code = curl_multi_add_handle(multi, easy);
@@ -356,6 +380,7 @@ http_send(MemoryContext context, const HttpRequest *request, void *owner)
 		return NULL;
 	}
 	in_flight++;
+	dlist_push_tail(&exchanges, &exchange->node);
 	return exchange;
 }
 
@@ -376,6 +401,62 @@ drive_socket(const struct epoll_event *event)
 	(void) curl_multi_socket_action(multi, event->data.fd, flags, &running);
 }
 
+/*
+ * libcurl looks at the clock before it reads, and would call a request lost
+ * whose answer has been there for long.
+ */
+static void
+heed_stall(void)
+{
+	int64	   now = now_us();
+	bool	   stalled = now - attended_at_us > STALL_US;
+	dlist_iter iter;
+
+	attended_at_us = now;
+	if (!stalled)
+		return;
+	dlist_foreach(iter, &exchanges)
+	{
+		HttpExchange *exchange = dlist_container(HttpExchange, node, iter.cur);
+		int64		  elapsed_ms = (now - exchange->sent_at_us) / 1000;
+
+		if (exchange->has_grace || elapsed_ms < exchange->timeout_ms)
+			continue;
+		exchange->has_grace = true;
+		grace_count++;
+		(void) curl_easy_setopt(exchange->easy, CURLOPT_TIMEOUT_MS,
+								(long) elapsed_ms + GRACE_MS);
+	}
+}
+
+/* libcurl has set no timer for a time that was changed under way. */
+static bool
+needs_sweep(void)
+{
+	return has_unwatched || grace_count > 0;
+}
+
+static void
+sweep(void)
+{
+	int running;
+
+	if (unwatched_errno != 0)
+	{
+		errno = unwatched_errno;
+		unwatched_errno = 0;
+		ereport(LOG,
+				(errcode(ERRCODE_PAYMENT_WORKER),
+				 errmsg("a socket could not be added to an epoll set: %m"),
+				 errdetail("Requests under way are looked at every %d ms "
+						   "instead.",
+						   SWEEP_MS)));
+	}
+	block_signals();
+	(void) curl_multi_perform(multi, &running);
+	unblock_signals();
+}
+
 void
 http_drive(void)
 {
@@ -383,6 +464,7 @@ http_drive(void)
 	int				   count;
 	int				   running;
 
+	heed_stall();
 	block_signals();
 	if (timer_at_us >= 0 && timer_at_us <= now_us())
 	{
@@ -397,6 +479,9 @@ http_drive(void)
 			drive_socket(&events[i]);
 	} while (count == EPOLL_BATCH);
 	unblock_signals();
+	if (needs_sweep())
+		sweep();
+	attended_at_us = now_us();
 }
 
 bool
@@ -406,6 +491,9 @@ http_wait(long timeout_ms, uint32 wait_event)
 	int		  count;
 	bool	  latch_set = false;
 
+	heed_stall();
+	if (needs_sweep())
+		timeout_ms = Min(timeout_ms, SWEEP_MS);
 	if (timer_at_us >= 0)
 	{
 		int64 timer_us = Max(timer_at_us - now_us(), 0);
@@ -419,6 +507,7 @@ http_wait(long timeout_ms, uint32 wait_event)
 			latch_set = true;
 	if (latch_set)
 		ResetLatch(MyLatch);
+	attended_at_us = now_us();
 	http_drive();
 	return latch_set;
 }
@@ -597,6 +686,11 @@ http_next(void)
 		exchange->easy = NULL;
 		give_back_handle(easy);
 		in_flight--;
+		dlist_delete(&exchange->node);
+		if (exchange->has_grace)
+			grace_count--;
+		if (in_flight == 0)
+			has_unwatched = false;
 		return exchange;
 	}
 	return NULL;

@@ -12,6 +12,8 @@
 #ifndef PAYMENT_WORKER_HTTP_H
 #define PAYMENT_WORKER_HTTP_H
 
+#include "lib/ilist.h"
+
 #define HTTP_HEADER_BYTES_MAX 8192
 #define HTTP_ERROR_SIZE 256
 
@@ -77,6 +79,9 @@ typedef struct HttpExchange
 	bool		  repeatable; /* by libcurl, without asking */
 	bool		  begun;
 	int64		  sent_at_us;
+	int			  timeout_ms;
+	bool		  has_grace; /* its time was over when nobody looked */
+	dlist_node	  node;
 } HttpExchange;
 
 /* once per process, before anything else */

@@ -341,6 +341,26 @@ foreach my $fault (qw(wrong_amount wrong_currency))
     };
 }
 
+subtest 'an answer that came while a transaction took its time' => sub {
+    $t->sql("UPDATE payment.psp SET timeout_ms = 1200, lookup_delay_ms = 3600000 WHERE id = '$psp'");
+    $t->faults(latency_ms => 800);
+    my (undef, $order) = $t->checkout('slow commit', ['alice 1000 USD']);
+    $t->wait_for("SELECT status = 'executing' FROM payment.payment_order WHERE id = '$order'");
+    # the dispatcher wants the list of PSPs, and gets it after the request's time
+    my $holder = $t->start_sql('BEGIN; LOCK TABLE payment.psp; SELECT pg_sleep(1.5); COMMIT');
+    $t->wait_for(q(SELECT count(*) > 0 FROM pg_locks WHERE relation = 'payment.psp'::regclass AND mode = 'AccessExclusiveLock' AND granted));
+    $t->sql('SELECT payment.wake_worker()');
+    $t->finish_sql($holder);
+    $t->wait_for("SELECT status IN ('captured', 'unknown') FROM payment.payment_order WHERE id = '$order'");
+    is($t->sql("SELECT string_agg(concat_ws(' ', step, outcome, error_code), ', ') FROM payment.attempt WHERE object_id = '$order'"),
+        'send succeeded', 'is read, not called lost');
+    $t->faults(latency_ms => 0);
+    $t->sql("UPDATE payment.psp SET timeout_ms = 10000, lookup_delay_ms = 50 WHERE id = '$psp'");
+    $t->sql(q(UPDATE payment.task SET run_at = now()));
+    $t->wait_until_idle;
+    $t->charged_once($order, 'and paid');
+};
+
 subtest 'S16 one of three sellers is not paid' => sub {
     # more than the sandbox takes at once: it refuses the request itself
     my ($payment, @orders) = $t->checkout('S16', [ 'alice 1000 USD', 'bob 1000000000000 USD', 'carol 3000 USD' ]);
