@@ -18,9 +18,9 @@
 
 #define UUID7_MAX_SHARD 4095
 
-extern void		   uuid7_generate(pg_uuid_t *id);
+extern void uuid7_generate(pg_uuid_t *id);
 /* of a given instant; not in the order of the others */
-extern void uuid7_generate_at(TimestampTz at, pg_uuid_t *id);
+extern void		   uuid7_generate_at(TimestampTz at, pg_uuid_t *id);
 extern TimestampTz uuid7_time(const pg_uuid_t *id);
 extern int		   uuid7_shard(const pg_uuid_t *id);
 /* the smallest id of that instant: a bound for ranges over ids */

@@ -65,9 +65,9 @@ typedef struct DispatcherSlot
 
 	pg_atomic_uint64 events; /* commits with events, since the start */
 
-	TimestampTz		 error_at;				   /* under the mutex */
-	char			 error[WORKER_ERROR_SIZE]; /* under the mutex */
-	char refusal[WORKER_ERROR_SIZE]; /* under the mutex; empty: none */
+	TimestampTz error_at;					/* under the mutex */
+	char		error[WORKER_ERROR_SIZE];	/* under the mutex */
+	char		refusal[WORKER_ERROR_SIZE]; /* under the mutex; empty: none */
 } DispatcherSlot;
 
 typedef struct WorkerShared
