@@ -26,6 +26,10 @@
 	"{\"id\":\"" id "\",\"reference\":\"" ORDER                      \
 	"\",\"amount\":{\"value\":500,\"currency\":\"USD\"},\"status\":" \
 	"\"" status "\"" more "}"
+#define RECEIVED(operation, status)                                           \
+	"{\"merchantAccount\":\"Shop_EUR\",\"paymentPspReference\":\"parent_1\"," \
+	"\"pspReference\":\"8516M\",\"reference\":\"" ORDER ":" operation         \
+	":1\",\"status\":\"" status "\"}"
 #define LIST(data) "{\"data\":[" data "],\"_links\":{}}"
 
 typedef enum Question
@@ -36,6 +40,12 @@ typedef enum Question
 	LOOK_UP_PAYOUT,
 	LOOK_UP_SECOND_PAYOUT, /* the second attempt's */
 	LOOK_UP_PAYOUT_BY_NAME,
+	AUTHORIZE,
+	TAKE,
+	TAKE_AGAIN,
+	RELEASE,
+	SEND_REFUND,
+	SEND_REFUND_AGAIN,
 	QUESTION_COUNT
 } Question;
 
@@ -206,6 +216,58 @@ static const Case cases[] = {
 	{ "lookup refused", LOOK_UP_PAYOUT, 422, "",
 	  "{\"errorCode\":\"30_081\",\"detail\":\"no\",\"status\":422}",
 	  PSP_UNKNOWN, -1, "", "adyen_30_081" },
+	{ "authorised only", AUTHORIZE, 200, "", AUTHORISED("1099", "EUR"),
+	  PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "S14 authorised only, in part", AUTHORIZE, 200, "",
+	  PAID("PartiallyAuthorised", AMOUNT("500", "EUR")), PSP_AUTHORIZED, 500,
+	  "EUR", NULL },
+	{ "S13 authorised only, but how much", AUTHORIZE, 200, "",
+	  PAID("Authorised", ""), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "authorised only: refused", AUTHORIZE, 200, "",
+	  REFUSED("12", "Not enough balance"), PSP_DECLINED, -1, "",
+	  "refusal_12 / soft" },
+
+	{ "capture received", TAKE, 201, "", RECEIVED("capture", "received"),
+	  PSP_PENDING, NONE },
+	{ "capture received, again", TAKE_AGAIN, 201, "",
+	  RECEIVED("capture", "received"), PSP_PENDING, NONE },
+	{ "another attempt's capture", TAKE, 201, "",
+	  "{\"paymentPspReference\":\"parent_1\",\"pspReference\":\"8516M\","
+	  "\"reference\":\"" ORDER ":capture:2\",\"status\":\"received\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another payment's capture", TAKE, 201, "",
+	  "{\"paymentPspReference\":\"8515B\",\"pspReference\":\"8516M\","
+	  "\"reference\":\"" ORDER ":capture:1\",\"status\":\"received\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "S13 a capture without a name", TAKE, 201, "",
+	  "{\"paymentPspReference\":\"parent_1\",\"reference\":\"" ORDER
+	  ":capture:1\",\"status\":\"received\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "S13 a payment instead of a capture", TAKE, 201, "",
+	  AUTHORISED("1099", "EUR"), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "a capture of a status nobody knows", TAKE, 201, "",
+	  RECEIVED("capture", "settled"), PSP_UNKNOWN, -1, "", "unknown_status" },
+	{ "capture refused", TAKE, 422, "", FAULT("422", "167", "validation"),
+	  PSP_FAILED, -1, "", "adyen_167 / not_applicable" },
+	{ "capture refused, but it came before", TAKE_AGAIN, 422, "",
+	  FAULT("422", "167", "validation"), PSP_UNKNOWN, -1, "", "adyen_167" },
+	{ "S08 500 of a capture", TAKE, 500, "", FAULT("500", "000", "internal"),
+	  PSP_UNKNOWN, -1, "", "adyen_000" },
+	{ "void received", RELEASE, 201, "", RECEIVED("void", "received"),
+	  PSP_PENDING, NONE },
+	{ "void refused", RELEASE, 422, "", FAULT("422", "167", "validation"),
+	  PSP_FAILED, -1, "", "adyen_167 / not_applicable" },
+	{ "refund received", SEND_REFUND, 201, "", RECEIVED("refund", "received"),
+	  PSP_PENDING, NONE },
+	{ "S33 refund received, again", SEND_REFUND_AGAIN, 201, "",
+	  RECEIVED("refund", "received"), PSP_PENDING, NONE },
+	{ "S11 the refund's key is in use", SEND_REFUND_AGAIN, 409,
+	  "transient-error: true\r\n", FAULT("409", "704", "validation"),
+	  PSP_UNKNOWN, -1, "", "adyen_704" },
+	{ "refund refused", SEND_REFUND, 422, "",
+	  FAULT("422", "137", "validation"), PSP_FAILED, -1, "",
+	  "adyen_137 / not_applicable" },
+
 	{ "transfer refused at once", SEND_PAYOUT, 422, "",
 	  "{\"errorCode\":\"30_081\",\"detail\":\"no\",\"status\":422}",
 	  PSP_FAILED, -1, "", "adyen_30_081 / not_applicable" },
@@ -214,11 +276,27 @@ static const Case cases[] = {
 static void
 set_question(int question, PspTask *task)
 {
-	task->operation = question == PAY || question == PAY_AGAIN
-						  ? PSP_OPERATION_PAY
-						  : PSP_OPERATION_PAYOUT;
-	task->step = question <= SEND_PAYOUT ? PSP_STEP_SEND : PSP_STEP_LOOKUP;
-	task->repeated = question == PAY_AGAIN;
+	static const PspOperation operations[QUESTION_COUNT] = {
+		[SEND_PAYOUT] = PSP_OPERATION_PAYOUT,
+		[LOOK_UP_PAYOUT] = PSP_OPERATION_PAYOUT,
+		[LOOK_UP_SECOND_PAYOUT] = PSP_OPERATION_PAYOUT,
+		[LOOK_UP_PAYOUT_BY_NAME] = PSP_OPERATION_PAYOUT,
+		[TAKE] = PSP_OPERATION_CAPTURE,
+		[TAKE_AGAIN] = PSP_OPERATION_CAPTURE,
+		[RELEASE] = PSP_OPERATION_VOID,
+		[SEND_REFUND] = PSP_OPERATION_REFUND,
+		[SEND_REFUND_AGAIN] = PSP_OPERATION_REFUND,
+	};
+
+	task->operation = operations[question];
+	task->step =
+		question >= LOOK_UP_PAYOUT && question <= LOOK_UP_PAYOUT_BY_NAME
+			? PSP_STEP_LOOKUP
+			: PSP_STEP_SEND;
+	task->repeated = question == PAY_AGAIN || question == TAKE_AGAIN ||
+					 question == SEND_REFUND_AGAIN;
+	if (question == AUTHORIZE)
+		task->capture_method = "manual";
 	task->config[0] = "Shop_EUR";
 	task->config[1] = "https://shop.example/back";
 	task->config[2] = "BA1";
@@ -301,6 +379,57 @@ check_error_classes(void)
 }
 
 static void
+check_modification(int question, const char *path, const char *body)
+{
+	PspTask	   task = make_task(question);
+	PspRequest request;
+	PspOutcome outcome;
+
+	task.reason = "requested_by_customer";
+	build(&task, &request, &outcome);
+	if (strcmp(request.url.data,
+			   psprintf("https://api.example.com/v71/payments/parent_1/%s",
+						path)) != 0)
+		fail("request", request.url.data);
+	if (strcmp(request.body.data,
+			   psprintf("{\"merchantAccount\":\"Shop_EUR\",%s}", body)) != 0)
+		fail("request", request.body.data);
+
+	task.step = PSP_STEP_LOOKUP;
+	build(&task, &request, &outcome);
+	if (outcome.kind != PSP_UNKNOWN)
+		fail("lookup", "a modification is asked for");
+	task.step = PSP_STEP_SEND;
+	task.parent_reference = NULL;
+	build(&task, &request, &outcome);
+	if (outcome.kind != PSP_UNKNOWN)
+		fail("request", "something is done to no payment");
+}
+
+static void
+check_modifications(void)
+{
+	PspTask	   task = make_task(AUTHORIZE);
+	PspRequest request;
+	PspOutcome outcome;
+
+	build(&task, &request, &outcome);
+	require_text("request", request.body.data,
+				 "\"additionalData\":{\"manualCapture\":\"true\"}");
+	if (strstr(request.body.data, "captureDelayHours"))
+		fail("request", request.body.data);
+	check_modification(TAKE, "captures",
+					   "\"amount\":{\"value\":1099,\"currency\":\"EUR\"},"
+					   "\"reference\":\"" ORDER ":capture:1\"");
+	check_modification(RELEASE, "cancels",
+					   "\"reference\":\"" ORDER ":void:1\"");
+	check_modification(SEND_REFUND, "refunds",
+					   "\"amount\":{\"value\":1099,\"currency\":\"EUR\"},"
+					   "\"reference\":\"" ORDER ":refund:1\","
+					   "\"merchantRefundReason\":\"CUSTOMER REQUEST\"");
+}
+
+static void
 check_requests(void)
 {
 	PspTask	   task = make_task(PAY);
@@ -339,6 +468,7 @@ check_requests(void)
 	require_text("listing", request.url.data, "reference=" ORDER);
 	require_text("listing", request.url.data,
 				 "createdSince=1970-01-12T13%3A44%3A40Z");
+	check_modifications();
 	check_config();
 	check_error_classes();
 }

@@ -2,7 +2,8 @@
  *
  * adyen.c
  *	  Adyen's wire protocols: payments of the Checkout API with a stored
- *	  payment method, and payouts by the Transfers API.
+ *	  payment method, what is done to them later, and payouts by the Transfers
+ *	  API.
  *
  * There is no way to ask for a payment.  The same request again, under the
  * same key, is answered with what the first one was answered; when the key is
@@ -106,7 +107,7 @@ refuse(PspOutcome *outcome, PspOutcomeKind kind, const char *code,
 static bool
 is_configured(const PspTask *task, PspOutcome *outcome)
 {
-	bool pays = task->operation == PSP_OPERATION_PAY;
+	bool pays = task->operation != PSP_OPERATION_PAYOUT;
 
 	if (pays ? task->config[CONFIG_MERCHANT_ACCOUNT] &&
 				   task->config[CONFIG_RETURN_URL]
@@ -122,8 +123,8 @@ is_configured(const PspTask *task, PspOutcome *outcome)
 					   : "the PSP's config lacks balance_account");
 }
 
-static bool
-add_amount(const PspTask *task, StringInfo body, PspOutcome *outcome)
+bool
+adyen_add_amount(const PspTask *task, StringInfo body, PspOutcome *outcome)
 {
 	int64 value;
 
@@ -144,7 +145,7 @@ build_payment_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
 	appendStringInfoChar(body, '{');
 	json_append_member(body, "merchantAccount",
 					   task->config[CONFIG_MERCHANT_ACCOUNT]);
-	if (!add_amount(task, body, outcome))
+	if (!adyen_add_amount(task, body, outcome))
 		return false;
 	json_append_member(body, "reference", task->object_id);
 	json_append_member(body, "returnUrl", task->config[CONFIG_RETURN_URL]);
@@ -155,8 +156,16 @@ build_payment_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
 	json_append_member(body, "shopperReference", task->payer);
 	json_append_member(body, "shopperInteraction", "ContAuth");
 	json_append_member(body, "recurringProcessingModel", "CardOnFile");
-	json_append_name(body, "captureDelayHours");
-	appendStringInfoChar(body, '0');
+	if (is_manual(task))
+	{
+		json_append_name(body, "additionalData");
+		appendStringInfoString(body, "{\"manualCapture\":\"true\"}");
+	}
+	else
+	{
+		json_append_name(body, "captureDelayHours");
+		appendStringInfoChar(body, '0');
+	}
 	json_append_name(body, "metadata");
 	appendStringInfoChar(body, '{');
 	json_append_member(body, "payment", task->payment_id);
@@ -169,7 +178,7 @@ static bool
 build_transfer_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
 {
 	appendStringInfoChar(body, '{');
-	if (!add_amount(task, body, outcome))
+	if (!adyen_add_amount(task, body, outcome))
 		return false;
 	json_append_member(body, "balanceAccountId",
 					   task->config[CONFIG_BALANCE_ACCOUNT]);
@@ -190,7 +199,10 @@ build_send(const PspTask *task, PspRequest *request, PspOutcome *outcome)
 	adapter_header(request, psprintf("Idempotency-Key: %s", task->psp_key));
 	if (task->operation == PSP_OPERATION_PAY)
 		return build_payment_body(task, &request->body, outcome);
-	return build_transfer_body(task, &request->body, outcome);
+	if (task->operation == PSP_OPERATION_PAYOUT)
+		return build_transfer_body(task, &request->body, outcome);
+	adyen_add_modification_path(task, &request->url);
+	return adyen_build_modification(task, &request->body, outcome);
 }
 
 static void
@@ -235,10 +247,10 @@ static bool
 adyen_build(const PspTask *task, const char *base_url, const char *secret,
 			PspRequest *request, PspOutcome *outcome)
 {
-	bool pays = task->operation == PSP_OPERATION_PAY;
+	bool pays = task->operation != PSP_OPERATION_PAYOUT;
 	bool sends = task->step == PSP_STEP_SEND;
 
-	if (!is_configured(task, outcome))
+	if (!is_configured(task, outcome) || adapter_lacks_parent(task, outcome))
 		return false;
 	if (pays && !sends)
 		return refuse(outcome, PSP_UNKNOWN, "no_lookup",
@@ -375,7 +387,7 @@ read_payment(const PspTask *task, const JsonDocument *json,
 	switch (result_of(code))
 	{
 		case RESULT_MOVED:
-			outcome->kind = PSP_SUCCEEDED;
+			outcome->kind = is_manual(task) ? PSP_AUTHORIZED : PSP_SUCCEEDED;
 			if (!ours || outcome->reference == NULL ||
 				!adyen_read_amount(json, root, outcome))
 				outcome_unreadable(outcome);
@@ -514,6 +526,8 @@ read_success(const PspTask *task, const JsonDocument *json,
 		outcome_unreadable(outcome);
 	else if (task->operation == PSP_OPERATION_PAY)
 		read_payment(task, json, root, outcome);
+	else if (task->operation != PSP_OPERATION_PAYOUT)
+		adyen_read_modification(task, json, root, outcome);
 	else if (task->step == PSP_STEP_LOOKUP && task->psp_reference == NULL)
 		read_listing(task, json, root, outcome);
 	else
@@ -618,16 +632,18 @@ adyen_read(const PspTask *task, const PspResponse *response,
 	json_free(&json);
 }
 
-/* It keeps keys for a week at least; an hour less is for the way. */
+/*
+ * It keeps keys for a week at least; an hour less is for the way.  Nothing but
+ * payouts can be asked for.
+ */
 const PspAdapter psp_adyen = {
 	.name = "adyen",
 	.key_length_max = 64,
 	.key_lifetime_s = 7 * 86400 - 3600,
 	.key_lifetime_max_s = 7 * 86400,
-	.performs = { [PSP_OPERATION_PAY] = true, [PSP_OPERATION_PAYOUT] = true },
-	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = false,
-										 .by_listing = false },
-				 [PSP_OPERATION_PAYOUT] = { .by_reference = true,
+	.performs = { true, true, true, true, true },
+	.several_captures = true,
+	.inquiry = { [PSP_OPERATION_PAYOUT] = { .by_reference = true,
 											.by_listing = true } },
 	.config_keys = config_keys,
 	.check_config = check_config,

@@ -18,6 +18,18 @@ enum
 	CONFIG_BALANCE_ACCOUNT
 };
 
+/* False, with the reason, when Adyen cannot be asked for such an amount. */
+extern bool adyen_add_amount(const PspTask *task, StringInfo body,
+							 PspOutcome *outcome);
+
+/* adyen_modification.c: captures, cancels and refunds of a payment */
+extern void adyen_add_modification_path(const PspTask *task, StringInfo url);
+extern bool adyen_build_modification(const PspTask *task, StringInfo body,
+									 PspOutcome *outcome);
+extern void adyen_read_modification(const PspTask	   *task,
+									const JsonDocument *json,
+									const JsonNode *root, PspOutcome *outcome);
+
 /* Member "amount", in our minor units; false when it does not say it. */
 extern bool adyen_read_amount(const JsonDocument *json, const JsonNode *object,
 							  PspOutcome *outcome);
