@@ -24,6 +24,25 @@
 #define CAPTURES(list) ",\"payments\":{\"captures\":[" list "]}"
 #define CAPTURED(status, currency, value) \
 	ORDER_WITH("COMPLETED", CAPTURES(CAPTURE(status, currency, value, "")))
+#define AUTHORIZATION(status, more)                                         \
+	"{\"id\":\"parent_1\",\"status\":\"" status "\",\"custom_id\":\"" ORDER \
+	"\",\"amount\":{\"currency_code\":\"EUR\",\"value\":\"10.99\"}" more "}"
+#define AUTHORIZED(status, captures)                                \
+	ORDER_WITH("COMPLETED",                                         \
+			   ",\"payments\":{\"authorizations\":[" AUTHORIZATION( \
+				   status, ",\"expiration_time\":\"2026-12-20T"     \
+						   "10:00:00Z\"") "]" captures "}")
+#define TAKEN(captures) ",\"captures\":[" captures "]"
+/* what one capture of an authorization comes to */
+#define PART(key, status, value)                                      \
+	"{\"id\":\"9C\",\"status\":\"" status "\",\"custom_id\":\"" ORDER \
+	"\",\"invoice_id\":\"" key                                        \
+	"\",\"amount\":{\"currency_code\":\"EUR\",\"value"                \
+	"\":\"" value "\"}}"
+#define CAPTURE_KEY ORDER ":capture:1"
+#define REFUNDED(status, more)                                        \
+	"{\"id\":\"1R\",\"status\":\"" status "\",\"custom_id\":\"" ORDER \
+	"\",\"amount\":{\"currency_code\":\"EUR\",\"value\":\"3.00\"}" more "}"
 #define FAULT(name, issue)                                               \
 	"{\"name\":\"" name "\",\"message\":\"no\",\"details\":[{\"issue\":" \
 	"\"" issue "\",\"description\":\"why\"}]}"
@@ -52,6 +71,20 @@ typedef enum Question
 	SEND_PAYOUT_AGAIN,
 	LOOK_AT_BATCH, /* that a refused one repeats */
 	LOOK_UP_PAYOUT,
+	AUTHORIZE,
+	RESERVE, /* the authorization of an order made just now */
+	LOOK_UP_AUTHORIZATION,
+	SEND_CAPTURE,
+	SEND_CAPTURE_AGAIN,
+	CAPTURE_SHOW,	 /* it was in no state for that */
+	CAPTURE_EXPIRED, /* ... for its time was over */
+	LOOK_UP_CAPTURE,
+	SEND_VOID,
+	VOID_SHOW,
+	LOOK_UP_VOID,
+	SEND_REFUND,
+	SEND_REFUND_AGAIN,
+	LOOK_UP_REFUND,
 	QUESTION_COUNT
 } Question;
 
@@ -273,28 +306,227 @@ static const Case cases[] = {
 	{ "payout refused", SEND_PAYOUT, 422, "",
 	  "{\"name\":\"INSUFFICIENT_FUNDS\",\"message\":\"no\"}", PSP_FAILED, -1,
 	  "", "INSUFFICIENT_FUNDS / not_applicable" },
+
+	{ "authorized at once", AUTHORIZE, 201, "", AUTHORIZED("CREATED", ""),
+	  PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "approved: authorize it", AUTHORIZE, 201, "", ORDER_WITH("APPROVED", ""),
+	  PSP_MORE, NONE },
+	{ "authorized by a request of its own", RESERVE, 201, "",
+	  AUTHORIZED("CREATED", ""), PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "authorized already: look", RESERVE, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "ORDER_ALREADY_AUTHORIZED"), PSP_MORE,
+	  NONE },
+	{ "an authorization that waits", AUTHORIZE, 201, "",
+	  AUTHORIZED("PENDING", ""), PSP_PENDING, NONE },
+	{ "an authorization that was denied", AUTHORIZE, 201, "",
+	  AUTHORIZED("DENIED", ""), PSP_DECLINED, -1, "", "declined / hard" },
+	{ "S21 an authorization that expired", LOOK_UP_AUTHORIZATION, 200, "",
+	  AUTHORIZED("EXPIRED", ""), PSP_EXPIRED, -1, "", "expired" },
+	{ "an authorization that was voided", LOOK_UP_AUTHORIZATION, 200, "",
+	  AUTHORIZED("VOIDED", ""), PSP_VOIDED, -1, "", "voided" },
+	{ "an authorization that was captured", LOOK_UP_AUTHORIZATION, 200, "",
+	  AUTHORIZED("CAPTURED", TAKEN(PART(CAPTURE_KEY, "COMPLETED", "5.00"))),
+	  PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "S13 captured, and no capture", LOOK_UP_AUTHORIZATION, 200, "",
+	  AUTHORIZED("CAPTURED", ""), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "an authorization of a status nobody knows", AUTHORIZE, 201, "",
+	  AUTHORIZED("FROZEN", ""), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another order's authorization", AUTHORIZE, 201, "",
+	  "{\"id\":\"5O1\",\"status\":\"COMPLETED\",\"purchase_units\":[{"
+	  "\"custom_id\":\"" OTHER
+	  "\",\"payments\":{\"authorizations\":[" AUTHORIZATION("CREATED",
+															"") "]}}]}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+
+	{ "captured in part", SEND_CAPTURE, 201, "",
+	  PART(CAPTURE_KEY, "COMPLETED", "5.00"), PSP_SUCCEEDED, 500, "EUR",
+	  NULL },
+	{ "captured, then refunded, when sent again", SEND_CAPTURE_AGAIN, 200, "",
+	  PART(CAPTURE_KEY, "PARTIALLY_REFUNDED", "5.00"), PSP_SUCCEEDED, 500,
+	  "EUR", NULL },
+	{ "a part that waits", SEND_CAPTURE, 201, "",
+	  PART(CAPTURE_KEY, "PENDING", "5.00"), PSP_PENDING, NONE },
+	{ "a part that is declined", SEND_CAPTURE, 201, "",
+	  PART(CAPTURE_KEY, "DECLINED", "5.00"), PSP_DECLINED, -1, "",
+	  "declined / hard" },
+	{ "another part", SEND_CAPTURE, 201, "",
+	  PART(ORDER ":capture:2", "COMPLETED", "5.00"), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "S13 a part without an amount", SEND_CAPTURE, 201, "",
+	  "{\"id\":\"9C\",\"status\":\"COMPLETED\",\"invoice_id\":\"" CAPTURE_KEY
+	  "\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "an order instead of a part", SEND_CAPTURE, 201, "",
+	  AUTHORIZED("CAPTURED", TAKEN(PART(CAPTURE_KEY, "COMPLETED", "5.00"))),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "in no state to be captured: look", SEND_CAPTURE, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "AUTHORIZATION_ALREADY_CAPTURED"),
+	  PSP_MORE, NONE },
+	{ "S21 expired: look", SEND_CAPTURE, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "AUTHORIZATION_EXPIRED"), PSP_MORE, NONE },
+	{ "S04 captured under this key before: look", SEND_CAPTURE_AGAIN, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "DUPLICATE_INVOICE_ID"), PSP_MORE, NONE },
+	{ "more than is left", SEND_CAPTURE, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "MAX_CAPTURE_AMOUNT_EXCEEDED"), PSP_FAILED,
+	  -1, "", "MAX_CAPTURE_AMOUNT_EXCEEDED / not_applicable" },
+	{ "more than is left, but it came before", SEND_CAPTURE_AGAIN, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "MAX_CAPTURE_AMOUNT_EXCEEDED"),
+	  PSP_UNKNOWN, -1, "", "MAX_CAPTURE_AMOUNT_EXCEEDED" },
+	{ "the payer cannot pay any more", SEND_CAPTURE, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "PAYER_CANNOT_PAY"), PSP_DECLINED, -1, "",
+	  "PAYER_CANNOT_PAY / hard" },
+	{ "S08 500 of a part", SEND_CAPTURE, 500, "",
+	  FAULT("INTERNAL_SERVER_ERROR", "x"), PSP_UNKNOWN, -1, "", "x" },
+	{ "looked: it was captured", CAPTURE_SHOW, 200, "",
+	  AUTHORIZED("CAPTURED", TAKEN(PART(CAPTURE_KEY, "COMPLETED", "5.00"))),
+	  PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "looked: somebody else captured it", CAPTURE_SHOW, 200, "",
+	  AUTHORIZED("CAPTURED", TAKEN(PART("x", "COMPLETED", "5.00"))),
+	  PSP_FAILED, -1, "", "already_captured / not_applicable" },
+	{ "looked: somebody captured it", CAPTURE_SHOW, 200, "",
+	  AUTHORIZED("CAPTURED", TAKEN(CAPTURE("COMPLETED", "EUR", "5.00", ""))),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "S22 looked: it was voided", CAPTURE_SHOW, 200, "",
+	  AUTHORIZED("VOIDED", ""), PSP_VOIDED, -1, "", "voided" },
+	{ "looked: it is as it was", CAPTURE_SHOW, 200, "",
+	  AUTHORIZED("CREATED", ""), PSP_UNKNOWN, -1, "", "unknown_status" },
+	{ "S21 looked: it is as it was, but expired", CAPTURE_EXPIRED, 200, "",
+	  AUTHORIZED("CREATED", ""), PSP_EXPIRED, -1, "", "expired" },
+	{ "looked: expired, and we were there first", CAPTURE_EXPIRED, 200, "",
+	  AUTHORIZED("PARTIALLY_CAPTURED",
+				 TAKEN(PART(CAPTURE_KEY, "COMPLETED", "5.00"))),
+	  PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "looked, and the PSP is down", CAPTURE_SHOW, 429, "", "", PSP_UNKNOWN,
+	  -1, "", "http_429" },
+	{ "a capture looked up: done", LOOK_UP_CAPTURE, 200, "",
+	  AUTHORIZED("PARTIALLY_CAPTURED",
+				 TAKEN(PART("x", "COMPLETED", "1.00") "," PART(CAPTURE_KEY,
+															   "COMPLETED",
+															   "5.00"))),
+	  PSP_SUCCEEDED, 500, "EUR", NULL },
+	{ "a capture looked up: not done", LOOK_UP_CAPTURE, 200, "",
+	  AUTHORIZED("PARTIALLY_CAPTURED", TAKEN(PART("x", "COMPLETED", "1.00"))),
+	  PSP_NOT_FOUND, -1, "", "not_found" },
+	{ "a capture looked up: another authorization", LOOK_UP_CAPTURE, 200, "",
+	  ORDER_WITH("COMPLETED", ",\"payments\":{\"authorizations\":[{\"id\":"
+							  "\"x\",\"status\":\"VOIDED\"}]}"),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "a capture looked up: denied", LOOK_UP_CAPTURE, 200, "",
+	  AUTHORIZED("DENIED", ""), PSP_FAILED, -1, "",
+	  "denied / not_applicable" },
+
+	{ "voided now", SEND_VOID, 200, "", AUTHORIZATION("VOIDED", ""),
+	  PSP_VOIDED, -1, "", "voided" },
+	{ "voided, without a word: look", SEND_VOID, 204, "", "", PSP_MORE, NONE },
+	{ "another authorization voided", SEND_VOID, 200, "",
+	  "{\"id\":\"x\",\"status\":\"VOIDED\"}", PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "S13 not voided, and no error", SEND_VOID, 200, "",
+	  AUTHORIZATION("CREATED", ""), PSP_UNKNOWN, -1, "", "unknown_status" },
+	{ "S22 captured before: look", SEND_VOID, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "PREVIOUSLY_CAPTURED"), PSP_MORE, NONE },
+	{ "S22 looked: it was captured before", VOID_SHOW, 200, "",
+	  AUTHORIZED("CAPTURED", TAKEN(PART("x", "COMPLETED", "1.00"))),
+	  PSP_FAILED, -1, "", "already_captured / not_applicable" },
+	{ "looked: it is voided", VOID_SHOW, 200, "", AUTHORIZED("VOIDED", ""),
+	  PSP_VOIDED, -1, "", "voided" },
+	{ "a void looked up: not voided", LOOK_UP_VOID, 200, "",
+	  AUTHORIZED("CREATED", ""), PSP_NOT_FOUND, -1, "", "not_found" },
+	{ "a void looked up: voided", LOOK_UP_VOID, 200, "",
+	  AUTHORIZED("VOIDED", ""), PSP_VOIDED, -1, "", "voided" },
+
+	{ "refunded", SEND_REFUND, 201, "", REFUNDED("COMPLETED", ""),
+	  PSP_SUCCEEDED, 300, "EUR", NULL },
+	{ "S33 refunded, when sent again", SEND_REFUND_AGAIN, 200, "",
+	  REFUNDED("COMPLETED", ",\"invoice_id\":\"" ORDER ":refund:1\""),
+	  PSP_SUCCEEDED, 300, "EUR", NULL },
+	{ "a refund that waits", SEND_REFUND, 201, "", REFUNDED("PENDING", ""),
+	  PSP_PENDING, NONE },
+	{ "S34 a refund that failed", LOOK_UP_REFUND, 200, "",
+	  REFUNDED("FAILED", ",\"status_details\":{\"reason\":\"ECHECK\"}"),
+	  PSP_FAILED, -1, "", "ECHECK / not_applicable" },
+	{ "a refund that was cancelled", LOOK_UP_REFUND, 200, "",
+	  REFUNDED("CANCELLED", ""), PSP_FAILED, -1, "",
+	  "CANCELLED / not_applicable" },
+	{ "a refund of a status nobody knows", SEND_REFUND, 201, "",
+	  REFUNDED("MELTED", ""), PSP_UNKNOWN, -1, "", "unknown_status" },
+	{ "another attempt's refund", SEND_REFUND, 201, "",
+	  REFUNDED("COMPLETED", ",\"invoice_id\":\"" ORDER ":refund:2\""),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another refund", SEND_REFUND, 201, "",
+	  "{\"id\":\"1R\",\"status\":\"COMPLETED\",\"custom_id\":\"" OTHER
+	  "\",\"amount\":{\"currency_code\":\"EUR\",\"value\":\"3.00\"}}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another refund by name", LOOK_UP_REFUND, 200, "",
+	  "{\"id\":\"2R\",\"status\":\"COMPLETED\",\"custom_id\":\"" ORDER
+	  "\",\"amount\":{\"currency_code\":\"EUR\",\"value\":\"3.00\"}}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "all is refunded", SEND_REFUND, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "CAPTURE_FULLY_REFUNDED"), PSP_FAILED, -1,
+	  "", "CAPTURE_FULLY_REFUNDED / not_applicable" },
+	{ "S33 all is refunded, but it came before", SEND_REFUND_AGAIN, 422, "",
+	  FAULT("UNPROCESSABLE_ENTITY", "CAPTURE_FULLY_REFUNDED"), PSP_UNKNOWN, -1,
+	  "", "CAPTURE_FULLY_REFUNDED" },
+};
+
+/* What is asked, by the question's number */
+static const struct
+{
+	PspOperation operation;
+	PspStep		 step;
+	const char	*psp_reference;
+	const char	*cursor;
+} questions[QUESTION_COUNT] = {
+	[PAY] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, NULL },
+	[PAY_AGAIN] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, NULL },
+	[TAKE] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, "capture:5O1" },
+	[LOOK_AT_ORDER] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, "show:5O1" },
+	[LOOK_UP_PAY] = { PSP_OPERATION_PAY, PSP_STEP_LOOKUP, "5O1", NULL },
+	[SEND_PAYOUT] = { PSP_OPERATION_PAYOUT, PSP_STEP_SEND, NULL, NULL },
+	[SEND_PAYOUT_AGAIN] = { PSP_OPERATION_PAYOUT, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_AT_BATCH] = { PSP_OPERATION_PAYOUT, PSP_STEP_SEND, NULL, "show:P7" },
+	[LOOK_UP_PAYOUT] = { PSP_OPERATION_PAYOUT, PSP_STEP_LOOKUP, "P7", NULL },
+	[AUTHORIZE] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, NULL },
+	[RESERVE] = { PSP_OPERATION_PAY, PSP_STEP_SEND, NULL, "authorize:5O1" },
+	[LOOK_UP_AUTHORIZATION] = { PSP_OPERATION_PAY, PSP_STEP_LOOKUP, "5O1",
+								NULL },
+	[SEND_CAPTURE] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "5O1", NULL },
+	[SEND_CAPTURE_AGAIN] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "5O1",
+							 NULL },
+	[CAPTURE_SHOW] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "5O1",
+					   "show:5O1" },
+	[CAPTURE_EXPIRED] = { PSP_OPERATION_CAPTURE, PSP_STEP_SEND, "5O1",
+						  "expired" },
+	[LOOK_UP_CAPTURE] = { PSP_OPERATION_CAPTURE, PSP_STEP_LOOKUP, "5O1",
+						  NULL },
+	[SEND_VOID] = { PSP_OPERATION_VOID, PSP_STEP_SEND, "5O1", NULL },
+	[VOID_SHOW] = { PSP_OPERATION_VOID, PSP_STEP_SEND, "5O1", "show:5O1" },
+	[LOOK_UP_VOID] = { PSP_OPERATION_VOID, PSP_STEP_LOOKUP, "5O1", NULL },
+	[SEND_REFUND] = { PSP_OPERATION_REFUND, PSP_STEP_SEND, NULL, NULL },
+	[SEND_REFUND_AGAIN] = { PSP_OPERATION_REFUND, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_REFUND] = { PSP_OPERATION_REFUND, PSP_STEP_LOOKUP, "1R", NULL },
 };
 
 static void
 set_question(int question, PspTask *task)
 {
-	task->operation =
-		question >= SEND_PAYOUT ? PSP_OPERATION_PAYOUT : PSP_OPERATION_PAY;
-	task->step = question == LOOK_UP_PAY || question == LOOK_UP_PAYOUT
-					 ? PSP_STEP_LOOKUP
-					 : PSP_STEP_SEND;
-	task->repeated = question == PAY_AGAIN || question == SEND_PAYOUT_AGAIN;
-	if (question == TAKE)
-		task->cursor = "capture:5O1";
-	else if (question == LOOK_AT_ORDER)
-		task->cursor = "show:5O1";
-	else if (question == LOOK_AT_BATCH)
-		task->cursor = "show:P7";
+	task->operation = questions[question].operation;
+	task->step = questions[question].step;
+	task->psp_reference = questions[question].psp_reference;
+	task->cursor = questions[question].cursor;
 	task->answer_count = task->cursor ? 1 : 0;
-	if (question == LOOK_UP_PAY)
-		task->psp_reference = "5O1";
-	else if (question == LOOK_UP_PAYOUT)
-		task->psp_reference = "P7";
+	task->repeated = question == PAY_AGAIN || question == SEND_PAYOUT_AGAIN ||
+					 question == SEND_CAPTURE_AGAIN ||
+					 question == SEND_REFUND_AGAIN;
+	if (question >= AUTHORIZE && question <= LOOK_UP_AUTHORIZATION)
+		task->capture_method = "manual";
+	if (task->operation == PSP_OPERATION_CAPTURE)
+	{
+		task->amount = 500;
+		task->final = false;
+	}
+	else if (task->operation == PSP_OPERATION_REFUND)
+		task->amount = 300;
 }
 
 static void
@@ -390,6 +622,91 @@ check_cursor(int question, int status, const char *body, const char *method,
 }
 
 static void
+check_request(int question, const char *method, const char *path,
+			  const char *body)
+{
+	PspTask	   task = make_task(question);
+	PspRequest request;
+	PspOutcome outcome;
+
+	build(&task, &request, &outcome);
+	if (strcmp(request.method, method) != 0)
+		fail("request", request.method);
+	if (strcmp(request.url.data,
+			   psprintf("https://api.example.com/v2/%s", path)) != 0)
+		fail("request", request.url.data);
+	if (strcmp(request.body.data, body) != 0)
+		fail("request", request.body.data);
+}
+
+static void
+check_modifications(void)
+{
+	PspTask	   task = make_task(AUTHORIZE);
+	PspRequest request;
+	PspOutcome outcome;
+
+	build(&task, &request, &outcome);
+	require_text("request", request.body.data, "{\"intent\":\"AUTHORIZE\",");
+	check_request(SEND_CAPTURE, "POST",
+				  "payments/authorizations/parent_1/capture",
+				  "{\"amount\":{\"currency_code\":\"EUR\",\"value\":\"5.00\"},"
+				  "\"invoice_id\":\"" CAPTURE_KEY
+				  "\",\"final_capture\":false}");
+	check_request(CAPTURE_SHOW, "GET", "checkout/orders/5O1", "");
+	check_request(LOOK_UP_CAPTURE, "GET", "checkout/orders/5O1", "");
+	check_request(SEND_VOID, "POST", "payments/authorizations/parent_1/void",
+				  "");
+	check_request(LOOK_UP_VOID, "GET", "checkout/orders/5O1", "");
+	check_request(SEND_REFUND, "POST", "payments/captures/parent_1/refund",
+				  "{\"amount\":{\"currency_code\":\"EUR\",\"value\":\"3.00\"},"
+				  "\"custom_id\":\"" ORDER "\",\"invoice_id\":\"" ORDER
+				  ":refund:1\"}");
+	check_request(LOOK_UP_REFUND, "GET", "payments/refunds/1R", "");
+	check_cursor(AUTHORIZE, 201, ORDER_WITH("APPROVED", ""), "POST",
+				 "/v2/checkout/orders/5O1/authorize");
+	check_cursor(SEND_VOID, 204, "", "GET", "/v2/checkout/orders/5O1");
+	check_cursor(SEND_CAPTURE, 422, FAULT("x", "AUTHORIZATION_EXPIRED"), "GET",
+				 "/v2/checkout/orders/5O1");
+
+	/* All that is left leaves nothing for another capture. */
+	task = make_task(SEND_CAPTURE);
+	task.captured_amount = 599;
+	build(&task, &request, &outcome);
+	require_text("request", request.body.data, "\"final_capture\":true}");
+}
+
+/* "expiration_time" is when the authorization ends. */
+static void
+check_time(const char *text, int64 wanted)
+{
+	char		*body = psprintf("{\"t\":\"%s\"}", text);
+	JsonDocument json;
+
+	if (!json_parse(&json, body, (int) strlen(body)) ||
+		member_time(&json, json_root(&json), "t") != wanted)
+		fail("time", text);
+	json_free(&json);
+}
+
+static void
+check_times(void)
+{
+	check_time("1970-01-01T00:00:01Z", 1);
+	check_time("2000-02-29T12:00:00Z", 951825600);
+	check_time("2026-12-20T10:00:00.123Z", 1797760800);
+	check_time("2026-12-20T12:00:00+02:00", 1797760800);
+	check_time("2026-12-20T09:30:00-0030", 1797760800);
+	check_time("2026-12-20T10:00:00", 0);
+	check_time("2026-12-20", 0);
+	check_time("2026-13-20T10:00:00Z", 0);
+	check_time("2026-12-20T10:00:00Zx", 0);
+	check_time("1969-12-31T23:59:59Z", 0);
+	check_time("9999-12-31T23:59:59Z", INT64CONST(253402300799));
+	check_time("", 0);
+}
+
+static void
 check_requests(void)
 {
 	PspTask	   task = make_task(PAY);
@@ -410,6 +727,8 @@ check_requests(void)
 				 DUPLICATE("{\"href\":\"https://elsewhere.example/v1/payments/"
 						   "payouts/P7?page=1\"}"),
 				 "GET", "https://api.example.com/v1/payments/payouts/P7");
+	check_modifications();
+	check_times();
 	check_amounts();
 	check_tokens();
 }

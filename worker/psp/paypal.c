@@ -139,9 +139,24 @@ paypal_build(const PspTask *task, const char *base_url, const char *secret,
 					  "PayPal is asked by its own id, which is not known");
 		return false;
 	}
-	if (task->operation == PSP_OPERATION_PAY)
-		return paypal_build_order(task, base_url, secret, request, outcome);
-	return paypal_build_payout(task, base_url, secret, request, outcome);
+	if (adapter_lacks_parent(task, outcome))
+		return false;
+	switch (task->operation)
+	{
+		case PSP_OPERATION_PAY:
+			break;
+		case PSP_OPERATION_PAYOUT:
+			return paypal_build_payout(task, base_url, secret, request,
+									   outcome);
+		case PSP_OPERATION_CAPTURE:
+		case PSP_OPERATION_VOID:
+			return paypal_build_authorization(task, base_url, secret, request,
+											  outcome);
+		case PSP_OPERATION_REFUND:
+			return paypal_build_refund(task, base_url, secret, request,
+									   outcome);
+	}
+	return paypal_build_order(task, base_url, secret, request, outcome);
 }
 
 /* ---- errors ---- */
@@ -178,6 +193,7 @@ static const char *const repeat_issues[] = {
 	"DUPLICATE_INVOICE_ID",
 	"DUPLICATE_REQUEST_ID",
 	"DUPLICATE_TRANSACTION",
+	"ORDER_ALREADY_AUTHORIZED",
 	"ORDER_ALREADY_CAPTURED",
 	"PAYPAL_REQUEST_ID_PREVIOUSLY_USED",
 	"PREVIOUS_REQUEST_IN_PROGRESS",
@@ -210,6 +226,8 @@ leads_to_original(const PspTask *task, const JsonDocument *json,
 		id = paypal_original_batch(json);
 	else if (issue && strcmp(issue, "ORDER_ALREADY_CAPTURED") == 0)
 		id = paypal_cursor_id(task, PAYPAL_CAPTURE);
+	else if (issue && strcmp(issue, "ORDER_ALREADY_AUTHORIZED") == 0)
+		id = paypal_cursor_id(task, PAYPAL_AUTHORIZE);
 	if (id == NULL)
 		return false;
 	outcome->kind = PSP_MORE;
@@ -231,7 +249,8 @@ judge_error(const PspTask *task, int status, const char *name,
 {
 	if (status >= 500 || status < 400 || status == 409)
 		return PSP_UNKNOWN;
-	if (task->operation == PSP_OPERATION_PAY &&
+	if ((task->operation == PSP_OPERATION_PAY ||
+		 task->operation == PSP_OPERATION_CAPTURE) &&
 		classify_issue(issue) != PSP_DECLINE_UNSAID)
 		return PSP_DECLINED;
 	if (status == 401 || status == 403 || status == 404 || status == 405 ||
@@ -260,7 +279,8 @@ read_error(const PspTask *task, const PspResponse *response,
 	bool repeats = is_about_repeat(name, issue, field);
 	int	 status = response->status;
 
-	if (leads_to_original(task, json, issue, outcome))
+	if (leads_to_original(task, json, issue, outcome) ||
+		paypal_goes_on_looking(task, status, issue, outcome))
 		return;
 	if (message == NULL)
 		message = member_text(json, root, "message", PSP_MESSAGE_LENGTH_MAX);
@@ -291,6 +311,28 @@ read_error(const PspTask *task, const PspResponse *response,
 }
 
 static void
+read_success(const PspTask *task, const JsonDocument *json,
+			 PspOutcome *outcome)
+{
+	switch (task->operation)
+	{
+		case PSP_OPERATION_PAY:
+			paypal_read_order(task, json, outcome);
+			break;
+		case PSP_OPERATION_PAYOUT:
+			paypal_read_payout(task, json, outcome);
+			break;
+		case PSP_OPERATION_CAPTURE:
+		case PSP_OPERATION_VOID:
+			paypal_read_authorization(task, json, outcome);
+			break;
+		case PSP_OPERATION_REFUND:
+			paypal_read_refund(task, json, outcome);
+			break;
+	}
+}
+
+static void
 paypal_read(const PspTask *task, const PspResponse *response,
 			PspOutcome *outcome)
 {
@@ -300,12 +342,10 @@ paypal_read(const PspTask *task, const PspResponse *response,
 	outcome_reset(outcome, response);
 	if (response->status < 200 || response->status > 299)
 		read_error(task, response, readable ? &json : NULL, outcome);
-	else if (!readable || json_root(&json)->type != JSON_OBJECT)
+	else if (readable && json_root(&json)->type == JSON_OBJECT)
+		read_success(task, &json, outcome);
+	else if (!paypal_goes_on_looking(task, response->status, NULL, outcome))
 		outcome_unreadable(outcome);
-	else if (task->operation == PSP_OPERATION_PAY)
-		paypal_read_order(task, &json, outcome);
-	else
-		paypal_read_payout(task, &json, outcome);
 	json_free(&json);
 }
 
@@ -318,11 +358,13 @@ const PspAdapter psp_paypal = {
 	.key_length_max = 100,
 	.key_lifetime_s = 6 * 3600 - 900,
 	.key_lifetime_max_s = 72 * 3600,
-	.performs = { [PSP_OPERATION_PAY] = true, [PSP_OPERATION_PAYOUT] = true },
-	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true,
-										 .by_listing = false },
-				 [PSP_OPERATION_PAYOUT] = { .by_reference = true,
-											.by_listing = false } },
+	.performs = { true, true, true, true, true },
+	.several_captures = true,
+	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true },
+				 [PSP_OPERATION_PAYOUT] = { .by_reference = true },
+				 [PSP_OPERATION_CAPTURE] = { .by_reference = true },
+				 [PSP_OPERATION_VOID] = { .by_reference = true },
+				 [PSP_OPERATION_REFUND] = { .by_reference = true } },
 	.config_keys = config_keys,
 	.check_config = check_config,
 	.build_token = build_token,

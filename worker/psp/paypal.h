@@ -19,7 +19,10 @@ enum
 
 /* where a conversation goes on: one of these, and PayPal's id */
 #define PAYPAL_CAPTURE "capture:"
+#define PAYPAL_AUTHORIZE "authorize:"
 #define PAYPAL_SHOW "show:"
+/* ... or, after the authorization is said to have expired, only this */
+#define PAYPAL_EXPIRED "expired"
 
 /* the id after the word, NULL when the cursor says something else */
 extern const char *paypal_cursor_id(const PspTask *task, const char *word);
@@ -32,6 +35,25 @@ extern bool paypal_format_amount(int64 amount, const char *currency,
 								 char *text, int size);
 extern bool paypal_parse_amount(const char *text, const char *currency,
 								int64 *amount);
+
+/* The member "amount"; false, with the reason, when PayPal has none such. */
+extern bool paypal_add_amount(const PspTask *task, StringInfo body,
+							  PspOutcome *outcome);
+
+/* suffix: of the request's id; NULL when nothing is sent */
+extern void paypal_add_headers(const PspTask *task, const char *token,
+							   const char *suffix, PspRequest *request);
+
+/*
+ * Does the unit of an order, or the payment within it, name our object?  Both
+ * may; none may name another.
+ */
+extern bool paypal_names_object(const PspTask *task, const JsonDocument *json,
+								const JsonNode *unit, const JsonNode *payment);
+
+/* What one capture says */
+extern void paypal_judge_capture(const JsonDocument *json,
+								 const JsonNode *capture, PspOutcome *outcome);
 
 /* An amount with the names that its currency and value go by */
 extern bool paypal_read_money(const JsonDocument *json, const JsonNode *amount,
@@ -46,6 +68,22 @@ extern bool paypal_build_order(const PspTask *task, const char *base_url,
 							   PspOutcome *outcome);
 extern void paypal_read_order(const PspTask *task, const JsonDocument *json,
 							  PspOutcome *outcome);
+extern bool paypal_build_authorization(const PspTask *task,
+									   const char *base_url, const char *token,
+									   PspRequest *request,
+									   PspOutcome *outcome);
+extern void paypal_read_authorization(const PspTask		 *task,
+									  const JsonDocument *json,
+									  PspOutcome		 *outcome);
+
+/* Is the order to be looked at instead of believing the answer? */
+extern bool paypal_goes_on_looking(const PspTask *task, int status,
+								   const char *issue, PspOutcome *outcome);
+extern bool paypal_build_refund(const PspTask *task, const char *base_url,
+								const char *token, PspRequest *request,
+								PspOutcome *outcome);
+extern void paypal_read_refund(const PspTask *task, const JsonDocument *json,
+							   PspOutcome *outcome);
 extern bool paypal_build_payout(const PspTask *task, const char *base_url,
 								const char *token, PspRequest *request,
 								PspOutcome *outcome);

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * paypal_order.c
- *	  Payments at PayPal: an order, and its capture.
+ *	  Payments at PayPal: an order, and its capture or authorization.
  *
  * An order is made with a payment method that PayPal has in its vault.  Often
- * that captures it at once; if not, the same conversation goes on with the
- * capture.  Both requests may come any number of times under their ids, which
+ * that captures or authorizes it at once; if not, the same conversation goes on
+ * with a request for that.  Both requests may come any number of times under their ids, which
  * are made of the payment's key.  The invoice's id is the key as well: PayPal
  * takes a second payment of one invoice for an error, and that for longer
  * than it remembers requests.
@@ -22,9 +22,9 @@
 
 /* ---- requests ---- */
 
-static void
-add_headers(const PspTask *task, const char *token, const char *suffix,
-			PspRequest *request)
+void
+paypal_add_headers(const PspTask *task, const char *token, const char *suffix,
+				   PspRequest *request)
 {
 	adapter_header(request, psprintf("Authorization: Bearer %s", token));
 	if (suffix == NULL)
@@ -50,31 +50,39 @@ short_description(const char *text)
 	return pnstrdup(text, length);
 }
 
-static bool
-build_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
+bool
+paypal_add_amount(const PspTask *task, StringInfo body, PspOutcome *outcome)
 {
-	const char *source = task->config[PAYPAL_CONFIG_PAYMENT_SOURCE];
-	char		value[32];
+	char value[32];
 
 	if (!paypal_format_amount(task->amount, task->currency, value,
 							  sizeof(value)))
 	{
-		outcome_error(outcome, PSP_FAILED, "amount_not_representable",
-					  psprintf("PayPal takes no such amount of %s",
-							   task->currency));
-		outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
+		outcome_failed(outcome, "amount_not_representable",
+					   psprintf("PayPal takes no such amount of %s",
+								task->currency));
 		return false;
 	}
-	appendStringInfoString(body, "{\"intent\":\"CAPTURE\",\"purchase_units\""
-								 ":[{");
+	json_append_name(body, "amount");
+	appendStringInfo(body, "{\"currency_code\":\"%s\",\"value\":\"%s\"}",
+					 task->currency, value);
+	return true;
+}
+
+static bool
+build_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
+{
+	const char *source = task->config[PAYPAL_CONFIG_PAYMENT_SOURCE];
+
+	appendStringInfo(body, "{\"intent\":\"%s\",\"purchase_units\":[{",
+					 is_manual(task) ? "AUTHORIZE" : "CAPTURE");
 	json_append_member(body, "custom_id", task->object_id);
 	json_append_member(body, "invoice_id", task->psp_key);
 	if (task->description)
 		json_append_member(body, "description",
 						   short_description(task->description));
-	json_append_name(body, "amount");
-	appendStringInfo(body, "{\"currency_code\":\"%s\",\"value\":\"%s\"}",
-					 task->currency, value);
+	if (!paypal_add_amount(task, body, outcome))
+		return false;
 	appendStringInfoString(body, "}]");
 	json_append_name(body, "payment_source");
 	appendStringInfoChar(body, '{');
@@ -90,27 +98,32 @@ paypal_build_order(const PspTask *task, const char *base_url,
 				   const char *token, PspRequest *request, PspOutcome *outcome)
 {
 	const char *capture = paypal_cursor_id(task, PAYPAL_CAPTURE);
+	const char *authorize = paypal_cursor_id(task, PAYPAL_AUTHORIZE);
 	const char *show = paypal_cursor_id(task, PAYPAL_SHOW);
 
 	if (task->step == PSP_STEP_LOOKUP)
 		show = task->psp_reference;
 	adapter_begin(request, show ? "GET" : "POST", base_url, ORDERS_PATH);
-	if (show || capture)
+	if (show || capture || authorize)
 	{
 		appendStringInfoChar(&request->url, '/');
-		form_encode(&request->url, show ? show : capture);
+		form_encode(&request->url, show		 ? show
+								   : capture ? capture
+											 : authorize);
 	}
 	if (show)
-		add_headers(task, token, NULL, request);
-	else if (capture)
+		paypal_add_headers(task, token, NULL, request);
+	else if (capture || authorize)
 	{
-		appendStringInfoString(&request->url, "/capture");
-		add_headers(task, token, ":capture", request);
+		appendStringInfoString(&request->url,
+							   capture ? "/capture" : "/authorize");
+		paypal_add_headers(task, token, capture ? ":capture" : ":authorize",
+						   request);
 		appendStringInfoString(&request->body, "{}");
 	}
 	else
 	{
-		add_headers(task, token, "", request);
+		paypal_add_headers(task, token, "", request);
 		return build_body(task, &request->body, outcome);
 	}
 	return true;
@@ -148,67 +161,175 @@ set_declined(const JsonDocument *json, const JsonNode *capture,
 								 : PSP_DECLINE_HARD;
 }
 
-/* What the captures of an order come to */
-typedef struct Captures
+typedef enum Standing
 {
-	int				count;
-	int				moved; /* that money was taken with, given back or not */
-	const JsonNode *last_moved;
-	bool			waits;
-	bool			strange; /* a status that nobody knows */
-	const JsonNode *last;
-} Captures;
+	STANDING_MOVED, /* money was taken, whether it was given back or not */
+	STANDING_HELD,	/* reserved */
+	STANDING_WAITS,
+	STANDING_OVER,
+	STANDING_VOIDED,
+	STANDING_EXPIRED,
+	STANDING_STRANGE
+} Standing;
 
-static Captures
-count_captures(const JsonDocument *json, const JsonNode *unit)
+static Standing
+standing_of_capture(const char *status)
 {
 	static const char *const moved[] = { "COMPLETED", "REFUNDED",
 										 "PARTIALLY_REFUNDED", NULL };
 	static const char *const over[] = { "DECLINED", "FAILED", NULL };
-	const JsonNode			*list =
-		json_member(json, json_member(json, unit, "payments"), "captures");
-	Captures captures = { .count = 0 };
 
-	for (const JsonNode *capture = json_first(json, list); capture;
-		 capture = json_next(json, capture))
+	if (adapter_one_of(status, moved))
+		return STANDING_MOVED;
+	if (status && strcmp(status, "PENDING") == 0)
+		return STANDING_WAITS;
+	return adapter_one_of(status, over) ? STANDING_OVER : STANDING_STRANGE;
+}
+
+/* One that is captured shows a capture, and that counts instead. */
+static Standing
+standing_of_authorization(const char *status)
+{
+	static const struct
 	{
-		const char *status =
-			member_text(json, capture, "status", PSP_CODE_LENGTH_MAX);
+		const char *status;
+		Standing	standing;
+	} standings[] = {
+		{ "CREATED", STANDING_HELD },	 { "PENDING", STANDING_WAITS },
+		{ "DENIED", STANDING_OVER },	 { "VOIDED", STANDING_VOIDED },
+		{ "EXPIRED", STANDING_EXPIRED },
+	};
 
-		captures.count++;
-		captures.last = capture;
-		if (adapter_one_of(status, moved))
-		{
-			captures.moved++;
-			captures.last_moved = capture;
-		}
-		else if (status && strcmp(status, "PENDING") == 0)
-			captures.waits = true;
-		else if (!adapter_one_of(status, over))
-			captures.strange = true;
+	for (int i = 0; status && i < (int) lengthof(standings); i++)
+		if (strcmp(standings[i].status, status) == 0)
+			return standings[i].standing;
+	return STANDING_STRANGE;
+}
+
+/* What the captures or authorizations of an order come to */
+typedef struct Payments
+{
+	int				count;
+	int				at[STANDING_STRANGE + 1]; /* how many stand so */
+	const JsonNode *last;
+	const JsonNode *last_good; /* moved or held */
+} Payments;
+
+static Payments
+count_payments(const JsonDocument *json, const JsonNode *unit,
+			   const char *name, Standing (*standing_of)(const char *))
+{
+	const JsonNode *list =
+		json_member(json, json_member(json, unit, "payments"), name);
+	Payments payments = { .count = 0 };
+
+	for (const JsonNode *payment = json_first(json, list); payment;
+		 payment = json_next(json, payment))
+	{
+		Standing standing = standing_of(
+			member_text(json, payment, "status", PSP_CODE_LENGTH_MAX));
+
+		payments.count++;
+		payments.at[standing]++;
+		payments.last = payment;
+		if (standing == STANDING_MOVED || standing == STANDING_HELD)
+			payments.last_good = payment;
 	}
-	return captures;
+	return payments;
 }
 
 static void
-judge_captures(const JsonDocument *json, const Captures *captures,
+set_moved(const JsonDocument *json, const JsonNode *capture,
+		  PspOutcome *outcome)
+{
+	outcome->kind = PSP_SUCCEEDED;
+	outcome->child_reference = paypal_id(json, capture, "id");
+	if (outcome->child_reference == NULL ||
+		!paypal_read_money(json, json_member(json, capture, "amount"),
+						   "currency_code", outcome))
+		outcome_unreadable(outcome);
+}
+
+static void
+set_waiting(const JsonDocument *json, const JsonNode *payment,
+			PspOutcome *outcome)
+{
+	outcome->kind = PSP_PENDING;
+	outcome->child_reference = paypal_id(json, payment, "id");
+}
+
+void
+paypal_judge_capture(const JsonDocument *json, const JsonNode *capture,
+					 PspOutcome *outcome)
+{
+	switch (standing_of_capture(
+		member_text(json, capture, "status", PSP_CODE_LENGTH_MAX)))
+	{
+		case STANDING_MOVED:
+			set_moved(json, capture, outcome);
+			break;
+		case STANDING_WAITS:
+			set_waiting(json, capture, outcome);
+			break;
+		case STANDING_OVER:
+			set_declined(json, capture, outcome);
+			break;
+		default:
+			outcome_unreadable(outcome);
+			break;
+	}
+}
+
+static void
+judge_captures(const JsonDocument *json, const Payments *captures,
 			   PspOutcome *outcome)
 {
-	if (captures->strange || captures->moved > 1)
+	if (captures->at[STANDING_STRANGE] > 0 || captures->at[STANDING_MOVED] > 1)
 		outcome_unreadable(outcome);
-	else if (captures->moved == 1)
-	{
-		outcome->kind = PSP_SUCCEEDED;
-		if (!paypal_read_money(json,
-							   json_member(json, captures->last_moved,
-										   "amount"),
-							   "currency_code", outcome))
-			outcome_unreadable(outcome);
-	}
-	else if (captures->waits)
-		outcome->kind = PSP_PENDING;
+	else if (captures->at[STANDING_MOVED] == 1)
+		set_moved(json, captures->last_good, outcome);
+	else if (captures->at[STANDING_WAITS] > 0)
+		set_waiting(json, captures->last, outcome);
 	else
 		set_declined(json, captures->last, outcome);
+}
+
+static void
+set_held(const JsonDocument *json, const JsonNode *authorization,
+		 PspOutcome *outcome)
+{
+	outcome->kind = PSP_AUTHORIZED;
+	outcome->child_reference = paypal_id(json, authorization, "id");
+	if (outcome->child_reference &&
+		paypal_read_money(json, json_member(json, authorization, "amount"),
+						  "currency_code", outcome))
+		outcome->authorized_until_s =
+			member_time(json, authorization, "expiration_time");
+	else
+		outcome_unreadable(outcome);
+}
+
+static void
+judge_authorizations(const JsonDocument *json, const Payments *payments,
+					 PspOutcome *outcome)
+{
+	int gone = payments->at[STANDING_VOIDED] + payments->at[STANDING_EXPIRED];
+
+	if (payments->at[STANDING_STRANGE] > 0 ||
+		payments->at[STANDING_HELD] + gone > 1)
+		outcome_unreadable(outcome);
+	else if (payments->at[STANDING_HELD] == 1)
+		set_held(json, payments->last_good, outcome);
+	else if (payments->at[STANDING_WAITS] > 0)
+		set_waiting(json, payments->last, outcome);
+	else if (payments->at[STANDING_EXPIRED] == 1)
+		outcome_error(outcome, PSP_EXPIRED, "expired",
+					  "the authorization has expired");
+	else if (payments->at[STANDING_VOIDED] == 1)
+		outcome_error(outcome, PSP_VOIDED, "voided",
+					  "the authorization was voided at PayPal");
+	else
+		set_declined(json, payments->last, outcome);
 }
 
 /* An order that nothing has been taken for yet */
@@ -222,7 +343,10 @@ judge_status(const PspTask *task, const char *status, PspOutcome *outcome)
 	if (adapter_one_of(status, capturable) && may_capture)
 	{
 		outcome->kind = PSP_MORE;
-		outcome->cursor = psprintf(PAYPAL_CAPTURE "%s", outcome->reference);
+		outcome->cursor =
+			psprintf("%s%s",
+					 is_manual(task) ? PAYPAL_AUTHORIZE : PAYPAL_CAPTURE,
+					 outcome->reference);
 	}
 	else if (strcmp(status, "PAYER_ACTION_REQUIRED") == 0)
 	{
@@ -232,9 +356,7 @@ judge_status(const PspTask *task, const char *status, PspOutcome *outcome)
 	}
 	else if (strcmp(status, "VOIDED") == 0)
 	{
-		outcome_error(outcome, PSP_FAILED, "voided",
-					  "the order was voided at PayPal");
-		outcome->decline_class = PSP_DECLINE_NOT_APPLICABLE;
+		outcome_failed(outcome, "voided", "the order was voided at PayPal");
 	}
 	else if (strcmp(status, "PENDING_APPROVAL") == 0)
 		outcome->kind = PSP_PENDING;
@@ -242,20 +364,19 @@ judge_status(const PspTask *task, const char *status, PspOutcome *outcome)
 		outcome_unknown_status(outcome, status);
 }
 
-/* Both of the order's parts may name what it is for; none may name another. */
-static bool
-names_order(const PspTask *task, const JsonDocument *json,
-			const JsonNode *unit, const JsonNode *capture)
+bool
+paypal_names_object(const PspTask *task, const JsonDocument *json,
+					const JsonNode *unit, const JsonNode *payment)
 {
 	const JsonNode *of_unit = json_member(json, unit, "custom_id");
-	const JsonNode *of_capture = json_member(json, capture, "custom_id");
+	const JsonNode *of_payment = json_member(json, payment, "custom_id");
 
 	if (of_unit && !member_equals(json, unit, "custom_id", task->object_id))
 		return false;
-	if (of_capture &&
-		!member_equals(json, capture, "custom_id", task->object_id))
+	if (of_payment &&
+		!member_equals(json, payment, "custom_id", task->object_id))
 		return false;
-	return of_unit != NULL || of_capture != NULL;
+	return of_unit != NULL || of_payment != NULL;
 }
 
 /* ... and each attempt has an invoice of its own. */
@@ -278,8 +399,11 @@ paypal_read_order(const PspTask *task, const JsonDocument *json,
 	const char	   *status =
 		member_text(json, root, "status", PSP_CODE_LENGTH_MAX);
 	const char *asked = paypal_cursor_id(task, PAYPAL_CAPTURE);
-	Captures	captures;
+	Payments	captures;
+	Payments	authorizations;
 
+	if (asked == NULL)
+		asked = paypal_cursor_id(task, PAYPAL_AUTHORIZE);
 	if (asked == NULL)
 		asked = paypal_cursor_id(task, PAYPAL_SHOW);
 	if (task->step == PSP_STEP_LOOKUP)
@@ -290,8 +414,12 @@ paypal_read_order(const PspTask *task, const JsonDocument *json,
 		outcome_unreadable(outcome);
 		return;
 	}
-	captures = count_captures(json, unit);
-	if (!names_order(task, json, unit, captures.last) ||
+	captures = count_payments(json, unit, "captures", standing_of_capture);
+	authorizations = count_payments(json, unit, "authorizations",
+									standing_of_authorization);
+	if (!paypal_names_object(task, json, unit,
+							 captures.last ? captures.last
+										   : authorizations.last) ||
 		!is_this_attempt(task, json, unit))
 	{
 		outcome_unreadable(outcome);
@@ -300,6 +428,8 @@ paypal_read_order(const PspTask *task, const JsonDocument *json,
 	outcome->reference = id;
 	if (captures.count > 0)
 		judge_captures(json, &captures, outcome);
+	else if (authorizations.count > 0)
+		judge_authorizations(json, &authorizations, outcome);
 	else
 		judge_status(task, status, outcome);
 }
