@@ -578,8 +578,9 @@ CREATE TABLE payment.fee_schedule (
                 || coalesce(currency, '') || '/' || coalesce(payment_method, ''), 0) >> 1, '[]') WITH OPERATOR(pg_catalog.&&))
 );
 
--- Four probes of each checkout.
-CREATE INDEX fee_schedule_search_idx ON payment.fee_schedule (seller_id, currency, effective_until);
+-- One scan of each checkout, for schedules with and without seller and currency.
+CREATE INDEX fee_schedule_search_idx ON payment.fee_schedule (
+    (coalesce(seller_id, '00000000-0000-0000-0000-000000000000'::uuid)), (coalesce(currency, '')), effective_until);
 
 -- Whose captures are counted, for tiers; seller_id null: everybody's.  Captures
 -- keep it locked, so that counting begins between two of them.
