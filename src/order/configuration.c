@@ -285,8 +285,10 @@ check_webhook_secret_names(FunctionCallInfo fcinfo, int number)
 	{
 		char *path = psprintf("%s[%d]", field, i + 1);
 
-		check_secret_name(path,
-						  nulls[i] ? NULL : TextDatumGetCString(names[i]));
+		if (nulls[i])
+			event_check_text(&here, path, NULL);
+		else
+			check_secret_name(path, TextDatumGetCString(names[i]));
 	}
 }
 
