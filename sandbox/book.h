@@ -123,6 +123,7 @@ typedef struct Charge
 	int64_t	 created_ms;
 	char	*payment_method;
 	char	*idempotency_key;
+	char	*invoice_id; /* of a PayPal capture; NULL: the order's */
 } Charge;
 
 typedef enum PayoutStatus

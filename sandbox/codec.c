@@ -209,6 +209,7 @@ codec_charge(Codec *c, Charge *charge)
 	codec_i64(c, &charge->created_ms);
 	codec_string(c, &charge->payment_method);
 	codec_string(c, &charge->idempotency_key);
+	codec_string(c, &charge->invoice_id);
 }
 
 void

@@ -45,6 +45,8 @@ typedef struct IntentParams
 	unsigned	expand;
 } IntentParams;
 
+static const char *const multicapture_choices[] = { "never", "if_available",
+													NULL };
 static const char *const capture_choices[] = { "automatic", "automatic_async",
 											   "manual", NULL };
 static const char *const redirect_choices[] = { "always", "never", NULL };
@@ -126,6 +128,7 @@ bool
 payment_intent_prepare_create(Request *request)
 {
 	IntentParams *params = new_params(request);
+	int			  multicapture = 0; /* as for most accounts, there is none */
 
 	if (!param_amount(request, "amount", &params->amount) ||
 		!param_currency(request, &params->currency) ||
@@ -135,6 +138,9 @@ payment_intent_prepare_create(Request *request)
 		!prepare_automatic(request, params) ||
 		!param_choice(request, "capture_method", capture_choices,
 					  &params->capture_method) ||
+		!param_choice(request,
+					  "payment_method_options[card][request_multicapture]",
+					  multicapture_choices, &multicapture) ||
 		!param_text(request, "description", DESCRIPTION_MAX,
 					&params->description) ||
 		!param_text(request, "transfer_group", TRANSFER_GROUP_MAX,
@@ -407,11 +413,17 @@ bool
 payment_intent_prepare_capture(Request *request)
 {
 	IntentParams *params = new_params(request);
+	bool		  is_final = true;
 
-	return param_int(request, "amount_to_capture", 1, AMOUNT_MAX,
-					 &params->amount_to_capture) &&
-		   param_expand(request, "", &params->expand) &&
-		   params_known(request) && find_intent(request) != NULL;
+	if (!param_int(request, "amount_to_capture", 1, AMOUNT_MAX,
+				   &params->amount_to_capture) ||
+		!param_bool(request, "final_capture", &is_final, NULL) ||
+		!param_expand(request, "", &params->expand) ||
+		!params_known(request) || find_intent(request) == NULL)
+		return false;
+	return is_final || answer_invalid(request, NULL, "final_capture",
+									  "Multicapture is not available for this "
+									  "PaymentIntent.");
 }
 
 void

@@ -121,6 +121,9 @@ charge_outcome(Buf *b, const Charge *charge)
 	json_open(b, "payment_method_details", '{');
 	json_open(b, "card", '{');
 	json_str(b, "brand", method->brand);
+	if (charge->status == CHARGE_AUTHORIZED)
+		json_int(b, "capture_before",
+				 book_intent(charge->intent)->due_ms / 1000);
 	json_str(b, "last4", method->last4);
 	json_close(b, '}');
 	json_str(b, "type", "card");

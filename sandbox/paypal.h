@@ -47,7 +47,8 @@ extern void paypal_order_get(Request *request);
 extern bool paypal_order_prepare_authorize(Request *request);
 extern void paypal_order_json(Request *request, Buf *b, const Intent *intent,
 							  bool whole);
-extern void paypal_order_texts(Buf *b, const Intent *intent);
+extern void paypal_order_texts(Buf *b, const Intent *intent,
+							   const char *invoice_id);
 
 /* Of an order that authorizes: no capture, but what can be captured. */
 extern bool paypal_is_authorization(const Charge *charge);

@@ -15,9 +15,10 @@
 
 typedef struct CaptureParams
 {
-	int64_t amount;
-	int		currency;
-	bool	is_final;
+	int64_t		amount;
+	int			currency;
+	bool		is_final;
+	const char *invoice_id;
 } CaptureParams;
 
 bool
@@ -64,8 +65,10 @@ paypal_authorization_json(Request *request, Buf *b, const char *key,
 	json_str(b, "status", status_of(charge));
 	paypal_amount_json(b, "amount", "currency_code", charge->currency,
 					   charge->amount);
-	paypal_order_texts(b, intent);
+	paypal_order_texts(b, intent, NULL);
 	iso_time_json(b, "create_time", charge->created_ms);
+	if (charge->status == CHARGE_AUTHORIZED)
+		iso_time_json(b, "expiration_time", intent->due_ms);
 	json_open(b, "supplementary_data", '{');
 	json_open(b, "related_ids", '{');
 	json_str(b, "order_id", public_id(intent->id));
@@ -126,6 +129,23 @@ is_open(Request *request, const Charge *charge, const char *captured)
 								"The authorization is captured, or denied.");
 }
 
+/* Of other authorizations nobody looks. */
+static bool
+is_invoiced(const Charge *charge, const char *invoice_id)
+{
+	for (uint32_t i = charge->number + 1;
+		 charge->last_capture != NONE && i <= charge->last_capture; i++)
+	{
+		const Charge *other = book_charge(i);
+
+		if (other->authorization == charge->number && invoice_id != NULL &&
+			other->invoice_id != NULL &&
+			strcmp(other->invoice_id, invoice_id) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_capturable(Request *request, const Charge *charge,
 			  const CaptureParams *params)
@@ -136,6 +156,10 @@ is_capturable(Request *request, const Charge *charge,
 		return paypal_unprocessable(request, "/amount/currency_code",
 									"CURRENCY_MISMATCH",
 									"The authorization has another currency.");
+	if (is_invoiced(charge, params->invoice_id))
+		return paypal_unprocessable(request, "/invoice_id",
+									"DUPLICATE_INVOICE_ID",
+									"It has been captured for that invoice.");
 	return params->amount <= left_of(charge) ||
 		   paypal_unprocessable(request, "/amount/value",
 								"MAX_CAPTURE_AMOUNT_EXCEEDED",
@@ -159,6 +183,9 @@ paypal_authorization_prepare_capture(Request *request)
 	if (amount != NULL &&
 		!paypal_amount(request, amount, "currency_code", "/amount",
 					   &params->amount, &params->currency))
+		return false;
+	if (!paypal_text(request, request->json, "invoice_id", 127,
+					 &params->invoice_id))
 		return false;
 	return is_capturable(request, charge, params);
 }
@@ -200,6 +227,7 @@ paypal_authorization_capture(Request *request)
 		amount++;
 	charge = capture(intent, authorization, amount, params->is_final);
 	charge->idempotency_key = xstrdup(request->idempotency_key);
+	charge->invoice_id = xstrdup(params->invoice_id);
 	journal_charge(charge);
 	journal_charge(authorization);
 	journal_intent(intent);

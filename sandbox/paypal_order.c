@@ -187,12 +187,14 @@ put_breakdown(Buf *b, const Charge *charge)
 }
 
 void
-paypal_order_texts(Buf *b, const Intent *intent)
+paypal_order_texts(Buf *b, const Intent *intent, const char *invoice_id)
 {
+	if (invoice_id == NULL)
+		invoice_id = intent->transfer_group;
 	if (intent->reference != NULL)
 		json_str(b, "custom_id", intent->reference);
-	if (intent->transfer_group != NULL)
-		json_str(b, "invoice_id", intent->transfer_group);
+	if (invoice_id != NULL)
+		json_str(b, "invoice_id", invoice_id);
 }
 
 void
@@ -216,7 +218,7 @@ paypal_capture_json(Request *request, Buf *b, const char *key,
 	json_bool(b, "final_capture", charge->is_final);
 	if (charge->balance_tx != NONE)
 		put_breakdown(b, charge);
-	paypal_order_texts(b, intent);
+	paypal_order_texts(b, intent, charge->invoice_id);
 	paypal_method_find(charge->payment_method, &method);
 	if (charge->status == CHARGE_FAILED && method.response_code != NULL)
 	{
@@ -297,7 +299,7 @@ put_unit(Request *request, Buf *b, const Intent *intent)
 					   intent->amount);
 	if (intent->description != NULL)
 		json_str(b, "description", intent->description);
-	paypal_order_texts(b, intent);
+	paypal_order_texts(b, intent, NULL);
 	if (intent->latest_charge != NONE)
 		put_payments(request, b, book_charge(intent->latest_charge));
 	json_close(b, '}');
