@@ -155,6 +155,7 @@ make_notification(Endpoint *endpoint, uint64 row, MemoryContext parent)
 	MemoryContextSetParent(context, parent);
 	endpoint->in_flight++;
 	notification->spell = breaker_begin(&endpoint->breaker);
+	notification_sign(notification);
 	return notification;
 }
 

@@ -19,6 +19,7 @@
 #include "secret.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "uuid7.h"
 
@@ -85,8 +86,35 @@ signature_header(const Notification *notification, const char *secret)
 	return psprintf("Payment-Signature: t=%s,v1=%s", time, hex);
 }
 
+/*
+ * The server's HMAC belongs to a transaction's resources, so that is where
+ * this runs, a moment before the request goes out.
+ */
+void
+notification_sign(Notification *notification)
+{
+	const char *problem;
+	const char *secret =
+		secret_get(notification->endpoint->secret_name, &problem);
+	MemoryContext old;
+
+	Assert(CurrentResourceOwner != NULL);
+	notification->retry_after_ms = -1;
+	if (secret == NULL)
+	{
+		complain_about_secret(notification->endpoint, problem);
+		set_failed(notification, "the secret could not be read");
+		return;
+	}
+	old = MemoryContextSwitchTo(notification->context);
+	notification->signature = signature_header(notification, secret);
+	MemoryContextSwitchTo(old);
+	if (notification->signature == NULL)
+		set_failed(notification, "the event could not be signed");
+}
+
 static bool
-post(Notification *notification, const char *secret)
+post(Notification *notification)
 {
 	Endpoint   *endpoint = notification->endpoint;
 	const char *headers[3];
@@ -95,9 +123,7 @@ post(Notification *notification, const char *secret)
 	headers[0] = "Content-Type: application/json";
 	headers[1] =
 		psprintf("Payment-Event-Id: %s", uuid_text(&notification->event_id));
-	headers[2] = signature_header(notification, secret);
-	if (headers[2] == NULL)
-		return false;
+	headers[2] = notification->signature;
 	http.method = "POST";
 	http.url = endpoint->url;
 	http.headers = headers;
@@ -114,21 +140,13 @@ post(Notification *notification, const char *secret)
 bool
 notification_send(Notification *notification)
 {
-	const char *problem;
-	const char *secret =
-		secret_get(notification->endpoint->secret_name, &problem);
 	MemoryContext old;
 	bool		  sent;
 
-	notification->retry_after_ms = -1;
-	if (secret == NULL)
-	{
-		complain_about_secret(notification->endpoint, problem);
-		set_failed(notification, "the secret could not be read");
+	if (notification->error)
 		return false;
-	}
 	old = MemoryContextSwitchTo(notification->context);
-	sent = post(notification, secret);
+	sent = post(notification);
 	MemoryContextSwitchTo(old);
 	if (!sent)
 		set_failed(notification, "the request could not be begun");

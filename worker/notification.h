@@ -43,14 +43,18 @@ typedef struct Notification
 	pg_uuid_t	  event_id;
 	int			  tries;
 	char		 *body;
-	uint32		  spell;  /* of the circuit breaker */
-	bool		  judged; /* the breaker knows how it ended */
+	char		 *signature; /* a header */
+	uint32		  spell;	 /* of the circuit breaker */
+	bool		  judged;	 /* the breaker knows how it ended */
 
 	/* when finished */
 	const char *error;			/* NULL: acknowledged */
 	int			http_status;	/* 0: none */
 	int64		retry_after_ms; /* -1: not said */
 } Notification;
+
+/* Within a transaction; what goes wrong is left to notification_send(). */
+extern void notification_sign(Notification *notification);
 
 /* Put it on the way.  False when that is impossible; then it is finished. */
 extern bool notification_send(Notification *notification);
