@@ -343,12 +343,16 @@ make_all_due(void)
 	}
 }
 
-/* Nothing is lost that cannot be done again: no wait for a disk. */
+/*
+ * Nothing is lost that cannot be done again: no wait for a disk.  The source is
+ * the session: what an override sets would stay after the transaction, and the
+ * claims of payments after it would not be on disk when they are sent.
+ */
 static void
 commit_soon(void)
 {
 	(void) set_config_option("synchronous_commit", "off", PGC_SUSET,
-							 PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
 static void
