@@ -205,6 +205,7 @@ count_outcome(const Delivery *delivery)
 			pg_atomic_fetch_add_u64(&session_slot->unknown, 1);
 			break;
 		case PSP_PENDING:
+		case PSP_REQUIRES_ACTION:
 		case PSP_MORE:
 			break;
 	}

@@ -147,6 +147,7 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 {
 	bool ok = status >= 200 && status <= 299;
 	bool sends = task->step == PSP_STEP_SEND;
+	bool registers = task->operation == PSP_OPERATION_REGISTER;
 	bool done_to_order = task->operation == PSP_OPERATION_CAPTURE ||
 						 task->operation == PSP_OPERATION_VOID;
 
@@ -159,9 +160,17 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 	if (outcome->kind == PSP_SUCCEEDED)
 		REQUIRE(task->operation != PSP_OPERATION_VOID);
 	if (outcome->kind == PSP_AUTHORIZED)
-		REQUIRE(task->operation == PSP_OPERATION_PAY);
+		REQUIRE(task->operation == PSP_OPERATION_PAY || registers);
 	if (outcome->kind == PSP_VOIDED || outcome->kind == PSP_EXPIRED)
-		REQUIRE(ok && (done_to_order || task->operation == PSP_OPERATION_PAY));
+		REQUIRE(ok && (done_to_order || registers ||
+					   task->operation == PSP_OPERATION_PAY));
+	if (outcome->kind == PSP_REQUIRES_ACTION)
+		REQUIRE(ok && registers && outcome->reference && outcome->hosted_url &&
+				!outcome->has_amount &&
+				strncmp(outcome->hosted_url, "http", 4) == 0 &&
+				strlen(outcome->hosted_url) <= PSP_URL_LENGTH_MAX);
+	else
+		REQUIRE(outcome->hosted_url == NULL);
 	REQUIRE(outcome->authorized_until_s >= 0);
 	if (outcome->authorized_until_s > 0)
 		REQUIRE(outcome->kind == PSP_AUTHORIZED);

@@ -46,6 +46,15 @@
 #define RECEIVED(amount) ",\"amount_received\":" amount
 #define STATE \
 	FAULT("invalid_request_error", "payment_intent_unexpected_state", "")
+#define SESSION(mode, status, more)                                      \
+	"{\"id\":\"cs_1\",\"object\":\"checkout.session\"," OURS             \
+	"\"mode\":\"" mode                                                   \
+	"\",\"amount_total\":1099,\"currency\":\"eur\",\"status\":\"" status \
+	"\"" more "}"
+#define OPEN(more) SESSION("payment", "open", ",\"payment_intent\":null" more)
+#define COMPLETE(intent) \
+	SESSION("payment", "complete", ",\"url\":null,\"payment_intent\":" intent)
+#define PAGE ",\"url\":\"https://pay.example.com/c/cs_1#x\""
 #define LIST(data, more) \
 	"{\"object\":\"list\",\"data\":[" data "],\"has_more\":" more "}"
 #define FAULT(type, code, more)                          \
@@ -75,10 +84,79 @@ typedef enum Question
 	SEND_REFUND_AGAIN,
 	LOOK_UP_REFUND,
 	LOOK_UP_REFUND_BY_NAME,
+	REGISTER,
+	LOOK_UP_SESSION,
 	QUESTION_COUNT
 } Question;
 
 static const Case cases[] = {
+	{ "session registered", REGISTER, 200, "", OPEN(PAGE), PSP_REQUIRES_ACTION,
+	  NONE },
+	{ "session still open", LOOK_UP_SESSION, 200, "", OPEN(PAGE),
+	  PSP_REQUIRES_ACTION, NONE },
+	{ "session without a page", REGISTER, 200, "", OPEN(""), PSP_UNKNOWN, -1,
+	  "", "unreadable_answer" },
+	{ "session with no address of the web", REGISTER, 200, "",
+	  OPEN(",\"url\":\"javascript:alert(1)\""), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "session with a broken address", REGISTER, 200, "",
+	  OPEN(",\"url\":\"https://a\\r\\nb\""), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "session of another amount", REGISTER, 200, "",
+	  "{\"id\":\"cs_1\",\"object\":\"checkout.session\"," OURS
+	  "\"mode\":\"payment\",\"amount_total\":1100,\"currency\":\"eur\","
+	  "\"status\":\"open\"" PAGE "}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "session of another currency", REGISTER, 200, "",
+	  "{\"id\":\"cs_1\",\"object\":\"checkout.session\"," OURS
+	  "\"mode\":\"payment\",\"amount_total\":1099,\"currency\":\"usd\","
+	  "\"status\":\"open\"" PAGE "}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "session of another mode", REGISTER, 200, "",
+	  SESSION("setup", "open", PAGE), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "another order's session", LOOK_UP_SESSION, 200, "",
+	  "{\"id\":\"cs_1\",\"object\":\"checkout.session\",\"metadata\":{"
+	  "\"payment_order\":\"" OTHER "\"},\"mode\":\"payment\",\"status\":"
+	  "\"expired\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another session", LOOK_UP_SESSION, 200, "",
+	  "{\"id\":\"cs_2\",\"object\":\"checkout.session\"," OURS
+	  "\"mode\":\"payment\",\"status\":\"expired\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "session expired", LOOK_UP_SESSION, 200, "",
+	  SESSION("payment", "expired", ",\"url\":null"), PSP_EXPIRED, -1, "",
+	  "expired" },
+	{ "session of an unknown status", LOOK_UP_SESSION, 200, "",
+	  SESSION("payment", "paused", PAGE), PSP_UNKNOWN, -1, "",
+	  "unknown_status" },
+	{ "session paid", LOOK_UP_SESSION, 200, "",
+	  COMPLETE(INTENT("succeeded", RECEIVED("1099"))), PSP_SUCCEEDED, 1099,
+	  "EUR", NULL },
+	{ "session paid with another amount", LOOK_UP_SESSION, 200, "",
+	  COMPLETE(INTENT("succeeded", RECEIVED("7"))), PSP_SUCCEEDED, 7, "EUR",
+	  NULL },
+	{ "session authorized", LOOK_UP_SESSION, 200, "",
+	  COMPLETE(MANUAL("requires_capture", ",\"amount_capturable\":1099")),
+	  PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "session whose payment is processing", LOOK_UP_SESSION, 200, "",
+	  COMPLETE(INTENT("processing", "")), PSP_PENDING, NONE },
+	{ "session whose payment failed later", LOOK_UP_SESSION, 200, "",
+	  COMPLETE(INTENT("requires_payment_method",
+					  ",\"last_payment_error\":{\"code\":\"card_declined\"}")),
+	  PSP_DECLINED, -1, "", "card_declined / hard" },
+	{ "session complete, its payment only named", LOOK_UP_SESSION, 200, "",
+	  COMPLETE("\"pi_1\""), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "session complete with another order's payment", LOOK_UP_SESSION, 200,
+	  "", COMPLETE(FOREIGN), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "session complete without a payment", LOOK_UP_SESSION, 200, "",
+	  COMPLETE("null"), PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "session is refused", REGISTER, 400, "",
+	  FAULT("invalid_request_error", "url_invalid", ""), PSP_FAILED, -1, "",
+	  "url_invalid / not_applicable" },
+	{ "session that is not there", LOOK_UP_SESSION, 404, "",
+	  FAULT("invalid_request_error", "resource_missing", ""), PSP_UNKNOWN, -1,
+	  "", "resource_missing" },
 	{ "succeeded", PAY, 200, "", INTENT("succeeded", ""), PSP_SUCCEEDED, 1099,
 	  "EUR", NULL },
 	{ "amount received counts", PAY, 200, "",
@@ -454,6 +532,9 @@ static const struct
 	[LOOK_UP_REFUND] = { PSP_OPERATION_REFUND, PSP_STEP_LOOKUP, NULL, NULL },
 	[LOOK_UP_REFUND_BY_NAME] = { PSP_OPERATION_REFUND, PSP_STEP_LOOKUP, "re_1",
 								 NULL },
+	[REGISTER] = { PSP_OPERATION_REGISTER, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_SESSION] = { PSP_OPERATION_REGISTER, PSP_STEP_LOOKUP, "cs_1",
+						  NULL },
 };
 
 static void
@@ -538,6 +619,62 @@ check_modifications(void)
 }
 
 static void
+check_sessions(void)
+{
+	PspTask		task = make_task(LOOK_UP_SESSION);
+	PspRequest	request;
+	PspOutcome	outcome;
+	PspResponse response = {
+		.status = 200,
+		.retry_after_ms = -1,
+		.headers = "",
+		.body = OPEN(PAGE ",\"expires_at\":1700000000"),
+		.body_length = sizeof(OPEN(PAGE ",\"expires_at\":1700000000")) - 1
+	};
+
+	check_request(LOOK_UP_SESSION, "GET",
+				  "checkout/sessions/cs_1?expand%5B%5D=payment_intent", "");
+	psp_stripe.read(&task, &response, &outcome);
+	if (strcmp(outcome.hosted_url, "https://pay.example.com/c/cs_1#x") != 0 ||
+		strcmp(outcome.reference, "cs_1") != 0 ||
+		outcome.hosted_until_s != 1700000000)
+		fail("session", outcome.hosted_url);
+
+	task = make_task(REGISTER);
+	task.success_url = "https://shop.example.com/ok?s={CHECKOUT_SESSION_ID}";
+	task.cancel_url = "https://shop.example.com/no";
+	task.locale = "de";
+	task.expires_at_s = 1700000000;
+	task.capture_method = "manual";
+	build(&task, &request, &outcome);
+	if (strcmp(request.url.data,
+			   "https://api.example.com/v1/checkout/sessions") != 0)
+		fail("session", request.url.data);
+	require_text("session", request.body.data,
+				 "mode=payment&line_items%5B0%5D%5Bprice_data%5D%5Bcurrency"
+				 "%5D=eur&line_items%5B0%5D%5Bprice_data%5D%5Bunit_amount"
+				 "%5D=1099&");
+	require_text("session", request.body.data,
+				 "&success_url=https%3A%2F%2Fshop.example.com%2Fok%3Fs%3D"
+				 "%7BCHECKOUT_SESSION_ID%7D&");
+	require_text("session", request.body.data,
+				 "&locale=de&expires_at=1700000000&client_reference_id=" ORDER
+				 "&payment_intent_data%5Bcapture_method%5D=manual&");
+	require_text("session", request.body.data,
+				 "&payment_intent_data%5Bmetadata%5D%5Bpayment_order%5D=" ORDER
+				 "&payment_intent_data%5Bmetadata%5D%5Bpayment%5D=" OTHER
+				 "&payment_intent_data%5Bmetadata%5D%5Battempt%5D=1"
+				 "&metadata%5Bpayment_order%5D=" ORDER);
+
+	/* Without a description the payer still sees what it is. */
+	task.description = NULL;
+	build(&task, &request, &outcome);
+	require_text("session", request.body.data, "%5Bname%5D=Payment&");
+	if (strstr(request.body.data, "payment_method="))
+		fail("session", "names a payment method");
+}
+
+static void
 check_requests(void)
 {
 	PspTask	   task = make_task(PAY);
@@ -558,6 +695,7 @@ check_requests(void)
 	require_text("listing", request.url.data, "created%5Bgte%5D=999880&");
 	require_text("listing", request.url.data, "created%5Blte%5D=2000120");
 	check_modifications();
+	check_sessions();
 }
 
 const Suite suite = {

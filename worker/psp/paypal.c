@@ -144,6 +144,7 @@ paypal_build(const PspTask *task, const char *base_url, const char *secret,
 	switch (task->operation)
 	{
 		case PSP_OPERATION_PAY:
+		case PSP_OPERATION_REGISTER: /* not performed */
 			break;
 		case PSP_OPERATION_PAYOUT:
 			return paypal_build_payout(task, base_url, secret, request,
@@ -328,6 +329,8 @@ read_success(const PspTask *task, const JsonDocument *json,
 			break;
 		case PSP_OPERATION_REFUND:
 			paypal_read_refund(task, json, outcome);
+			break;
+		case PSP_OPERATION_REGISTER: /* not performed */
 			break;
 	}
 }

@@ -35,7 +35,7 @@ psp_adapter_names(void)
 static const char *const operation_names[PSP_OPERATIONS] = {
 	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
 	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
-	[PSP_OPERATION_REFUND] = "refund",
+	[PSP_OPERATION_REFUND] = "refund",	 [PSP_OPERATION_REGISTER] = "register",
 };
 
 const char *
@@ -83,6 +83,8 @@ psp_outcome_name(PspOutcomeKind kind)
 			return "voided";
 		case PSP_EXPIRED:
 			return "expired";
+		case PSP_REQUIRES_ACTION:
+			return "requires_action";
 		case PSP_UNKNOWN:
 		case PSP_MORE:
 			break;

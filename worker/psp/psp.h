@@ -23,6 +23,7 @@
 #define PSP_CODE_LENGTH_MAX 100
 #define PSP_MESSAGE_LENGTH_MAX 500
 #define PSP_REFERENCE_LENGTH_MAX 255
+#define PSP_URL_LENGTH_MAX 2048
 
 typedef enum PspOperation
 {
@@ -30,10 +31,11 @@ typedef enum PspOperation
 	PSP_OPERATION_PAYOUT,
 	PSP_OPERATION_CAPTURE,
 	PSP_OPERATION_VOID,
-	PSP_OPERATION_REFUND
+	PSP_OPERATION_REFUND,
+	PSP_OPERATION_REGISTER /* a hosted page for a payment order */
 } PspOperation;
 
-#define PSP_OPERATIONS 5
+#define PSP_OPERATIONS 6
 
 typedef enum PspStep
 {
@@ -66,6 +68,12 @@ typedef struct PspTask
 	const char *reason;			 /* refund: as in payment.claimed_task */
 	int64		total_amount;	 /* capture: authorised in all, minor units */
 	int64		captured_amount; /* capture: of that, before this one */
+
+	/* register: where the page sends the payer, and until when it is open */
+	const char *success_url;
+	const char *cancel_url;
+	const char *locale;
+	int64		expires_at_s; /* Unix time, the same for all tries; 0: any */
 
 	/*
 	 * A send: an earlier request under this key may have been executed, so
@@ -128,8 +136,9 @@ typedef enum PspOutcomeKind
 	PSP_KEY_SPENT,
 	PSP_AUTHORIZED, /* reserved, nothing moved */
 	PSP_VOIDED,
-	PSP_EXPIRED, /* what was authorised is free again, by time */
-	PSP_MORE	 /* another request is needed: build it with the cursor */
+	PSP_EXPIRED, /* what was authorised is free again, by time; nobody paid */
+	PSP_REQUIRES_ACTION, /* the payer has a page to pay at; nothing moved */
+	PSP_MORE /* another request is needed: build it with the cursor */
 } PspOutcomeKind;
 
 /* The words of payment.attempt_outcome.decline_class */
@@ -172,6 +181,8 @@ typedef struct PspOutcome
 	PspErrorClass	error_class;
 	int64			authorized_until_s; /* Unix time; 0: not said */
 	const char	   *child_reference;	/* of the authorisation or capture */
+	const char	   *hosted_url;			/* with PSP_REQUIRES_ACTION */
+	int64			hosted_until_s;		/* Unix time; 0: not said */
 } PspOutcome;
 
 /* What an event is about: the words of payment.webhook_event.about */

@@ -44,6 +44,8 @@ static const StripeObject payment_intent = { "/v1/payment_intents",
 											 "payment_order" };
 static const StripeObject payout = { "/v1/payouts", "payout", "payout" };
 static const StripeObject refund = { "/v1/refunds", "refund", "refund" };
+static const StripeObject session = { "/v1/checkout/sessions",
+									  "checkout.session", "payment_order" };
 
 /*
  * Decline codes that a later try, another PSP or the payer may overcome; any
@@ -81,6 +83,8 @@ object_of(const PspTask *task)
 			return &payout;
 		case PSP_OPERATION_REFUND:
 			return &refund;
+		case PSP_OPERATION_REGISTER:
+			return &session;
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_CAPTURE:
 		case PSP_OPERATION_VOID:
@@ -168,6 +172,9 @@ build_send_body(const PspTask *task, StringInfo body)
 			return;
 		case PSP_OPERATION_VOID:
 			return;
+		case PSP_OPERATION_REGISTER:
+			stripe_add_session(task, body);
+			return;
 		case PSP_OPERATION_PAY:
 			add_payment(task, body);
 			break;
@@ -218,10 +225,11 @@ build_show(const PspTask *task, StringInfo url)
 {
 	appendStringInfoChar(url, '/');
 	form_encode(url, name_of(task));
-	if (is_manual(task))
+	if (is_manual(task) || task->operation == PSP_OPERATION_REGISTER)
 	{
 		appendStringInfoChar(url, '?');
-		form_add(url, url->len, "expand[]", "latest_charge");
+		form_add(url, url->len, "expand[]",
+				 is_manual(task) ? "latest_charge" : "payment_intent");
 	}
 }
 
@@ -388,6 +396,9 @@ judge_object(const PspTask *task, const JsonDocument *json,
 			break;
 		case PSP_OPERATION_REFUND:
 			stripe_read_refund(json, object, status, outcome);
+			break;
+		case PSP_OPERATION_REGISTER:
+			stripe_read_session(task, json, object, status, outcome);
 			break;
 	}
 }
@@ -649,7 +660,7 @@ const PspAdapter psp_stripe = {
 	.name = "stripe",
 	.key_length_max = 255,
 	.key_lifetime_s = 82800,
-	.performs = { true, true, true, true, true },
+	.performs = { true, true, true, true, true, true },
 	.several_captures = true,
 	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true,
 										 .by_listing = true },
@@ -660,7 +671,8 @@ const PspAdapter psp_stripe = {
 				 [PSP_OPERATION_VOID] = { .by_reference = true,
 										  .by_listing = true },
 				 [PSP_OPERATION_REFUND] = { .by_reference = true,
-											.by_listing = true } },
+											.by_listing = true },
+				 [PSP_OPERATION_REGISTER] = { .by_reference = true } },
 	.config_keys = no_config,
 	.build = stripe_build,
 	.read = stripe_read,

@@ -34,6 +34,12 @@ extern void stripe_read_refund(const JsonDocument *json,
 							   const JsonNode *object, const char *status,
 							   PspOutcome *outcome);
 
+/* A hosted page: what makes it, and what it says in that status */
+extern void stripe_add_session(const PspTask *task, StringInfo body);
+extern void stripe_read_session(const PspTask *task, const JsonDocument *json,
+								const JsonNode *session, const char *status,
+								PspOutcome *outcome);
+
 /* ... and whether it may be tried elsewhere */
 extern void stripe_set_decline_class(PspOutcome *outcome);
 
