@@ -640,7 +640,9 @@ CREATE TABLE payment.payment_record (
     -- {"stripe eu": "pm_…", "adyen": "…"}: a token is worth something at one PSP only
     payment_methods jsonb,
     route uuid[],
-    event_count integer NOT NULL DEFAULT 0
+    event_count integer NOT NULL DEFAULT 0,
+    capture_method text NOT NULL DEFAULT 'automatic' CHECK (capture_method IN ('automatic', 'manual')),
+    on_partial_failure text NOT NULL DEFAULT 'keep' CHECK (on_partial_failure IN ('keep', 'all_or_nothing'))
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.payment_record_default PARTITION OF payment.payment_record (
@@ -670,7 +672,19 @@ CREATE TABLE payment.order_record (
     payment_method text,
     routed boolean NOT NULL DEFAULT false,
     fee_schedule_id uuid,
-    event_count integer NOT NULL DEFAULT 0
+    event_count integer NOT NULL DEFAULT 0,
+    authorized_amount bigint NOT NULL DEFAULT 0 CHECK (authorized_amount >= 0),
+    authorized_until timestamptz,
+    authorization_reference text,
+    capture_reference text,
+    capture_no integer NOT NULL DEFAULT 0,
+    operation_no integer NOT NULL DEFAULT 0,
+    capturing_amount bigint NOT NULL DEFAULT 0 CHECK (capturing_amount >= 0),
+    capture_final boolean NOT NULL DEFAULT true,
+    pending_amount bigint NOT NULL DEFAULT 0 CHECK (pending_amount >= 0),
+    refunded_amount bigint NOT NULL DEFAULT 0 CHECK (refunded_amount BETWEEN 0 AND captured_amount),
+    fee_returned bigint NOT NULL DEFAULT 0 CHECK (fee_returned BETWEEN 0 AND refunded_amount),
+    captured_fee bigint NOT NULL DEFAULT 0 CHECK (captured_fee BETWEEN 0 AND captured_amount)
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
@@ -678,6 +692,8 @@ CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
 ) DEFAULT WITH (fillfactor = 80);
 
 CREATE INDEX order_record_default_payment_idx ON payment.order_record_default (payment_id);
+CREATE INDEX order_record_default_authorized_idx ON payment.order_record_default (authorized_until)
+    WHERE status IN ('authorized', 'partially_captured') AND authorized_until IS NOT NULL;
 
 CREATE TABLE payment.payout_record (
     id uuid NOT NULL,
@@ -996,6 +1012,9 @@ COMMENT ON COLUMN payment.payment_record.event_count IS 'How many events it has 
 COMMENT ON COLUMN payment.payment_record.payment_methods IS 'What each PSP calls the payment method, by the PSP''s name, as the caller passed it.';
 COMMENT ON COLUMN payment.payment_record.route IS
     'PSPs in the order in which an order goes on to the next one, as the rules had it at checkout; null: it stays where it is.';
+COMMENT ON COLUMN payment.payment_record.capture_method IS 'automatic; or manual: its orders are authorised, and captured when payment.capture() asks.';
+COMMENT ON COLUMN payment.payment_record.on_partial_failure IS
+    'When one of its orders comes to nothing: keep the others, or all_or_nothing: they are cancelled, voided or refunded.';
 COMMENT ON TABLE payment.payment_record_default IS 'Payments for which no partition was made.';
 
 COMMENT ON TABLE payment.order_record IS 'Payment orders, as payment.payment_order shows them.';
@@ -1022,6 +1041,18 @@ COMMENT ON COLUMN payment.order_record.event_count IS 'How many events it has in
 COMMENT ON COLUMN payment.order_record.payment_method IS 'What psp_id calls the payment method; null: as the payment has it.';
 COMMENT ON COLUMN payment.order_record.routed IS 'It may go on to another PSP of the payment''s route: the caller named none.';
 COMMENT ON COLUMN payment.order_record.fee_schedule_id IS 'The payment.fee_schedule that platform_fee came from; null: there was none.';
+COMMENT ON COLUMN payment.order_record.authorized_amount IS 'What was authorised to be captured later, in minor units; 0: it was not.';
+COMMENT ON COLUMN payment.order_record.authorized_until IS 'Until when that can be captured; null: not known.';
+COMMENT ON COLUMN payment.order_record.authorization_reference IS 'The PSP''s name of the authorisation; null: that of the payment.';
+COMMENT ON COLUMN payment.order_record.capture_reference IS 'The PSP''s name of the last capture, where refunds need it; null: that of the payment.';
+COMMENT ON COLUMN payment.order_record.capture_no IS 'Captures that were asked for.';
+COMMENT ON COLUMN payment.order_record.operation_no IS 'Captures and voids that were begun, those under a new key included: the last part of their keys.';
+COMMENT ON COLUMN payment.order_record.capturing_amount IS 'Of the capture under way, in minor units; 0: none is.';
+COMMENT ON COLUMN payment.order_record.capture_final IS 'Whether nothing more will be captured after it.';
+COMMENT ON COLUMN payment.order_record.pending_amount IS 'What of the seller''s part is in seller_pending, in minor units.';
+COMMENT ON COLUMN payment.order_record.refunded_amount IS 'Refunds that have not failed nor been cancelled, in minor units.';
+COMMENT ON COLUMN payment.order_record.fee_returned IS 'What of the platform''s fee they give back, in minor units.';
+COMMENT ON COLUMN payment.order_record.captured_fee IS 'What of the platform''s fee belongs to what was captured, in minor units.';
 COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
 
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
@@ -1302,19 +1333,22 @@ COMMENT ON COLUMN payment.checkout_result.payment_id IS 'Id of the payment.';
 COMMENT ON COLUMN payment.checkout_result.order_ids IS 'Ids of its payment orders, in the order they were passed.';
 
 CREATE FUNCTION payment.checkout(idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL,
-    payment_method text DEFAULT NULL, metadata jsonb DEFAULT '{}', payment_methods jsonb DEFAULT NULL)
+    payment_method text DEFAULT NULL, metadata jsonb DEFAULT '{}', payment_methods jsonb DEFAULT NULL,
+    capture text DEFAULT 'automatic', on_partial_failure text DEFAULT 'keep')
     RETURNS payment.checkout_result
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_checkout';
 
-COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb) IS
+COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text) IS
     'Pay one or more sellers: makes a payment with one payment order each, which the worker sends once the transaction '
     'commits. orders: an array of {"seller": reference or id, "amount": minor units as a number (1234) or major units '
     'as a string ("12.34"), "currency": "USD", "reference": text, "description": text, "metadata": object}, the last '
     'three as you like. psp: its name; without it payment.routing_rule chooses, and where no rule matches the only one that '
     'could do it. payment_method: the PSP''s name of it; or payment_methods: what each PSP calls it, as {"psp name": "token"}, '
-    'then only these PSPs are chosen from, and an order that was certainly not executed at one goes on to the next. The same '
+    'then only these PSPs are chosen from, and an order that was certainly not executed at one goes on to the next. capture: '
+    'automatic, or manual: the money is only reserved, until capture() or void(). on_partial_failure: keep what succeeded, or '
+    'all_or_nothing: when an order comes to nothing, the others are cancelled, voided or refunded. The same '
     'idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, PY011, '
     'PY100, PY303 (the seller is suspended).';
 
@@ -1326,7 +1360,8 @@ CREATE FUNCTION payment.submit(events jsonb) RETURNS TABLE ("position" integer, 
 
 COMMENT ON FUNCTION payment.submit(jsonb) IS
     'Take many payment events (an array, or one object), all or none. Pay-in: {"idempotency_key": …, "payment_type": '
-    '"pay_in", "payer": text or {"reference": …, details}, "psp": …, "payment_method": …, "payment_methods": …, "orders": as in checkout(), '
+    '"pay_in", "payer": text or {"reference": …, details}, "psp": …, "payment_method": …, "payment_methods": …, "capture": …, '
+    '"on_partial_failure": …, "orders": as in checkout(), '
     '"metadata": …}. Pay-out: {"idempotency_key": …, "payment_type": "pay_out", "seller": …, "amount": …, "currency": …, '
     '"destination": …, "psp": …}. A seller given as {"reference": …, "name": …, "metadata": …} is registered when unknown. '
     'Returns one row per event in input order: the payment''s or payout''s id and the ids of a payment''s orders. Errors '
@@ -1356,6 +1391,40 @@ COMMENT ON FUNCTION payment.retry_order(uuid, text, text, text) IS
     'the payment has for that PSP. Returns the number of the attempt. The same idempotency_key with the same arguments gives '
     'the first call''s result. Errors: PY001, PY005, PY006 (payment.max_attempts_per_order), PY010 (no such PSP, or it is paused), PY012, PY100, PY303 (it is '
     'not declined, or may have been charged already, or the seller is suspended).';
+
+CREATE FUNCTION payment.capture(payment_order uuid, idempotency_key text, amount bigint DEFAULT NULL,
+    final boolean DEFAULT true) RETURNS integer
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_capture';
+
+COMMENT ON FUNCTION payment.capture(uuid, text, bigint, boolean) IS
+    'Take money that was authorised, which the worker has the PSP do once the transaction commits; returns the number of the '
+    'capture, from 1. amount: minor units, null: all that is left. final: nothing more will be captured, the rest is free '
+    'again; false where the PSP captures in several parts: the rest stays authorised. One capture at a time. The same '
+    'idempotency_key with the same arguments gives the first call''s result. Errors: PY001, PY003, PY005, PY006, PY012, PY100, '
+    'PY303 (it is not authorised, the authorisation is over, or its PSP cannot do this), PY305 (more than is authorised).';
+
+CREATE FUNCTION payment.void(payment_order uuid, idempotency_key text) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_void';
+
+COMMENT ON FUNCTION payment.void(uuid, text) IS
+    'Give back what is authorised and not captured, which the worker has the PSP do once the transaction commits. Returns '
+    'true. The same idempotency_key with the same arguments does nothing more. Errors: PY001, PY005, PY006, PY012, PY100, '
+    'PY303 (it is not authorised, or its PSP cannot do this).';
+
+CREATE FUNCTION payment.cancel(object uuid, idempotency_key text) RETURNS integer
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_cancel';
+
+COMMENT ON FUNCTION payment.cancel(uuid, text) IS
+    'Cancel a payment order, or all orders of a payment: those that have not been sent are cancelled, those that are '
+    'authorised are voided, others stay as they are. Returns the number of both. The same idempotency_key with the same '
+    'arguments gives the first call''s result. Errors: PY001, PY005, PY006, PY012, PY100, PY303 (nothing of it can be '
+    'cancelled).';
 
 CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
     LANGUAGE c VOLATILE
@@ -1392,7 +1461,7 @@ COMMENT ON FUNCTION payment.classic_status(text) IS
 
 CREATE VIEW payment.payment AS
 SELECT p.id, p.payer, v.name AS psp, p.payment_method, p.status, p.order_count, p.succeeded_count, p.failed_count,
-    p.metadata, payment.id_time(p.id) AS created_at, p.updated_at
+    p.metadata, payment.id_time(p.id) AS created_at, p.updated_at, p.capture_method, p.on_partial_failure
 FROM payment.payment_record p
 JOIN payment.psp v ON v.id = p.psp_id;
 
@@ -1400,6 +1469,9 @@ COMMENT ON VIEW payment.payment IS 'Payments: what a payer pays at once.';
 COMMENT ON COLUMN payment.payment.id IS 'Id of the payment.';
 COMMENT ON COLUMN payment.payment.payer IS 'Who pays, as the application calls them.';
 COMMENT ON COLUMN payment.payment.psp IS 'Name of the PSP where its orders begin.';
+COMMENT ON COLUMN payment.payment.capture_method IS 'automatic; or manual: its orders are authorised, and captured when payment.capture() asks.';
+COMMENT ON COLUMN payment.payment.on_partial_failure IS
+    'When one of its orders comes to nothing: keep the others, or all_or_nothing: they are cancelled, voided or refunded.';
 COMMENT ON COLUMN payment.payment.payment_method IS 'The PSP''s name of card or account; never a card number.';
 COMMENT ON COLUMN payment.payment.status IS 'See payment.transitions(), object payment.';
 COMMENT ON COLUMN payment.payment.order_count IS 'Payment orders it has.';
@@ -1411,7 +1483,8 @@ COMMENT ON COLUMN payment.payment.updated_at IS 'When it last changed.';
 
 CREATE VIEW payment.payment_order AS
 SELECT o.id, o.payment_id, o.seller_id, s.reference AS seller, v.name AS psp, o.amount, o.currency, o.platform_fee,
-    o.captured_amount, o.status, payment.classic_status(o.status) AS classic_status, o.attempt_no, o.psp_reference,
+    o.authorized_amount, o.authorized_until, o.captured_amount, o.refunded_amount, o.status,
+    payment.classic_status(o.status) AS classic_status, o.attempt_no, o.psp_reference,
     o.failure_code, o.failure_message, o.reference, o.description, o.metadata, payment.id_time(o.id) AS created_at,
     o.captured_at, o.released_at, o.updated_at
 FROM payment.order_record o
@@ -1427,7 +1500,10 @@ COMMENT ON COLUMN payment.payment_order.psp IS 'Name of the PSP, of several that
 COMMENT ON COLUMN payment.payment_order.amount IS 'What the payer pays, in minor units.';
 COMMENT ON COLUMN payment.payment_order.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN payment.payment_order.platform_fee IS 'The platform''s part of the amount, in minor units.';
+COMMENT ON COLUMN payment.payment_order.authorized_amount IS 'What was authorised to be captured later, in minor units; 0: it was not.';
+COMMENT ON COLUMN payment.payment_order.authorized_until IS 'Until when that can be captured; null: not known.';
 COMMENT ON COLUMN payment.payment_order.captured_amount IS 'What has been taken from the payer, in minor units.';
+COMMENT ON COLUMN payment.payment_order.refunded_amount IS 'Refunds that have not failed nor been cancelled, in minor units.';
 COMMENT ON COLUMN payment.payment_order.status IS 'See payment.transitions(), object payment_order.';
 COMMENT ON COLUMN payment.payment_order.classic_status IS 'NOT_STARTED, EXECUTING, SUCCESS or FAILED.';
 COMMENT ON COLUMN payment.payment_order.attempt_no IS 'How many times it was begun anew after a definite failure.';
@@ -1518,7 +1594,8 @@ GRANT EXECUTE ON FUNCTION payment.quote_fee(uuid, bigint, text, text, text, time
     TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.seller_id(text)
     TO payment_app, payment_admin;
-GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb), payment.submit(jsonb),
+GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text), payment.submit(jsonb),
+    payment.capture(uuid, text, bigint, boolean), payment.void(uuid, text), payment.cancel(uuid, text),
     payment.payout(uuid, bigint, text, text, text, text), payment.retry_order(uuid, text, text, text) TO payment_app;
 
 -- Dispatching: claim, record, and the queue for people to look at.
@@ -1548,6 +1625,16 @@ COMMENT ON FUNCTION payment.record_outcomes(payment.attempt_outcome[]) IS
     'each task goes on. May be repeated: what is known already changes nothing. Returns the number of attempts whose '
     'outcome was not known before. Errors: PY001 an outcome that is not what payment.attempt_outcome says, PY006 too '
     'many, PY012 unknown attempt.';
+
+CREATE FUNCTION payment.expire_authorizations(max_orders integer) RETURNS bigint
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+    AS 'MODULE_PATHNAME', 'payment_expire_authorizations';
+
+COMMENT ON FUNCTION payment.expire_authorizations(integer) IS
+    'Ends authorisations that could be captured until payment.authorization_grace_s seconds ago: orders become expired, or '
+    'captured where a part was. At most max_orders (1 to 10000); returns how many. The worker calls it every minute. '
+    'Errors: PY001.';
 
 CREATE FUNCTION payment.expire_leases() RETURNS bigint
     LANGUAGE c
@@ -1796,7 +1883,7 @@ REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.retry_dead_letter(uuid), payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
-    payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),
+    payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.expire_authorizations(integer), payment.next_task_due(uuid, integer[]),
     payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint),
     payment.move_waiting_orders(uuid, integer, timestamptz) TO payment_worker;
 GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid), payment.reset_breaker(text) TO payment_admin;

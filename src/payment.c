@@ -62,6 +62,7 @@ int	  payment_lease_ms = 120 * 1000;
 int	  payment_max_webhook_size_kb = 1024;
 int	  payment_webhook_tolerance_s = 300;
 int	  payment_webhook_lock_timeout_ms = 2000;
+int	  payment_authorization_grace_s = 86400;
 int	  payment_max_webhook_rejections = 1000;
 int	  payment_max_unverified_webhooks = 1000;
 int	  payment_max_parked_webhooks = 10000;
@@ -177,6 +178,11 @@ static const IntegerSetting integer_settings[] = {
 	  "Time after which a claimed task falls due again by itself.",
 	  "Longer than a PSP's timeout in any case, whatever is set here.",
 	  &payment_lease_ms, 1000, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS },
+
+	{ "payment.authorization_grace_s",
+	  "How long after its time an authorisation is taken for gone.",
+	  "Nothing can be captured any more from its time on.",
+	  &payment_authorization_grace_s, 0, 90 * 86400, PGC_SUSET, GUC_UNIT_S },
 
 	/* What is taken from whoever calls himself a PSP, and kept of it. */
 	{ "payment.max_webhook_size_kb", "Largest webhook that is taken.",

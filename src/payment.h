@@ -39,6 +39,7 @@ extern int	 payment_lease_ms;
 extern int	 payment_max_webhook_size_kb;
 extern int	 payment_webhook_tolerance_s;
 extern int	 payment_webhook_lock_timeout_ms;
+extern int	 payment_authorization_grace_s;
 extern int	 payment_max_webhook_rejections;
 extern int	 payment_max_unverified_webhooks;
 extern int	 payment_max_parked_webhooks;

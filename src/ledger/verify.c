@@ -203,7 +203,10 @@ static const VerifyCheck checks[] = {
 	  "s ON s.account_id = a.id "
 	  "WHERE a.state = 'closed' AND s.balance <> 0" },
 
-	/* an order's money was posted once, in full and in its currency */
+	/*
+	 * An order's money was posted in full and in its currency: at once, or in
+	 * as many journals as there were captures.
+	 */
 	{ "order_capture",
 	  "SELECT coalesce(o.id, c.subject), v.what || ' of the order', "
 	  "v.expected::numeric, v.actual::numeric "
@@ -219,15 +222,16 @@ static const VerifyCheck checks[] = {
 	  "WHERE j.kind = 'capture' GROUP BY j.subject, a.currency) c "
 	  "ON c.subject = o.id AND c.currency = o.currency "
 	  "CROSS JOIN LATERAL (VALUES "
-	  "('capture journals', CASE WHEN o.captured_amount > 0 THEN 1 ELSE 0 "
-	  "END, coalesce(c.journals, 0)), "
+	  "('capture journals', CASE WHEN coalesce(o.captured_amount, 0) = 0 "
+	  "THEN 0 WHEN o.capture_no > 1 THEN greatest(c.journals, 1) ELSE 1 END, "
+	  "coalesce(c.journals, 0)), "
 	  "('captured amount', coalesce(o.captured_amount, 0), "
 	  "coalesce(c.received, 0)), "
 	  "('journals at another PSP', 0, CASE WHEN c.psps > 1 "
 	  "OR c.psp <> o.psp_id::text THEN 1 ELSE 0 END), "
-	  "('platform fee', CASE WHEN o.captured_amount > 0 "
-	  "THEN -least(o.platform_fee, o.captured_amount) ELSE 0 END, "
-	  "coalesce(c.fee, 0))) "
+	  "('platform fee', CASE WHEN coalesce(o.captured_amount, 0) = 0 THEN 0 "
+	  "WHEN o.captured_amount >= o.amount THEN -o.platform_fee "
+	  "ELSE -o.captured_fee END, coalesce(c.fee, 0))) "
 	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
 		  "coalesce(o.id, c.subject)") },
 
@@ -238,8 +242,12 @@ static const VerifyCheck checks[] = {
 	  "FROM payment.order_record o FULL JOIN (SELECT subject, "
 	  "count(*) AS journals FROM payment.journal WHERE kind = 'release' "
 	  "GROUP BY subject) r ON r.subject = o.id "
-	  "CROSS JOIN LATERAL (VALUES (CASE WHEN o.released_at IS NOT NULL "
-	  "AND o.captured_amount > o.platform_fee THEN 1 ELSE 0 END, "
+	  "CROSS JOIN LATERAL (VALUES (CASE WHEN o.released_at IS NULL THEN 0 "
+	  "WHEN o.capture_no > 1 OR o.refunded_amount > 0 "
+	  "THEN coalesce(r.journals, 0) "
+	  "WHEN o.captured_amount > CASE WHEN o.captured_amount < o.amount "
+	  "AND o.authorized_amount > 0 THEN o.captured_fee ELSE o.platform_fee "
+	  "END THEN 1 ELSE 0 END, "
 	  "coalesce(r.journals, 0))) v(expected, actual) "
 	  "WHERE v.expected <> v.actual" NOT_DETACHED(
 		  "coalesce(o.id, r.subject)") },

@@ -47,9 +47,10 @@ insert_payments(Event **events, int count)
 	static SPIPlanPtr plan = NULL;
 	static const Oid  types[] = { UUIDARRAYOID,	  TEXTARRAYOID,	 UUIDARRAYOID,
 								  TEXTARRAYOID,	  INT4ARRAYOID,	 JSONBARRAYOID,
-								  TIMESTAMPTZOID, JSONBARRAYOID, TEXTARRAYOID };
+								  TIMESTAMPTZOID, JSONBARRAYOID, TEXTARRAYOID,
+								  TEXTARRAYOID,	  TEXTARRAYOID };
 	Column			  ids, payers, psps, methods, order_counts, metadata;
-	Column			  tokens, routes;
+	Column			  tokens, routes, captures, policies;
 	Datum			  values[lengthof(types)];
 
 	column_init(&ids, UUIDOID);
@@ -60,6 +61,8 @@ insert_payments(Event **events, int count)
 	column_init(&metadata, JSONBOID);
 	column_init(&tokens, JSONBOID);
 	column_init(&routes, TEXTOID);
+	column_init(&captures, TEXTOID);
+	column_init(&policies, TEXTOID);
 	for (int i = 0; i < count; i++)
 	{
 		column_add_uuid(&ids, &events[i]->id);
@@ -71,6 +74,8 @@ insert_payments(Event **events, int count)
 		column_add(&tokens, JsonbPGetDatum(events[i]->payment_methods),
 				   events[i]->payment_methods == NULL);
 		column_add_text(&routes, route_text(events[i]));
+		column_add_text(&captures, events[i]->capture);
+		column_add_text(&policies, events[i]->on_partial_failure);
 	}
 	values[0] = column_array(&ids);
 	values[1] = column_array(&payers);
@@ -81,17 +86,20 @@ insert_payments(Event **events, int count)
 	values[6] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[7] = column_array(&tokens);
 	values[8] = column_array(&routes);
+	values[9] = column_array(&captures);
+	values[10] = column_array(&policies);
 	plan_keep(&plan,
 			  "INSERT INTO payment.payment_record (id, payer, psp_id, "
 			  "payment_method, status, order_count, metadata, updated_at, "
-			  "payment_methods, route) "
-			  "SELECT i, p, s, m, 'created', c, d, $7, t, r::uuid[] "
+			  "payment_methods, route, capture_method, on_partial_failure) "
+			  "SELECT i, p, s, m, 'created', c, d, $7, t, r::uuid[], a, f "
 			  "FROM ROWS FROM "
 			  "(pg_catalog.unnest($1), pg_catalog.unnest($2), "
 			  "pg_catalog.unnest($3), pg_catalog.unnest($4), "
 			  "pg_catalog.unnest($5), pg_catalog.unnest($6), "
-			  "pg_catalog.unnest($8), pg_catalog.unnest($9)) "
-			  "AS u (i, p, s, m, c, d, t, r)",
+			  "pg_catalog.unnest($8), pg_catalog.unnest($9), "
+			  "pg_catalog.unnest($10), pg_catalog.unnest($11)) "
+			  "AS u (i, p, s, m, c, d, t, r, a, f)",
 			  lengthof(types), types);
 	order_write(plan, values, NULL, CAUSE_API);
 }
@@ -190,7 +198,8 @@ check_array(Jsonb *orders)
 
 /*
  * payment.checkout(idempotency_key, payer, orders, psp, payment_method,
- * metadata, payment_methods) -> payment.checkout_result
+ * metadata, payment_methods, capture, on_partial_failure)
+ * -> payment.checkout_result
  */
 Datum
 payment_checkout(PG_FUNCTION_ARGS)
@@ -212,6 +221,8 @@ payment_checkout(PG_FUNCTION_ARGS)
 	event.metadata = object_argument(fcinfo, 5, "metadata");
 	if (!PG_ARGISNULL(6))
 		event.payment_methods = object_argument(fcinfo, 6, "payment_methods");
+	event.capture = text_argument(fcinfo, 7, "capture");
+	event.on_partial_failure = text_argument(fcinfo, 8, "on_partial_failure");
 	check_array(orders);
 	event_prepare_pay_in(&event, &orders->root, VARSIZE(orders) - VARHDRSZ);
 	event_accept(&event, 1);

@@ -51,11 +51,11 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	values[0] = UUIDPGetDatum(&claim->attempt_id);
 	values[1] = UUIDPGetDatum(&claim->task_id);
 	values[2] = UUIDPGetDatum(&batch->psp_id);
-	put_text(values, nulls, 3, claim->operation);
+	put_text(values, nulls, 3, claim->operation->name);
 	put_text(values, nulls, 4, claim->step);
 	values[5] = UUIDPGetDatum(&claim->object_id);
 	values[6] = UUIDPGetDatum(&claim->payment_id);
-	nulls[6] = claim->payout;
+	nulls[6] = claim->operation->object == OBJECT_PAYOUT;
 	put_text(values, nulls, 7, claim->psp_key);
 	values[8] = Int32GetDatum(claim->attempt_no);
 	values[9] = Int64GetDatum(claim->amount);
@@ -70,12 +70,15 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	nulls[16] = last_sent_at == 0;
 	put_text(values, nulls, 17, claim->payer);
 	values[18] = Int32GetDatum(claim->tries + 1);
-	put_text(values, nulls, 19, claim->payout ? NULL : "automatic");
-	put_text(values, nulls, 20, NULL);
-	nulls[21] = true;
-	put_text(values, nulls, 22, NULL);
-	nulls[23] = true;
-	nulls[24] = true;
+	put_text(values, nulls, 19, claim->capture_method);
+	put_text(values, nulls, 20, claim->parent_reference);
+	values[21] = BoolGetDatum(claim->final);
+	nulls[21] = claim->total_amount == 0;
+	put_text(values, nulls, 22, claim->reason_given);
+	values[23] = Int64GetDatum(claim->total_amount);
+	nulls[23] = claim->total_amount == 0;
+	values[24] = Int64GetDatum(claim->captured_amount);
+	nulls[24] = claim->total_amount == 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

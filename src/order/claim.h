@@ -12,6 +12,7 @@
 #include "utils/uuid.h"
 
 #include "order/lane.h"
+#include "order/operation.h"
 #include "psp/psp.h"
 
 typedef enum ClaimFate
@@ -24,17 +25,16 @@ typedef enum ClaimFate
 /* a task and the object it is for */
 typedef struct Claim
 {
-	pg_uuid_t	task_id;
-	bool		payout;
-	const char *operation;
-	const char *step;
-	pg_uuid_t	object_id;
-	int32		tries;
-	bool		has_lapsed; /* an earlier claim was never recorded */
-	pg_uuid_t	lapsed_id;
-	TimestampTz first_sent_at; /* 0: never sent */
-	TimestampTz last_sent_at;
-	const char *last_error;
+	pg_uuid_t		 task_id;
+	const Operation *operation;
+	const char		*step;
+	pg_uuid_t		 object_id;
+	int32			 tries;
+	bool			 has_lapsed; /* an earlier claim was never recorded */
+	pg_uuid_t		 lapsed_id;
+	TimestampTz		 first_sent_at; /* 0: never sent */
+	TimestampTz		 last_sent_at;
+	const char		*last_error;
 
 	/* the object; status is NULL when there is none */
 	const char *status;
@@ -49,6 +49,12 @@ typedef struct Claim
 	const char *description;
 	const char *psp_reference;
 	bool		may_be_charged; /* at another PSP */
+	const char *capture_method;
+	const char *parent_reference; /* of what a follow-up is done to */
+	bool		final;
+	const char *reason_given; /* of a refund */
+	int64		total_amount;
+	int64		captured_amount;
 
 	ClaimFate	fate;
 	const char *reason;	  /* of being buried */

@@ -14,21 +14,32 @@
 
 #include "order/claim.h"
 
+/* NULL: that status there is not */
 static bool
-status_is(const Claim *claim, const char *of_order, const char *of_payout)
+status_is(const Claim *claim, const char *status)
 {
-	return strcmp(claim->status, claim->payout ? of_payout : of_order) == 0;
+	return status && strcmp(claim->status, status) == 0;
 }
 
-/* statuses that never change by sending or asking; a decline rests */
+/*
+ * Statuses that never change by sending or asking; a decline rests.  Of a
+ * capture or void: all but its own, and doubt.
+ */
 static bool
 is_over(const Claim *claim)
 {
-	static const char *const over[] = { "captured",	 "declined", "failed",
-										"cancelled", "expired",	 "conflicted",
-										"reversed",	 "voided",	 "paid",
-										"returned",	 "rejected", NULL };
+	static const char *const over[] = {
+		"captured",	 "declined", "failed",
+		"cancelled", "expired",	 "conflicted",
+		"reversed",	 "voided",	 "authorized",
+		"capturing", "voiding",	 "paid",
+		"returned",	 "rejected", "partially_captured",
+		"succeeded", NULL
+	};
 
+	if (operation_is_follow_up(claim->operation->name))
+		return !status_is(claim, claim->operation->sent) &&
+			   !status_is(claim, "unknown");
 	for (int i = 0; over[i]; i++)
 	{
 		if (strcmp(claim->status, over[i]) == 0)
@@ -54,7 +65,7 @@ static void
 give_up(Claim *claim, const char *reason)
 {
 	claim->begins = false;
-	claim->is_lost = status_is(claim, "pending", "in_transit");
+	claim->is_lost = status_is(claim, claim->operation->accepted);
 	bury(claim, reason);
 }
 
@@ -72,8 +83,11 @@ can_perform(const ClaimBatch *batch, const Claim *claim)
 	PspOperation operation;
 
 	return batch->adapter == NULL ||
-		   (psp_operation_of(claim->operation, &operation) &&
-			batch->adapter->performs[operation]);
+		   (psp_operation_of(claim->operation->name, &operation) &&
+			batch->adapter->performs[operation] &&
+			(claim->capture_method == NULL ||
+			 strcmp(claim->capture_method, "manual") != 0 ||
+			 batch->adapter->performs[PSP_OPERATION_CAPTURE]));
 }
 
 /* Is there a way to ask that cannot execute anything? */
@@ -84,7 +98,7 @@ can_look_up(const ClaimBatch *batch, const Claim *claim)
 	PspOperation	  operation;
 
 	if (batch->adapter == NULL ||
-		!psp_operation_of(claim->operation, &operation))
+		!psp_operation_of(claim->operation->name, &operation))
 		return true;
 	inquiry = &batch->adapter->inquiry[operation];
 	return inquiry->by_listing ||
@@ -141,10 +155,10 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 		bury(claim, "its PSP cannot be asked to do this");
 		return;
 	}
-	claim->begins = status_is(claim, "created", "scheduled");
-	if (!claim->begins && !status_is(claim, "executing", "submitting") &&
-		!status_is(claim, "pending", "in_transit") &&
-		!status_is(claim, "unknown", "unknown"))
+	claim->begins = status_is(claim, claim->operation->waits);
+	if (!claim->begins && !status_is(claim, claim->operation->sent) &&
+		!status_is(claim, claim->operation->accepted) &&
+		!status_is(claim, "requires_action") && !status_is(claim, "unknown"))
 	{
 		bury(claim,
 			 psprintf("nothing can be sent while it is %s", claim->status));
@@ -154,7 +168,7 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 	/* It may have been sent, and it may not: ask before anything else. */
 	if (claim->has_lapsed && strcmp(claim->step, "send") == 0)
 	{
-		claim->in_doubt = status_is(claim, "executing", "submitting");
+		claim->in_doubt = status_is(claim, claim->operation->sent);
 		claim->step = "lookup";
 	}
 	if (claim->tries >= batch->max_attempts)

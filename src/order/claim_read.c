@@ -101,8 +101,7 @@ lock_tasks(ClaimBatch *batch, const int32 *of_lane)
 		Claim *claim = &batch->claims[row];
 
 		row_uuid(row, 1, &claim->task_id);
-		claim->operation = row_text(row, 2);
-		claim->payout = strcmp(claim->operation, OPERATION_PAYOUT) == 0;
+		claim->operation = operation_of(row_text(row, 2));
 		claim->step = row_text(row, 3);
 		row_uuid(row, 4, &claim->object_id);
 		claim->tries = row_int32(row, 5);
@@ -124,7 +123,8 @@ has_full_lane(const ClaimBatch *batch, const int32 *of_lane)
 		const Claim *claim = &batch->claims[i];
 		bool repeated = strcmp(claim->step, "lookup") == 0 || claim->tries > 0;
 
-		found[(claim->payout ? 1 : 0) + (repeated ? 2 : 0)]++;
+		found[(claim->operation->object == OBJECT_PAYOUT ? 1 : 0) +
+			  (repeated ? 2 : 0)]++;
 	}
 	for (int lane = 0; lane < LANE_COUNT; lane++)
 	{
@@ -156,45 +156,80 @@ claim_lock_tasks(ClaimBatch *batch, int32 max_tasks)
 }
 
 static void
+read_order(Claim *claim, uint64 row)
+{
+	const char *operation = claim->operation->name;
+	int32		operation_no = row_int32(row, 12);
+	char	   *payment_status = row_text(row, 10);
+
+	(void) row_uuid(row, 7, &claim->payment_id);
+	claim->description = row_text(row, 8);
+	claim->payment_method = row_text(row, 9);
+	claim->payer = row_text(row, 11);
+	claim->payment_created = strcmp(payment_status, "created") == 0;
+	if (!operation_is_follow_up(operation))
+	{
+		claim->capture_method = row_text(row, 13);
+		return;
+	}
+	claim->attempt_no = operation_no;
+	claim->parent_reference = row_text(row, 14);
+	if (strcmp(operation, OPERATION_CAPTURE) == 0)
+	{
+		claim->amount = row_int64(row, 15);
+		claim->final = row_bool(row, 16);
+		claim->total_amount = row_int64(row, 17);
+		claim->captured_amount = row_int64(row, 18);
+	}
+}
+
+static void
 read_object(Claim *claim, uint64 row)
 {
-	char *payment_status;
-
 	claim->status = row_text(row, 2);
 	claim->attempt_no = row_int32(row, 3);
 	claim->amount = row_int64(row, 4);
 	claim->currency = row_text(row, 5);
 	claim->psp_reference = row_text(row, 6);
-	if (claim->payout)
-	{
+	if (claim->operation->object == OBJECT_PAYOUT)
 		claim->destination = row_text(row, 7);
-		return;
-	}
-	(void) row_uuid(row, 7, &claim->payment_id);
-	claim->description = row_text(row, 8);
-	claim->payment_method = row_text(row, 9);
-	payment_status = row_text(row, 10);
-	claim->payer = row_text(row, 11);
-	claim->payment_created = strcmp(payment_status, "created") == 0;
+	else
+		read_order(claim, row);
 }
 
+static const char order_query[] =
+	"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
+	" o.psp_reference, o.payment_id, o.description,"
+	" coalesce(o.payment_method, p.payment_method), p.status, p.payer,"
+	" o.operation_no, p.capture_method,"
+	" coalesce(o.authorization_reference, o.psp_reference),"
+	" o.capturing_amount, o.capture_final, o.authorized_amount,"
+	" o.captured_amount"
+	" FROM unnest($1, $2) AS u (id, number)"
+	" JOIN payment.order_record AS o ON o.id = u.id"
+	" JOIN payment.payment_record AS p ON p.id = o.payment_id";
+
+static const char payout_query[] =
+	"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
+	" o.psp_reference, o.destination"
+	" FROM unnest($1, $2) AS u (id, number)"
+	" JOIN payment.payout_record AS o ON o.id = u.id";
+
 static void
-read_objects(ClaimBatch *batch, bool payouts)
+read_objects(ClaimBatch *batch, TransitionObject object, const char *query)
 {
-	static SPIPlanPtr order_plan = NULL;
-	static SPIPlanPtr payout_plan = NULL;
+	static SPIPlanPtr plans[OBJECT_COUNT] = { NULL };
 	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID };
 	Column			  ids;
 	Column			  numbers;
 	Datum			  values[2];
 	uint64			  count;
-	SPIPlanPtr		  plan;
 
 	column_init(&ids, UUIDOID);
 	column_init(&numbers, INT4OID);
 	for (int i = 0; i < batch->count; i++)
 	{
-		if (batch->claims[i].payout != payouts)
+		if (batch->claims[i].operation->object != object)
 			continue;
 		column_add_uuid(&ids, &batch->claims[i].object_id);
 		column_add_int32(&numbers, i);
@@ -203,25 +238,8 @@ read_objects(ClaimBatch *batch, bool payouts)
 		return;
 	values[0] = column_array(&ids);
 	values[1] = column_array(&numbers);
-	if (payouts)
-		plan = plan_keep(
-			&payout_plan,
-			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
-			" o.psp_reference, o.destination"
-			" FROM unnest($1, $2) AS u (id, number)"
-			" JOIN payment.payout_record AS o ON o.id = u.id",
-			2, types);
-	else
-		plan = plan_keep(
-			&order_plan,
-			"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
-			" o.psp_reference, o.payment_id, o.description,"
-			" coalesce(o.payment_method, p.payment_method), p.status, p.payer"
-			" FROM unnest($1, $2) AS u (id, number)"
-			" JOIN payment.order_record AS o ON o.id = u.id"
-			" JOIN payment.payment_record AS p ON p.id = o.payment_id",
-			2, types);
-	count = batch_run(plan, values, NULL);
+	count =
+		batch_run(plan_keep(&plans[object], query, 2, types), values, NULL);
 	for (uint64 row = 0; row < count; row++)
 		read_object(&batch->claims[row_int32(row, 1)], row);
 }
@@ -241,7 +259,8 @@ read_charges(ClaimBatch *batch)
 	column_init(&numbers, INT4OID);
 	for (int i = 0; i < batch->count; i++)
 	{
-		if (batch->claims[i].payout || batch->claims[i].attempt_no <= 1)
+		if (strcmp(batch->claims[i].operation->name, OPERATION_PAY) != 0 ||
+			batch->claims[i].attempt_no <= 1)
 			continue;
 		column_add_uuid(&ids, &batch->claims[i].object_id);
 		column_add_int32(&numbers, i);
@@ -263,7 +282,7 @@ read_charges(ClaimBatch *batch)
 void
 claim_read_objects(ClaimBatch *batch)
 {
-	read_objects(batch, false);
-	read_objects(batch, true);
+	read_objects(batch, OBJECT_PAYMENT_ORDER, order_query);
+	read_objects(batch, OBJECT_PAYOUT, payout_query);
 	read_charges(batch);
 }

@@ -59,64 +59,30 @@ pick_ids(const ClaimBatch *batch, ClaimPick pick, Datum *array)
 static const pg_uuid_t *
 pick_payment(const Claim *claim)
 {
-	return claim->begins && !claim->payout && claim->payment_created
+	return claim->begins && claim->operation->object == OBJECT_PAYMENT_ORDER &&
+				   claim->payment_created
 			   ? &claim->payment_id
 			   : NULL;
 }
 
-static const pg_uuid_t *
-pick_new_order(const Claim *claim)
-{
-	return claim->begins && !claim->payout ? &claim->object_id : NULL;
-}
+/* one set for each kind of object: what begins, is in doubt, is lost, or any */
+#define PICK_OBJECTS(name, kind, condition)                      \
+	static const pg_uuid_t *name(const Claim *claim)             \
+	{                                                            \
+		return (condition) && claim->operation->object == (kind) \
+				   ? &claim->object_id                           \
+				   : NULL;                                       \
+	}
+#define IS_WRITTEN (claim->begins || claim->in_doubt || claim->is_lost)
 
-static const pg_uuid_t *
-pick_new_payout(const Claim *claim)
-{
-	return claim->begins && claim->payout ? &claim->object_id : NULL;
-}
-
-static const pg_uuid_t *
-pick_doubtful_order(const Claim *claim)
-{
-	return claim->in_doubt && !claim->payout ? &claim->object_id : NULL;
-}
-
-static const pg_uuid_t *
-pick_doubtful_payout(const Claim *claim)
-{
-	return claim->in_doubt && claim->payout ? &claim->object_id : NULL;
-}
-
-static const pg_uuid_t *
-pick_lost_order(const Claim *claim)
-{
-	return claim->is_lost && !claim->payout ? &claim->object_id : NULL;
-}
-
-static const pg_uuid_t *
-pick_lost_payout(const Claim *claim)
-{
-	return claim->is_lost && claim->payout ? &claim->object_id : NULL;
-}
-
-static const pg_uuid_t *
-pick_written_order(const Claim *claim)
-{
-	return (claim->begins || claim->in_doubt || claim->is_lost) &&
-				   !claim->payout
-			   ? &claim->object_id
-			   : NULL;
-}
-
-static const pg_uuid_t *
-pick_written_payout(const Claim *claim)
-{
-	return (claim->begins || claim->in_doubt || claim->is_lost) &&
-				   claim->payout
-			   ? &claim->object_id
-			   : NULL;
-}
+PICK_OBJECTS(pick_new_order, OBJECT_PAYMENT_ORDER, claim->begins)
+PICK_OBJECTS(pick_doubtful_order, OBJECT_PAYMENT_ORDER, claim->in_doubt)
+PICK_OBJECTS(pick_lost_order, OBJECT_PAYMENT_ORDER, claim->is_lost)
+PICK_OBJECTS(pick_written_order, OBJECT_PAYMENT_ORDER, IS_WRITTEN)
+PICK_OBJECTS(pick_new_payout, OBJECT_PAYOUT, claim->begins)
+PICK_OBJECTS(pick_doubtful_payout, OBJECT_PAYOUT, claim->in_doubt)
+PICK_OBJECTS(pick_lost_payout, OBJECT_PAYOUT, claim->is_lost)
+PICK_OBJECTS(pick_written_payout, OBJECT_PAYOUT, IS_WRITTEN)
 
 static const pg_uuid_t *
 pick_lapsed(const Claim *claim)
@@ -153,7 +119,7 @@ begin_payments(const ClaimBatch *batch)
  * What was cancelled since it was read is not in the result, and not sent.
  */
 static void
-keep_begun(ClaimBatch *batch, bool payouts, uint64 rows)
+keep_begun(ClaimBatch *batch, TransitionObject object, uint64 rows)
 {
 	pg_uuid_t *begun = palloc(Max(rows, 1) * sizeof(pg_uuid_t));
 
@@ -165,7 +131,7 @@ keep_begun(ClaimBatch *batch, bool payouts, uint64 rows)
 	{
 		Claim *claim = &batch->claims[i];
 
-		if (!claim->begins || claim->payout != payouts)
+		if (!claim->begins || claim->operation->object != object)
 			continue;
 		if (bsearch(&claim->object_id, begun, rows, sizeof(pg_uuid_t),
 					(int (*)(const void *, const void *)) uuid_compare))
@@ -212,7 +178,7 @@ become_unknown(SPIPlanPtr *plan, const char *sql, const ClaimBatch *batch,
 #define UNKNOWN_SQL(table, from)                           \
 	"UPDATE payment." table " AS o SET status = 'unknown'" \
 	" FROM unnest($1) AS u (id)"                           \
-	" WHERE o.id = u.id AND o.status = '" from "'"
+	" WHERE o.id = u.id AND o.status IN ('" from "')"
 
 static void
 write_orders(ClaimBatch *batch)
@@ -223,14 +189,16 @@ write_orders(ClaimBatch *batch)
 	lock_written(&plans[0], LOCK_SQL("order_record"), batch,
 				 pick_doubtful_order, pick_lost_order, pick_written_order);
 	if (pick_ids(batch, pick_new_order, &ids) > 0)
-		keep_begun(batch, false,
+		keep_begun(batch, OBJECT_PAYMENT_ORDER,
 				   order_write(plan_keep(&plans[1],
 										 BEGIN_SQL("order_record", "created",
 												   "executing"),
 										 1, id_array_type),
 							   &ids, NULL, CAUSE_CLAIM));
-	become_unknown(&plans[2], UNKNOWN_SQL("order_record", "executing"), batch,
-				   pick_doubtful_order, CAUSE_LEASE);
+	become_unknown(&plans[2],
+				   UNKNOWN_SQL("order_record",
+							   "executing', 'capturing', 'voiding"),
+				   batch, pick_doubtful_order, CAUSE_LEASE);
 	become_unknown(&plans[3], UNKNOWN_SQL("order_record", "pending"), batch,
 				   pick_lost_order, CAUSE_LOOKUP);
 }
@@ -244,7 +212,7 @@ write_payouts(ClaimBatch *batch)
 	lock_written(&plans[0], LOCK_SQL("payout_record"), batch,
 				 pick_doubtful_payout, pick_lost_payout, pick_written_payout);
 	if (pick_ids(batch, pick_new_payout, &ids) > 0)
-		keep_begun(batch, true,
+		keep_begun(batch, OBJECT_PAYOUT,
 				   order_write(plan_keep(&plans[1],
 										 BEGIN_SQL("payout_record",
 												   "scheduled", "submitting"),
@@ -372,7 +340,7 @@ name_attempt(Claim *claim)
 				 DatumGetCString(
 					 DirectFunctionCall1(uuid_out,
 										 UUIDPGetDatum(&claim->object_id))),
-				 claim->operation, claim->attempt_no);
+				 claim->operation->name, claim->attempt_no);
 }
 
 static void
@@ -440,7 +408,7 @@ claim_open_attempts(const ClaimBatch *batch)
 		column_add_uuid(&columns[0], &claim->attempt_id);
 		column_add_uuid(&columns[1], &claim->task_id);
 		column_add_uuid(&columns[2], &claim->object_id);
-		column_add_text(&columns[3], claim->operation);
+		column_add_text(&columns[3], claim->operation->name);
 		column_add_text(&columns[4], claim->step);
 		column_add_int32(&columns[5], claim->attempt_no);
 		column_add_text(&columns[6], claim->psp_key);

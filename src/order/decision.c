@@ -271,7 +271,14 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 		subject->captured_amount =
 			dispute->has_amount ? dispute->actual_amount : subject->amount;
 		subject->captured_at = GetCurrentTimestamp();
+		subject->captured_fee =
+			Min(subject->platform_fee, subject->captured_amount);
+		subject->pending_amount =
+			subject->captured_amount - subject->captured_fee;
+		subject->capturing_amount = 0;
 	}
+	if (effect.to && strcmp(effect.to, "reversed") == 0)
+		subject->pending_amount = 0;
 	if (effect.to)
 	{
 		if (!subject_step(subject, effect.to, CAUSE_DECISION))

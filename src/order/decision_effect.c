@@ -119,33 +119,18 @@ capture(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
 	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, -fee);
 }
 
-static bool
-was_released(const Subject *subject)
-{
-	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDOID };
-	Datum			  value = UUIDPGetDatum(&subject->id);
-
-	return batch_run(plan_keep(&plan,
-							   "SELECT FROM payment.order_record"
-							   " WHERE id = $1 AND released_at IS NOT NULL",
-							   1, types),
-					 &value, NULL) > 0;
-}
-
 /* a captured order's money was not ours to keep */
 static void
 reverse_capture(const Subject *subject, DecisionEffect *effect)
 {
 	int64 amount = subject->captured_amount;
-	int64 fee = fee_of(subject, amount);
+	int64 fee = subject->captured_fee;
+	int64 pending = subject->pending_amount;
 
 	effect->to = "reversed";
 	begin_posting(effect, "capture_reversed", subject, subject->currency);
-	if (was_released(subject))
-		charge_seller(effect, subject, amount - fee);
-	else
-		leg(effect, ACCOUNT_SELLER_PENDING, &subject->seller_id, amount - fee);
+	leg(effect, ACCOUNT_SELLER_PENDING, &subject->seller_id, pending);
+	charge_seller(effect, subject, amount - fee - pending);
 	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, fee);
 	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, -amount);
 }

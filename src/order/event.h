@@ -78,6 +78,8 @@ typedef struct Event
 	pg_uuid_t  *route;			 /* PSPs to try, the first one first */
 	int			route_count;	 /* 0: it stays where it begins */
 	Jsonb	   *metadata;
+	const char *capture;			/* automatic or manual; NULL: automatic */
+	const char *on_partial_failure; /* keep or all_or_nothing; NULL: keep */
 
 	/* pay-out */
 	const char *destination;

@@ -366,6 +366,22 @@ check_methods(const Event *event)
 	check_tokens(event);
 }
 
+/* one of two words; NULL: the first of them */
+static const char *
+check_word(const Event *event, const char *field, const char *word,
+		   const char *first, const char *second)
+{
+	if (word == NULL || strcmp(word, first) == 0)
+		return first;
+	if (strcmp(word, second) == 0)
+		return second;
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+			 errmsg("\"%s\" is not valid", event_path(&event->place, field)),
+			 errdetail("It must be \"%s\" or \"%s\".", first, second),
+			 errhint("Leave it away for \"%s\".", first)));
+}
+
 void
 event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 {
@@ -377,6 +393,11 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	event_check_text(place, "payer", event->payer);
 	event_check_optional(place, "psp", event->psp);
 	check_methods(event);
+	event->capture =
+		check_word(event, "capture", event->capture, "automatic", "manual");
+	event->on_partial_failure =
+		check_word(event, "on_partial_failure", event->on_partial_failure,
+				   "keep", "all_or_nothing");
 	if (event->metadata == NULL)
 		event->metadata = event_empty_metadata();
 	read_orders(event, orders);
@@ -391,6 +412,11 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	fingerprint_json(&fingerprint, &event->metadata->root,
 					 VARSIZE(event->metadata) - VARHDRSZ);
 	fingerprint_json(&fingerprint, orders, orders_size);
+	/* what is as it ever was leaves the fingerprints as they were */
+	if (strcmp(event->capture, "automatic") != 0)
+		fingerprint_text(&fingerprint, event->capture);
+	if (strcmp(event->on_partial_failure, "keep") != 0)
+		fingerprint_text(&fingerprint, event->on_partial_failure);
 	fingerprint_end(&fingerprint, event->fingerprint);
 }
 
@@ -485,7 +511,8 @@ parse_pay_in(Event *event, JsonbContainer *object)
 		{ .key = "idempotency_key" }, { .key = "payment_type" },
 		{ .key = "payer" },			  { .key = "psp" },
 		{ .key = "payment_method" },  { .key = "orders" },
-		{ .key = "metadata" },		  { .key = "payment_methods" }
+		{ .key = "metadata" },		  { .key = "payment_methods" },
+		{ .key = "capture" },		  { .key = "on_partial_failure" }
 	};
 	JsonbContainer *orders;
 
@@ -497,6 +524,8 @@ parse_pay_in(Event *event, JsonbContainer *object)
 	event->psp = read_text(&fields[3], &event->place);
 	event->payment_method = read_text(&fields[4], &event->place);
 	event->payment_methods = read_metadata(&fields[7], &event->place);
+	event->capture = read_text(&fields[8], &event->place);
+	event->on_partial_failure = read_text(&fields[9], &event->place);
 	if (!fields[5].present)
 		refuse_missing(&event->place, "orders");
 	orders = jsonb_array_of(&fields[5].value);

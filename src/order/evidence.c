@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * evidence.c
- *	  What a PSP says of an order or a payout, and what follows from it.
+ *	  What a PSP says of an order, a refund or a payout, and what follows
+ *	  from it.
  *
  * Evidence is weighed in memory, against rows that are locked, and written at
  * the end, so that a batch costs a fixed number of statements.  Two rules
@@ -17,40 +18,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "order/batch.h"
-#include "order/evidence.h"
-#include "order/move.h"
 #include "order/plan.h"
-#include "order/posting.h"
 #include "order/proposal.h"
-#include "order/psp_reference.h"
-#include "order/subject.h"
-#include "reconcile/exception.h"
+#include "order/weigh.h"
 #include "webhook/waiting.h"
 
-typedef struct Weighing
-{
-	SubjectSet		 set;
-	const Evidence	*evidence;
-	bool			*asked; /* by evidence: was its PSP ever asked? */
-	NextPsp			*nexts; /* where orders may go on */
-	int				 next_count;
-	Column			 stopped; /* orders of which nothing more is sent */
-	PspReference	*references;
-	int				 reference_count;
-	Posting			*postings;
-	int				 posting_count;
-	ExceptionReport *reports;
-	int				 report_count;
-	SubjectKey		*ended; /* tasks with nothing left to do */
-	int				 ended_count;
-	SubjectKey		*buried; /* tasks that only people can go on with */
-	const char	   **buried_reasons;
-	int				 buried_count;
-} Weighing;
-
-static bool
-one_of(const char *status, const char *const *statuses)
+bool
+status_is_one_of(const char *status, const char *const *statuses)
 {
 	for (; *statuses; statuses++)
 	{
@@ -60,27 +34,33 @@ one_of(const char *status, const char *const *statuses)
 	return false;
 }
 
-/* Nothing is left to send for it, nor to ask. */
+/* Of the operation nothing is left to send, nor to ask. */
 static bool
-is_settled(const Subject *subject)
+is_settled(const Subject *subject, const char *operation)
 {
-	static const char *const open_orders[] = {
-		"created",	  "registering", "requires_action", "executing",
-		"authorized", "capturing",	 "voiding",			"pending",
-		"unknown",	  NULL
+	static const char *const open[OBJECT_COUNT][8] = {
+		[OBJECT_PAYMENT_ORDER] = { "created", "registering", "requires_action",
+								   "executing", "pending", NULL },
+		[OBJECT_PAYOUT] = { "created", "pending_approval", "approved",
+							"scheduled", "submitting", "in_transit", "unknown",
+							NULL },
+		[OBJECT_REFUND] = { "created", "submitting", "pending",
+							"requires_action", "unknown", NULL },
 	};
-	static const char *const open_payouts[] = {
-		"created",	  "pending_approval", "approved", "scheduled",
-		"submitting", "in_transit",		  "unknown",  NULL
-	};
+	const char *status = subject->path.now;
 
-	return !one_of(subject->path.now, subject->object == OBJECT_PAYMENT_ORDER
-										  ? open_orders
-										  : open_payouts);
+	if (subject->object != OBJECT_PAYMENT_ORDER)
+		return !status_is_one_of(status, open[subject->object]);
+	/* in doubt is what was begun last */
+	if (strcmp(status, "unknown") == 0)
+		return strcmp(operation, subject_operation(subject)) != 0;
+	if (operation_is_follow_up(operation))
+		return strcmp(status, operation_of(operation)->sent) != 0;
+	return !status_is_one_of(status, open[OBJECT_PAYMENT_ORDER]);
 }
 
-static bool
-has_foreign_reference(const Weighing *w, const Evidence *evidence)
+bool
+weigh_has_foreign_reference(const Weighing *w, const Evidence *evidence)
 {
 	PspReference wanted = { .psp_id = evidence->psp_id,
 							.reference = evidence->psp_reference,
@@ -91,9 +71,9 @@ has_foreign_reference(const Weighing *w, const Evidence *evidence)
 									&wanted);
 }
 
-static void
-report(Weighing *w, const Subject *subject, const char *type,
-	   const Evidence *evidence, int64 expected, const char *detail)
+void
+weigh_report(Weighing *w, const Subject *subject, const char *type,
+			 const Evidence *evidence, int64 expected, const char *detail)
 {
 	ExceptionReport *r = &w->reports[w->report_count++];
 
@@ -101,21 +81,26 @@ report(Weighing *w, const Subject *subject, const char *type,
 	r->type = type;
 	r->psp_id = &evidence->psp_id;
 	r->order_id = &subject->id;
-	r->has_amounts = evidence->kind == EVIDENCE_SUCCEEDED;
+	r->has_amounts = evidence->kind == EVIDENCE_SUCCEEDED ||
+					 evidence->kind == EVIDENCE_AUTHORIZED;
 	r->currency = r->has_amounts ? evidence->currency : subject->currency;
 	r->expected_amount = expected;
 	r->actual_amount = evidence->amount;
 	r->detail = detail;
 }
 
-static void
-step(Subject *subject, const char *to, Evidence *evidence)
+void
+weigh_step(Subject *subject, const char *to, Evidence *evidence)
 {
 	if (!subject_step(subject, to, evidence->cause))
 		return;
 	evidence->effect = EVIDENCE_APPLIED;
-	/* what says nothing of the money proves no name either */
-	if (evidence->psp_reference && evidence->kind != EVIDENCE_UNKNOWN)
+	/*
+	 * What says nothing of the money proves no name either.  A capture's name
+	 * is not that of the payment.
+	 */
+	if (evidence->psp_reference && evidence->kind != EVIDENCE_UNKNOWN &&
+		!operation_is_follow_up(evidence->operation))
 		subject->psp_reference = evidence->psp_reference;
 	subject->failure_code = NULL;
 	subject->failure_message = NULL;
@@ -123,32 +108,34 @@ step(Subject *subject, const char *to, Evidence *evidence)
 
 /*
  * What cannot be true goes to people.  An order is set aside as conflicted; a
- * payout has no such status: whatever was known of it, it is unknown now, its
- * task is buried, and two people decide.
+ * refund or payout has no such status: whatever was known of it, it is unknown
+ * now, its task is buried, and two people decide.
  */
-static void
-contradict(Weighing *w, Subject *subject, Evidence *evidence, const char *type,
-		   const char *detail)
+void
+weigh_contradict(Weighing *w, Subject *subject, Evidence *evidence,
+				 const char *type, int64 expected, const char *detail)
 {
-	const char *aside =
-		subject->object == OBJECT_PAYMENT_ORDER ? "conflicted" : "unknown";
+	bool order = subject->object == OBJECT_PAYMENT_ORDER;
 
-	report(w, subject, type, evidence, subject->amount, detail);
-	if (subject_step(subject, aside, evidence->cause))
+	weigh_report(w, subject, type, evidence, expected, detail);
+	/* what is said under another object's name says nothing of amounts */
+	if (weigh_has_foreign_reference(w, evidence))
+		w->reports[w->report_count - 1].has_amounts = false;
+	if (subject_step(subject, order ? "conflicted" : "unknown",
+					 evidence->cause))
 	{
-		if (evidence->psp_reference && !has_foreign_reference(w, evidence))
+		if (evidence->psp_reference &&
+			!operation_is_follow_up(evidence->operation) &&
+			!weigh_has_foreign_reference(w, evidence))
 			subject->psp_reference = evidence->psp_reference;
 		subject->failure_code = type;
 		subject->failure_message = detail;
 	}
-	/* what is said under another object's name says nothing of amounts */
-	if (has_foreign_reference(w, evidence))
-		w->reports[w->report_count - 1].has_amounts = false;
 	evidence->effect = EVIDENCE_CONTRADICTED;
-	if (subject->object == OBJECT_PAYOUT && !is_settled(subject))
+	if (!order && !is_settled(subject, evidence->operation))
 	{
-		report(w, subject, "unknown_outcome", evidence, subject->amount,
-			   detail);
+		weigh_report(w, subject, "unknown_outcome", evidence, expected,
+					 detail);
 		w->buried[w->buried_count] =
 			(SubjectKey){ .object = subject->object,
 						  .id = subject->id,
@@ -157,28 +144,48 @@ contradict(Weighing *w, Subject *subject, Evidence *evidence, const char *type,
 	}
 }
 
-/* NULL: evidence and object agree; else the type of the difference */
-static const char *
-money_difference(const Subject *subject, const Evidence *evidence)
+const char *
+weigh_difference(const Subject *subject, const Evidence *evidence,
+				 int64 expected, const char **detail)
 {
+	const char *type = NULL;
+
 	if (strcmp(subject->currency, evidence->currency) != 0)
-		return "currency";
-	if (subject->amount != evidence->amount)
-		return "amount";
-	return NULL;
+		type = "currency";
+	else if (expected != evidence->amount)
+		type = "amount";
+	if (type)
+		*detail =
+			psprintf("The PSP reports " INT64_FORMAT " %s where " INT64_FORMAT
+					 " %s were asked for (minor units).",
+					 evidence->amount, evidence->currency, expected,
+					 subject->currency);
+	return type;
 }
 
-static const char *
-describe_difference(const Subject *subject, const Evidence *evidence)
+/*
+ * Success again: the same answer twice is nothing new; another reference is a
+ * second charge, another amount a PSP that contradicts itself.
+ */
+void
+weigh_repeat(Weighing *w, Subject *subject, Evidence *evidence, int64 expected)
 {
-	return psprintf("The PSP reports " INT64_FORMAT " %s where " INT64_FORMAT
-					" %s were asked for (minor units).",
-					evidence->amount, evidence->currency, subject->amount,
-					subject->currency);
+	const char *detail;
+	const char *type = weigh_difference(subject, evidence, expected, &detail);
+
+	if (evidence->psp_reference && subject->psp_reference &&
+		strcmp(evidence->psp_reference, subject->psp_reference) != 0)
+		weigh_contradict(w, subject, evidence, "duplicate", expected,
+						 psprintf("It has succeeded as \"%s\" and succeeds "
+								  "again as \"%s\".",
+								  subject->psp_reference,
+								  evidence->psp_reference));
+	else if (type)
+		weigh_contradict(w, subject, evidence, type, expected, detail);
 }
 
-static Posting *
-posting_for(Weighing *w, const Subject *subject, const char *kind)
+Posting *
+weigh_posting(Weighing *w, const Subject *subject, const char *kind)
 {
 	Posting *posting = &w->postings[w->posting_count++];
 
@@ -189,213 +196,13 @@ posting_for(Weighing *w, const Subject *subject, const char *kind)
 	return posting;
 }
 
-static void
-posting_leg(Posting *posting, AccountCode code, const pg_uuid_t *owner,
-			int64 amount)
+void
+weigh_leg(Posting *posting, AccountCode code, const pg_uuid_t *owner,
+		  int64 amount)
 {
 	Assert(posting->leg_count < POSTING_MAX_LEGS);
 	posting->legs[posting->leg_count++] =
 		(PostingLeg){ .code = code, .owner = owner, .amount = amount };
-}
-
-static void
-capture(Weighing *w, Subject *subject, Evidence *evidence)
-{
-	Posting *posting = posting_for(w, subject, "capture");
-
-	step(subject, "captured", evidence);
-	subject->captured_amount = subject->amount;
-	subject->captured_at = GetCurrentTimestamp();
-
-	/* the fee was fixed at checkout and is at most the amount */
-	posting_leg(posting, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id,
-				subject->amount);
-	posting_leg(posting, ACCOUNT_SELLER_PENDING, &subject->seller_id,
-				-(subject->amount - subject->platform_fee));
-	posting_leg(posting, ACCOUNT_PLATFORM_FEE, NULL, -subject->platform_fee);
-}
-
-/*
- * Success again: the same answer twice is nothing new; another reference is a
- * second charge, another amount a PSP that contradicts itself.
- */
-static void
-repeat_success(Weighing *w, Subject *subject, Evidence *evidence)
-{
-	const char *type = money_difference(subject, evidence);
-
-	if (evidence->psp_reference && subject->psp_reference &&
-		strcmp(evidence->psp_reference, subject->psp_reference) != 0)
-		contradict(w, subject, evidence, "duplicate",
-				   psprintf("It has succeeded as \"%s\" and succeeds again as "
-							"\"%s\".",
-							subject->psp_reference, evidence->psp_reference));
-	else if (type)
-		contradict(w, subject, evidence, type,
-				   describe_difference(subject, evidence));
-}
-
-/* Was this charge decided about, when its money differed? */
-static bool
-was_set_aside(const Subject *subject, const Evidence *evidence)
-{
-	return strcmp(subject->path.now, "failed") == 0 && subject->failure_code &&
-		   strcmp(subject->failure_code, "decision") == 0 &&
-		   evidence->psp_reference && subject->psp_reference &&
-		   strcmp(evidence->psp_reference, subject->psp_reference) == 0;
-}
-
-static void
-order_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
-{
-	static const char *const done[] = { "captured", "reversed", NULL };
-	static const char *const given_up[] = { "declined", "failed", "cancelled",
-											"expired", NULL };
-	const char				*status = subject->path.now;
-	const char				*type = money_difference(subject, evidence);
-
-	if (one_of(status, done))
-		repeat_success(w, subject, evidence);
-	else if (strcmp(status, "conflicted") == 0 ||
-			 (type && was_set_aside(subject, evidence)))
-	{
-		/* people are at it, or have decided: they hear what is new */
-		if (type)
-			report(w, subject, type, evidence, subject->amount,
-				   describe_difference(subject, evidence));
-	}
-	else if (!transition_is_legal(OBJECT_PAYMENT_ORDER, status, "captured",
-								  evidence->cause))
-		evidence->effect = EVIDENCE_TOO_EARLY;
-	else if (type)
-		contradict(w, subject, evidence, type,
-				   describe_difference(subject, evidence));
-	else
-	{
-		if (one_of(status, given_up))
-		{
-			report(w, subject, "late_success", evidence, 0,
-				   psprintf("The payer was charged although the order was "
-							"%s.",
-							status));
-			w->reports[w->report_count - 1].in_ledger = true;
-		}
-		capture(w, subject, evidence);
-	}
-}
-
-static void
-payout_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
-{
-	static const char *const done[] = { "paid", "returned", NULL };
-	static const char *const given_up[] = { "failed", "cancelled", "rejected",
-											NULL };
-	static const char *const under_way[] = { "submitting", "unknown",
-											 "in_transit", NULL };
-	const char				*status = subject->path.now;
-	const char				*type = money_difference(subject, evidence);
-	Posting					*posting;
-
-	if (one_of(status, done))
-		repeat_success(w, subject, evidence);
-	else if (one_of(status, given_up))
-	{
-		/* the seller has the money twice: nothing may be posted unseen */
-		report(w, subject, "late_success", evidence, 0,
-			   psprintf("The seller was paid as \"%s\" although the payout "
-						"was %s.",
-						evidence->psp_reference ? evidence->psp_reference : "",
-						status));
-		evidence->effect = EVIDENCE_CONTRADICTED;
-	}
-	else if (!one_of(status, under_way))
-		evidence->effect = EVIDENCE_TOO_EARLY;
-	else if (type)
-		contradict(w, subject, evidence, type,
-				   describe_difference(subject, evidence));
-	else
-	{
-		if (strcmp(status, "in_transit") != 0)
-			step(subject, "in_transit", evidence);
-		step(subject, "paid", evidence);
-		posting = posting_for(w, subject, "payout_paid");
-		posting_leg(posting, ACCOUNT_PAYOUT_CLEARING, &subject->seller_id,
-					subject->amount);
-		posting_leg(posting, ACCOUNT_BANK, NULL, -subject->amount);
-	}
-}
-
-/*
- * The order goes on to the next PSP at once: nobody sees it fail.  What it was
- * refused for is in its attempt.
- */
-static bool
-fail_over(const Weighing *w, Subject *subject, Evidence *evidence)
-{
-	const NextPsp *next;
-
-	if (evidence->failover == FAILOVER_NEVER || subject->moved ||
-		strcmp(subject->path.now, "executing") != 0 ||
-		evidence->attempt_no != subject->attempt_no)
-		return false;
-	next = failover_of(w->nexts, w->next_count, &subject->id);
-	if (next == NULL)
-		return false;
-	subject_move(subject, &next->psp_id, next->payment_method, true);
-	evidence->effect = EVIDENCE_APPLIED;
-	return true;
-}
-
-/*
- * A PSP that the order has left.  That it did not execute it is why the order
- * left.  That it did all the same is money that came twice or is about to: it
- * is people's to give back, nothing is posted, and nothing more is sent.
- */
-static void
-weigh_left(Weighing *w, Subject *subject, Evidence *evidence)
-{
-	const char *status = subject->path.now;
-	const char *name = evidence->psp_reference ? evidence->psp_reference : "";
-	bool		twice = subject->captured_at != 0;
-	ExceptionReport *r;
-
-	if (evidence->kind != EVIDENCE_SUCCEEDED)
-		return;
-	report(w, subject, twice ? "duplicate" : "late_success", evidence, 0,
-		   psprintf("Charged as \"%s\" by a PSP that had not executed it; "
-					"meanwhile the order is %s at another one.",
-					name, status));
-	r = &w->reports[w->report_count - 1];
-	r->has_amounts = !has_foreign_reference(w, evidence);
-	if (!r->has_amounts)
-		r->detail = psprintf("The reference \"%s\" already belongs to another "
-							 "object.",
-							 name);
-	else if (strcmp(status, "executing") == 0)
-		column_add_uuid(&w->stopped, &subject->id);
-	evidence->effect = EVIDENCE_CONTRADICTED;
-}
-
-static void
-not_executed(Weighing *w, Subject *subject, Evidence *evidence)
-{
-	bool		order = subject->object == OBJECT_PAYMENT_ORDER;
-	const char *to =
-		order && evidence->kind == EVIDENCE_DECLINED ? "declined" : "failed";
-	Posting *posting;
-
-	step(subject, to, evidence);
-	if (evidence->effect != EVIDENCE_APPLIED)
-		return;
-	subject->failure_code = evidence->failure_code;
-	subject->failure_message = evidence->failure_message;
-	if (order)
-		return;
-	posting = posting_for(w, subject, "payout_failed");
-	posting_leg(posting, ACCOUNT_PAYOUT_CLEARING, &subject->seller_id,
-				subject->amount);
-	posting_leg(posting, ACCOUNT_SELLER_AVAILABLE, &subject->seller_id,
-				-subject->amount);
 }
 
 /*
@@ -420,6 +227,9 @@ awaits_answer(const Subject *subject, const Evidence *evidence)
 static bool
 is_of_this_try(const Subject *subject, const Evidence *evidence)
 {
+	if (operation_is_follow_up(evidence->operation))
+		return evidence->attempt_no == 0 ||
+			   evidence->attempt_no == subject->operation_no;
 	if (evidence->attempt_no != 0)
 		return evidence->attempt_no == subject->attempt_no;
 	return subject->attempt_no <= 1 ||
@@ -433,22 +243,22 @@ was_accepted(const Subject *subject)
 {
 	static const char *const accepted[] = { "pending", "in_transit", NULL };
 
-	return one_of(subject->path.now, accepted);
+	return status_is_one_of(subject->path.now, accepted);
 }
 
 /*
  * The PSP takes back what two people said had succeeded.  Nothing is posted:
  * they have to look again.
  */
-static bool
-takes_back(Weighing *w, Subject *subject, Evidence *evidence)
+bool
+weigh_takes_back(Weighing *w, Subject *subject, Evidence *evidence)
 {
 	static const char *const succeeded[] = { "captured", "paid", NULL };
 
-	if (!one_of(subject->path.now, succeeded) ||
+	if (!status_is_one_of(subject->path.now, succeeded) ||
 		!was_decided(&subject->id, "succeeded"))
 		return false;
-	report(
+	weigh_report(
 		w, subject, "status", evidence, 0,
 		psprintf("The PSP says it was not executed, but people decided that "
 				 "it was: it is %s here.",
@@ -458,66 +268,48 @@ takes_back(Weighing *w, Subject *subject, Evidence *evidence)
 }
 
 static void
+weigh_by_object(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	switch (subject->object)
+	{
+		case OBJECT_PAYMENT_ORDER:
+			order_weigh(w, subject, evidence);
+			break;
+		case OBJECT_PAYOUT:
+			payout_weigh(w, subject, evidence);
+			break;
+		default:
+			elog(ERROR, "there is no evidence about such an object");
+	}
+}
+
+static void
 weigh(Weighing *w, Subject *subject, Evidence *evidence)
 {
 	static const char *const unsent[] = { "created", "pending_approval",
 										  "approved", "scheduled", NULL };
 
 	if (uuid_compare(&subject->psp_id, &evidence->psp_id) != 0)
-	{
-		weigh_left(w, subject, evidence);
-		return;
-	}
-	if (evidence->kind == EVIDENCE_NOTHING)
-	{
-		(void) fail_over(w, subject, evidence);
-		return;
-	}
+		order_weigh_left(w, subject, evidence);
+	else if (evidence->kind == EVIDENCE_NOTHING)
+		(void) order_fail_over(w, subject, evidence);
 	/* an earlier try's failure, when a later one is under way */
-	if (evidence->kind != EVIDENCE_SUCCEEDED &&
-		!is_of_this_try(subject, evidence))
+	else if (evidence->kind != EVIDENCE_SUCCEEDED &&
+			 !is_of_this_try(subject, evidence))
 		return;
-	if (one_of(subject->path.now, unsent) || awaits_answer(subject, evidence))
-	{
+	else if (status_is_one_of(subject->path.now, unsent) ||
+			 awaits_answer(subject, evidence))
 		evidence->effect = EVIDENCE_TOO_EARLY;
-		return;
-	}
-	if (has_foreign_reference(w, evidence))
-	{
-		contradict(w, subject, evidence, "duplicate",
-				   psprintf("The reference \"%s\" already belongs to another "
-							"object.",
-							evidence->psp_reference));
-		return;
-	}
-
-	switch (evidence->kind)
-	{
-		case EVIDENCE_SUCCEEDED:
-			if (subject->object == OBJECT_PAYMENT_ORDER)
-				order_succeeded(w, subject, evidence);
-			else
-				payout_succeeded(w, subject, evidence);
-			break;
-		case EVIDENCE_PENDING:
-			step(subject,
-				 subject->object == OBJECT_PAYMENT_ORDER ? "pending"
-														 : "in_transit",
-				 evidence);
-			break;
-		case EVIDENCE_DECLINED:
-		case EVIDENCE_FAILED:
-			if (!fail_over(w, subject, evidence) &&
-				!takes_back(w, subject, evidence))
-				not_executed(w, subject, evidence);
-			break;
-		case EVIDENCE_UNKNOWN:
-			if (!was_accepted(subject))
-				step(subject, "unknown", evidence);
-			break;
-		case EVIDENCE_NOTHING:
-			break;
-	}
+	else if (weigh_has_foreign_reference(w, evidence))
+		weigh_contradict(w, subject, evidence, "duplicate", subject->amount,
+						 psprintf("The reference \"%s\" already belongs to "
+								  "another object.",
+								  evidence->psp_reference));
+	else if (evidence->kind != EVIDENCE_UNKNOWN)
+		weigh_by_object(w, subject, evidence);
+	else if (!was_accepted(subject) &&
+			 strcmp(subject_operation(subject), evidence->operation) == 0)
+		weigh_step(subject, "unknown", evidence);
 }
 
 /* the subject of the evidence, if that PSP was ever asked to execute it */
@@ -532,27 +324,36 @@ subject_of(const Weighing *w, const Evidence *evidence)
 	return subject;
 }
 
+static void
+add_reference(Weighing *w, const Subject *subject, const Evidence *evidence,
+			  const char *reference)
+{
+	if (reference == NULL ||
+		(subject->psp_reference &&
+		 uuid_compare(&subject->psp_id, &evidence->psp_id) == 0 &&
+		 strcmp(subject->psp_reference, reference) == 0))
+		return;
+	w->references[w->reference_count++] =
+		(PspReference){ .psp_id = evidence->psp_id,
+						.reference = reference,
+						.object_id = evidence->object_id };
+}
+
 /* Only new references: most answers to a poll repeat the known one. */
 static void
 claim_references(Weighing *w, const Evidence *evidence, int count)
 {
-	w->references = palloc0((Size) count * sizeof(PspReference));
+	w->references = palloc0((Size) count * 2 * sizeof(PspReference));
 	for (int i = 0; i < count; i++)
 	{
 		const Evidence *e = &evidence[i];
 		const Subject  *subject = subject_of(w, e);
-		PspReference   *r = &w->references[w->reference_count];
 
-		if (e->psp_reference == NULL || subject == NULL ||
-			e->kind == EVIDENCE_NOTHING || e->kind == EVIDENCE_UNKNOWN ||
-			(subject->psp_reference &&
-			 uuid_compare(&subject->psp_id, &e->psp_id) == 0 &&
-			 strcmp(subject->psp_reference, e->psp_reference) == 0))
+		if (subject == NULL || e->kind == EVIDENCE_NOTHING ||
+			e->kind == EVIDENCE_UNKNOWN)
 			continue;
-		r->psp_id = e->psp_id;
-		r->reference = e->psp_reference;
-		r->object_id = e->object_id;
-		w->reference_count++;
+		add_reference(w, subject, e, e->psp_reference);
+		add_reference(w, subject, e, e->child_reference);
 	}
 	psp_references_claim(w->references, w->reference_count);
 	waiting_wake(w->references, w->reference_count);
@@ -653,8 +454,9 @@ answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
 		if (subject == NULL)
 			continue;
 		e->status = MemoryContextStrdup(caller, subject->path.now);
-		e->named = subject->psp_reference != NULL;
-		e->settled = is_settled(subject);
+		e->named = subject->psp_reference != NULL &&
+				   !operation_is_follow_up(e->operation);
+		e->settled = is_settled(subject, e->operation);
 		if (e->settled)
 			w->ended[w->ended_count++] =
 				(SubjectKey){ .object = e->object,

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * evidence.h
- *	  What a PSP says of an order or a payout, and what follows from it.
+ *	  What a PSP says of an order, a refund or a payout, and what follows from it.
  *
  * There is one way in for the answer to a request, the answer to a lookup, a
  * webhook and a settlement line: all of them converge on the same result, in
  * whichever order and however often they come.
  *
  * Locks are taken in this order, and each kind ascending by id: tasks,
- * payments, orders, payouts, accounts.  Whoever else writes these tables must
+ * payments, orders, refunds, payouts, accounts.  Whoever else writes these tables must
  * keep to it.
  *
  *-------------------------------------------------------------------------
@@ -16,20 +16,21 @@
 #ifndef PAYMENT_EVIDENCE_H
 #define PAYMENT_EVIDENCE_H
 
-#include "order/transition.h"
+#include "datatype/timestamp.h"
+#include "order/operation.h"
 #include "utils/uuid.h"
-
-#define OPERATION_PAY "pay"
-#define OPERATION_PAYOUT "payout"
 
 typedef enum EvidenceKind
 {
 	EVIDENCE_NOTHING, /* says nothing of the money; only answers are wanted */
-	EVIDENCE_SUCCEEDED, /* money moved: amount and currency say how much */
-	EVIDENCE_PENDING,	/* accepted, not final */
-	EVIDENCE_DECLINED,	/* definitely not executed; may be tried again */
-	EVIDENCE_FAILED,	/* definitely not executed and never will be */
-	EVIDENCE_UNKNOWN	/* sent, and no telling what came of it */
+	EVIDENCE_SUCCEEDED,	 /* money moved: amount and currency say how much */
+	EVIDENCE_PENDING,	 /* accepted, not final */
+	EVIDENCE_DECLINED,	 /* definitely not executed; may be tried again */
+	EVIDENCE_FAILED,	 /* definitely not executed and never will be */
+	EVIDENCE_UNKNOWN,	 /* sent, and no telling what came of it */
+	EVIDENCE_AUTHORIZED, /* reserved: amount and currency say how much */
+	EVIDENCE_VOIDED,	 /* what was reserved is free again ... */
+	EVIDENCE_EXPIRED	 /* ... by time */
 } EvidenceKind;
 
 typedef enum EvidenceEffect
@@ -52,7 +53,7 @@ typedef enum EvidenceFailover
 
 typedef struct Evidence
 {
-	TransitionObject object; /* OBJECT_PAYMENT_ORDER or OBJECT_PAYOUT */
+	TransitionObject object; /* what the operation is done to */
 	const char		*operation;
 	pg_uuid_t		 object_id;
 	pg_uuid_t		 psp_id;
@@ -66,8 +67,17 @@ typedef struct Evidence
 	 */
 	int			attempt_no;
 	const char *psp_reference; /* or NULL */
-	int64		amount;		   /* minor units, when succeeded */
-	const char *currency;	   /* when succeeded */
+	int64		amount;		   /* minor units, when succeeded or authorized */
+	const char *currency;	   /* the same */
+
+	/*
+	 * Of a capture that succeeded: the amount is what was captured of the
+	 * payment in all, not this time.  Of a payment it always is; the answer to
+	 * a capture, and to a lookup of one, tells of that one alone.
+	 */
+	bool		is_total;
+	TimestampTz authorized_until; /* when authorized; 0: not said */
+	const char *child_reference;  /* of the authorisation or capture */
 	const char *failure_code;
 	const char *failure_message;
 

@@ -28,6 +28,12 @@
 PG_FUNCTION_INFO_V1(payment_refund_fee_share);
 
 int64
+fee_captured(int64 platform_fee, int64 captured, int64 amount)
+{
+	return money_share(platform_fee, captured, amount);
+}
+
+int64
 fee_refund_share(const RefundedOrder *order, int64 refund,
 				 FeeRefundPolicy policy)
 {

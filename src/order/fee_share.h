@@ -23,6 +23,9 @@ typedef struct RefundedOrder
 	int64 fee_returned; /* what of the fee is in refunded */
 } RefundedOrder;
 
+/* what of an order's fee belongs to what was captured of it in all */
+extern int64 fee_captured(int64 platform_fee, int64 captured, int64 amount);
+
 /*
  * The fee's part of one more refund.  Refunds that add up to the amount bring
  * back the fee exactly, however they are cut and in whatever order they come;

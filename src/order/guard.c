@@ -68,6 +68,8 @@ static const GuardedColumn payment_columns[] = {
 	{ "payment_methods", 11, RULE_IMMUTABLE },
 	{ "route", 12, RULE_IMMUTABLE },
 	{ "event_count", 13, RULE_EVENT_COUNT },
+	{ "capture_method", 14, RULE_IMMUTABLE },
+	{ "on_partial_failure", 15, RULE_IMMUTABLE },
 };
 
 #define ORDER_STATUS_ATTNUM 9
@@ -94,6 +96,18 @@ static const GuardedColumn order_columns[] = {
 	{ "routed", 21, RULE_OURS },
 	{ "fee_schedule_id", 22, RULE_IMMUTABLE },
 	{ "event_count", 23, RULE_EVENT_COUNT },
+	{ "authorized_amount", 24, RULE_OURS },
+	{ "authorized_until", 25, RULE_OURS },
+	{ "authorization_reference", 26, RULE_OURS },
+	{ "capture_reference", 27, RULE_OURS },
+	{ "capture_no", 28, RULE_OURS },
+	{ "operation_no", 29, RULE_OURS },
+	{ "capturing_amount", 30, RULE_OURS },
+	{ "capture_final", 31, RULE_OURS },
+	{ "pending_amount", 32, RULE_OURS },
+	{ "refunded_amount", 33, RULE_OURS },
+	{ "fee_returned", 34, RULE_OURS },
+	{ "captured_fee", 35, RULE_OURS },
 };
 
 static const GuardedColumn payout_columns[] = {

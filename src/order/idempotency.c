@@ -19,6 +19,7 @@
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "executor/spi.h"
+#include "port/pg_bswap.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -388,4 +389,24 @@ idempotency_take(const char *key, const char *operation,
 		read_answer(key, operation, fingerprint, ids, count);
 	spi_end();
 	return is_new;
+}
+
+/* Keys keep their answers as ids: some hold a number. */
+pg_uuid_t
+number_as_id(int32 number)
+{
+	pg_uuid_t id = { { 0 } };
+	uint32	  bytes = pg_hton32((uint32) number);
+
+	memcpy(&id.data[UUID_LEN - sizeof(bytes)], &bytes, sizeof(bytes));
+	return id;
+}
+
+int32
+id_as_number(const pg_uuid_t *id)
+{
+	uint32 bytes;
+
+	memcpy(&bytes, &id->data[UUID_LEN - sizeof(bytes)], sizeof(bytes));
+	return (int32) pg_ntoh32(bytes);
 }

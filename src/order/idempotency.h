@@ -46,4 +46,8 @@ extern bool idempotency_take(const char *key, const char *operation,
 							 const uint8 *fingerprint, pg_uuid_t *ids,
 							 int count);
 
+/* an answer that is a number, as an id and back */
+extern pg_uuid_t number_as_id(int32 number);
+extern int32	 id_as_number(const pg_uuid_t *id);
+
 #endif /* PAYMENT_IDEMPOTENCY_H */

@@ -15,42 +15,51 @@
 
 #include "catalog/pg_type.h"
 
+#include "order/batch.h"
 #include "order/new_key.h"
+#include "order/operation.h"
 #include "order/plan.h"
 #include "order/transition.h"
 #include "reconcile/exception.h"
 
-static const Oid id_array_type[] = { UUIDARRAYOID };
-
-static void
-take(SPIPlanPtr *plan, const char *sql, const Column *ids)
+/* by operation; a capture or void counts for itself */
+static const struct
 {
-	Datum value;
+	const char *operation;
+	const char *sql;
+} statements[] = {
+	{ OPERATION_PAY, "UPDATE payment.order_record SET status = 'executing',"
+					 " attempt_no = attempt_no + 1"
+					 " WHERE id = $1 AND status = 'unknown'" },
+	{ OPERATION_CAPTURE, "UPDATE payment.order_record"
+						 " SET status = 'capturing',"
+						 " operation_no = operation_no + 1"
+						 " WHERE id = $1 AND status = 'unknown'" },
+	{ OPERATION_VOID, "UPDATE payment.order_record SET status = 'voiding',"
+					  " operation_no = operation_no + 1"
+					  " WHERE id = $1 AND status = 'unknown'" },
+	{ OPERATION_PAYOUT, "UPDATE payment.payout_record"
+						" SET status = 'submitting',"
+						" attempt_no = attempt_no + 1"
+						" WHERE id = $1 AND status = 'unknown'" },
+};
 
-	if (ids->count == 0)
-		return;
-	value = column_array(ids);
-	order_write(plan_keep(plan, sql, 1, id_array_type), &value, NULL,
-				CAUSE_LOOKUP);
-	exception_close_unknown(value);
-}
-
+/* Rare enough for a statement of its own. */
 void
-new_key_take(const Column *orders, const Column *payouts)
+new_key_take(const char *operation, const pg_uuid_t *object_id)
 {
-	static SPIPlanPtr order_plan = NULL;
-	static SPIPlanPtr payout_plan = NULL;
+	static SPIPlanPtr plans[lengthof(statements)] = { NULL };
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(object_id);
+	Column			  ids;
 
-	take(&order_plan,
-		 "UPDATE payment.order_record AS o SET status = 'executing',"
-		 " attempt_no = o.attempt_no + 1"
-		 " FROM unnest($1) AS u (id)"
-		 " WHERE o.id = u.id AND o.status = 'unknown'",
-		 orders);
-	take(&payout_plan,
-		 "UPDATE payment.payout_record AS o SET status = 'submitting',"
-		 " attempt_no = o.attempt_no + 1"
-		 " FROM unnest($1) AS u (id)"
-		 " WHERE o.id = u.id AND o.status = 'unknown'",
-		 payouts);
+	for (int i = 0; i < (int) lengthof(statements); i++)
+	{
+		if (strcmp(statements[i].operation, operation) == 0)
+			order_write(plan_keep(&plans[i], statements[i].sql, 1, types), &id,
+						NULL, CAUSE_LOOKUP);
+	}
+	column_init(&ids, UUIDOID);
+	column_add_uuid(&ids, object_id);
+	exception_close_unknown(column_array(&ids));
 }

@@ -8,13 +8,13 @@
 #ifndef PAYMENT_NEW_KEY_H
 #define PAYMENT_NEW_KEY_H
 
-#include "order/batch.h"
+#include "utils/uuid.h"
 
 /*
- * Each object goes from unknown back to where its send is due, with the next
- * attempt number.  The caller has locked them, and knows that their key is
- * spent and that the PSP has no such object.
+ * The object goes from unknown back to where its send is due, with the next
+ * attempt number.  The caller has locked it, and knows that its key is spent
+ * and that the PSP has no such object.
  */
-extern void new_key_take(const Column *orders, const Column *payouts);
+extern void new_key_take(const char *operation, const pg_uuid_t *object_id);
 
 #endif /* PAYMENT_NEW_KEY_H */

@@ -107,6 +107,11 @@ read_attempts(Outcome *outcomes, int count)
 							errmsg("attempt does not exist"),
 							errdetail("There is no attempt %s.",
 									  uuid_text(&outcomes[i].attempt_id))));
+		/* still authorised: the capture or void has not been executed */
+		if (outcomes[i].kind == OUTCOME_AUTHORIZED &&
+			strcmp(outcomes[i].operation, OPERATION_PAY) != 0)
+			outcomes[i].kind =
+				outcomes[i].lookup ? OUTCOME_NOT_FOUND : OUTCOME_UNKNOWN;
 		if (outcomes[i].kind == OUTCOME_NOT_FOUND && !outcomes[i].lookup)
 			ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
 							errmsg("a send cannot have the outcome "
@@ -139,11 +144,14 @@ evidence_kind(const Outcome *outcome)
 		case OUTCOME_UNKNOWN:
 		case OUTCOME_KEY_SPENT:
 			return outcome->lookup ? EVIDENCE_NOTHING : EVIDENCE_UNKNOWN;
+		case OUTCOME_AUTHORIZED:
+			return EVIDENCE_AUTHORIZED;
+		case OUTCOME_VOIDED:
+			return EVIDENCE_VOIDED;
+		case OUTCOME_EXPIRED:
+			return EVIDENCE_EXPIRED;
 		case OUTCOME_RETRY:
 		case OUTCOME_NOT_FOUND:
-		case OUTCOME_AUTHORIZED:
-		case OUTCOME_VOIDED:
-		case OUTCOME_EXPIRED:
 			break;
 	}
 	return EVIDENCE_NOTHING;
@@ -187,10 +195,9 @@ apply_evidence(const Outcome *outcomes, int count)
 	for (int i = 0; i < count; i++)
 	{
 		const Outcome *o = &outcomes[i];
-		bool		   payout = strcmp(o->operation, OPERATION_PAYOUT) == 0;
 
 		evidence[i] = (Evidence){
-			.object = payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER,
+			.object = operation_of(o->operation)->object,
 			.operation = o->operation,
 			.object_id = o->object_id,
 			.psp_id = o->psp_id,
@@ -200,6 +207,9 @@ apply_evidence(const Outcome *outcomes, int count)
 			.psp_reference = o->psp_reference,
 			.amount = o->amount,
 			.currency = o->currency,
+			.is_total = strcmp(o->operation, OPERATION_CAPTURE) != 0,
+			.authorized_until = o->authorized_until,
+			.child_reference = o->child_reference,
 			.failure_code = o->error_code,
 			.failure_message = o->error_message,
 			.attempt_id = &o->attempt_id,
@@ -424,11 +434,6 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 	uint64 tasks = select_open_tasks(outcomes, evidence, count);
 	Task  *held = palloc(Max(tasks, 1) * sizeof(Task));
 	Column columns[8];
-	Column new_key_orders;
-	Column new_key_payouts;
-
-	column_init(&new_key_orders, UUIDOID);
-	column_init(&new_key_payouts, UUIDOID);
 	column_init(&columns[0], UUIDOID);
 	column_init(&columns[1], TEXTOID);
 	column_init(&columns[2], TIMESTAMPTZOID);
@@ -461,12 +466,8 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 		column_add_bool(&columns[7], next.new_key || next.unsent);
 		report_unknown(outcome, &evidence[i], next.dead_reason);
 		if (next.new_key)
-			column_add_uuid(strcmp(outcome->operation, OPERATION_PAYOUT) == 0
-								? &new_key_payouts
-								: &new_key_orders,
-							&outcome->object_id);
+			new_key_take(outcome->operation, &outcome->object_id);
 	}
-	new_key_take(&new_key_orders, &new_key_payouts);
 	write_tasks(columns);
 }
 

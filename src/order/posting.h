@@ -12,7 +12,7 @@
 #include "ledger/ledger.h"
 #include "money.h"
 
-#define POSTING_MAX_LEGS 4
+#define POSTING_MAX_LEGS 6
 
 typedef struct PostingLeg
 {

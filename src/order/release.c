@@ -28,8 +28,8 @@ typedef struct CapturedOrder
 	pg_uuid_t seller_id;
 	char	 *currency;
 	char	 *status;
-	int64	  seller_share;
-	bool	  is_released;
+	int64	  pending;	   /* of the seller's part */
+	bool	  is_released; /* all of it that was captured */
 } CapturedOrder;
 
 /* Locked, so that of two releases at once the second sees the first. */
@@ -42,7 +42,7 @@ lock_order(const pg_uuid_t *id, CapturedOrder *order)
 
 	plan_keep(&plan,
 			  "SELECT seller_id, currency, status, "
-			  "captured_amount - platform_fee, released_at "
+			  "pending_amount, released_at "
 			  "FROM payment.order_record WHERE id = $1 FOR UPDATE",
 			  lengthof(types), types);
 	if (spi_read(plan, values, NULL) != 1)
@@ -55,8 +55,8 @@ lock_order(const pg_uuid_t *id, CapturedOrder *order)
 	(void) row_uuid(0, 1, &order->seller_id);
 	order->currency = row_text(0, 2);
 	order->status = row_text(0, 3);
-	order->seller_share = row_int64(0, 4);
-	order->is_released = row_time(0, 5) != 0;
+	order->pending = row_int64(0, 4);
+	order->is_released = row_time(0, 5) != 0 && order->pending == 0;
 }
 
 static void
@@ -81,29 +81,30 @@ mark_released(const CapturedOrder *order)
 	values[0] = UUIDPGetDatum(&order->id);
 	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	plan_keep(&plan,
-			  "UPDATE payment.order_record SET released_at = $2 "
+			  "UPDATE payment.order_record SET released_at = $2, "
+			  "pending_amount = 0 "
 			  "WHERE id = $1",
 			  lengthof(types), types);
 	if (order_write(plan, values, NULL, CAUSE_API) != 1)
 		elog(ERROR, "payment order vanished while locked");
 }
 
-/* When the platform's fee takes all of it there is nothing to move. */
+/* Where the platform's fee or refunds took all there is nothing to move. */
 static void
 move_to_available(const CapturedOrder *order)
 {
 	Posting posting = { .kind = "release", .subject = order->id };
 
-	if (order->seller_share <= 0)
+	if (order->pending == 0)
 		return;
 	strlcpy(posting.currency, order->currency, sizeof(posting.currency));
 	posting.leg_count = 2;
 	posting.legs[0].code = ACCOUNT_SELLER_PENDING;
 	posting.legs[0].owner = &order->seller_id;
-	posting.legs[0].amount = order->seller_share;
+	posting.legs[0].amount = order->pending;
 	posting.legs[1].code = ACCOUNT_SELLER_AVAILABLE;
 	posting.legs[1].owner = &order->seller_id;
-	posting.legs[1].amount = -order->seller_share;
+	posting.legs[1].amount = -order->pending;
 	posting_post(&posting, 1);
 }
 

@@ -79,13 +79,21 @@ read_verdict(FunctionCallInfo fcinfo, Verdict *verdict)
 
 /* ---- the object ---- */
 
-/* its kind, and its task's operation */
-static void
-find_object(const pg_uuid_t *id, SubjectKey *key)
+#define OBJECT_KEYS 3
+
+/*
+ * The kind of object, with every operation that its task may be for; PY012:
+ * there is no such object.  Returns the number of keys.
+ */
+static int
+find_object(const pg_uuid_t *id, SubjectKey *keys)
 {
-	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDOID };
-	Datum			  value = UUIDPGetDatum(id);
+	static SPIPlanPtr		 plan = NULL;
+	static const char *const of_order[OBJECT_KEYS] = { OPERATION_PAY,
+													   OPERATION_CAPTURE,
+													   OPERATION_VOID };
+	const Oid				 types[] = { UUIDOID };
+	Datum					 value = UUIDPGetDatum(id);
 
 	batch_run(plan_keep(&plan,
 						"SELECT EXISTS (SELECT FROM payment.order_record"
@@ -93,24 +101,38 @@ find_object(const pg_uuid_t *id, SubjectKey *key)
 						" FROM payment.payout_record WHERE id = $1)",
 						1, types),
 			  &value, NULL);
-	key->id = *id;
+	for (int i = 0; i < OBJECT_KEYS; i++)
+		keys[i] = (SubjectKey){ .object = OBJECT_PAYMENT_ORDER,
+								.id = *id,
+								.operation = of_order[i] };
 	if (row_bool(0, 1))
-	{
-		key->object = OBJECT_PAYMENT_ORDER;
-		key->operation = OPERATION_PAY;
-	}
-	else if (row_bool(0, 2))
-	{
-		key->object = OBJECT_PAYOUT;
-		key->operation = OPERATION_PAYOUT;
-	}
-	else
+		return OBJECT_KEYS;
+	if (!row_bool(0, 2))
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_UNKNOWN_OBJECT),
 				 errmsg("unknown payment order or payout"),
 				 errdetail("There is none with the id %s.", uuid_text(id)),
 				 errhint("Pass an id of payment.payment_order or "
 						 "payment.payout.")));
+	keys[0].object = OBJECT_PAYOUT;
+	keys[0].operation = OPERATION_PAYOUT;
+	return 1;
+}
+
+/* the one that it is, once the object is locked */
+static void
+lock_object(const pg_uuid_t *id, SubjectKey *key, SubjectSet *set)
+{
+	SubjectKey keys[OBJECT_KEYS];
+	int		   count = find_object(id, keys);
+	Subject	  *subject;
+
+	subjects_lock(set, keys, count);
+	subject = subject_find(set, id);
+	if (subject == NULL)
+		elog(ERROR, "an object vanished");
+	*key = keys[0];
+	key->operation = subject_operation(subject);
 }
 
 /* as long as machines may find out, people do not decide */
@@ -138,21 +160,32 @@ check_given_up(const SubjectKey *key)
 
 /* ---- deciding ---- */
 
+/* What is voided did not move: its success has a word of its own. */
+static EvidenceKind
+evidence_kind(const SubjectKey *key, bool succeeded)
+{
+	if (!succeeded)
+		return EVIDENCE_FAILED;
+	return strcmp(key->operation, OPERATION_VOID) == 0 ? EVIDENCE_VOIDED
+													   : EVIDENCE_SUCCEEDED;
+}
+
 static void
 apply(const Verdict *verdict, const SubjectKey *key, const Subject *subject)
 {
 	bool	 succeeded = strcmp(verdict->outcome, "succeeded") == 0;
+	bool	 capture = strcmp(key->operation, OPERATION_CAPTURE) == 0;
 	Evidence evidence = {
 		.object = key->object,
 		.operation = key->operation,
 		.object_id = key->id,
 		.psp_id = subject->psp_id,
-		.kind = succeeded ? EVIDENCE_SUCCEEDED : EVIDENCE_FAILED,
+		.kind = evidence_kind(key, succeeded),
 		.cause = CAUSE_DECISION,
-		.attempt_no = subject->attempt_no,
 		.psp_reference = verdict->psp_reference,
-		.amount = subject->amount,
+		.amount = capture ? subject->capturing_amount : subject->amount,
 		.currency = subject->currency,
+		.is_total = !capture,
 		.failure_code = succeeded ? NULL : "decision",
 		.failure_message = succeeded ? NULL : verdict->reason,
 	};
@@ -232,11 +265,8 @@ payment_resolve_unknown(PG_FUNCTION_ARGS)
 
 	read_verdict(fcinfo, &verdict);
 	nest_level = batch_begin();
-	find_object(&verdict.object_id, &key);
-	subjects_lock(&set, &key, 1);
+	lock_object(&verdict.object_id, &key, &set);
 	subject = subject_find(&set, &key.id);
-	if (subject == NULL)
-		elog(ERROR, "an order or payout vanished");
 	if (strcmp(subject->path.now, "unknown") == 0)
 	{
 		check_given_up(&key);
@@ -267,8 +297,7 @@ payment_reject_unknown_resolution(PG_FUNCTION_ARGS)
 	Proposal   proposal;
 	int		   nest_level = batch_begin();
 
-	find_object(id, &key);
-	subjects_lock(&set, &key, 1);
+	lock_object(id, &key, &set);
 	proposal_read(id, &proposal);
 	if (proposal.exists)
 		proposal_end(&proposal,

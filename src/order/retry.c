@@ -12,7 +12,6 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 
 #include "errcodes.h"
@@ -172,26 +171,6 @@ plan_retry(Retry *retry, const Subject *subject)
 		elog(ERROR, "a payment order vanished");
 	check_facts(subject, row_bool(0, 1), row_bool(0, 2));
 	choose_token(retry, subject, row_text(0, 3));
-}
-
-/* Keys keep their answers as ids: this one holds a number. */
-static pg_uuid_t
-number_as_id(int32 number)
-{
-	pg_uuid_t id = { { 0 } };
-	uint32	  bytes = pg_hton32((uint32) number);
-
-	memcpy(&id.data[UUID_LEN - sizeof(bytes)], &bytes, sizeof(bytes));
-	return id;
-}
-
-static int32
-id_as_number(const pg_uuid_t *id)
-{
-	uint32 bytes;
-
-	memcpy(&bytes, &id->data[UUID_LEN - sizeof(bytes)], sizeof(bytes));
-	return (int32) pg_ntoh32(bytes);
 }
 
 /* false: the key did its work before, and *attempt_no is what it answered */

@@ -104,6 +104,18 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->path.first = subject->path.now = row_text(row, 14);
 	subject->payment_method = row_text(row, 15);
 	subject->routed = row_bool(row, 16);
+	subject->authorized_amount = row_int64(row, 17);
+	subject->authorized_until = row_time(row, 18);
+	subject->authorization_reference = row_text(row, 19);
+	subject->capture_reference = row_text(row, 20);
+	subject->capture_no = row_int32(row, 21);
+	subject->operation_no = row_int32(row, 22);
+	subject->capturing_amount = row_int64(row, 23);
+	subject->capture_final = row_bool(row, 24);
+	subject->pending_amount = row_int64(row, 25);
+	subject->refunded_amount = row_int64(row, 26);
+	subject->fee_returned = row_int64(row, 27);
+	subject->captured_fee = row_int64(row, 28);
 }
 
 static void
@@ -121,7 +133,12 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			"SELECT o.id, o.payment_id, o.seller_id, o.psp_id, o.amount,"
 			" o.currency, o.platform_fee, o.captured_amount, o.captured_at,"
 			" o.attempt_no, o.psp_reference, o.failure_code,"
-			" o.failure_message, o.status, o.payment_method, o.routed"
+			" o.failure_message, o.status, o.payment_method, o.routed,"
+			" o.authorized_amount, o.authorized_until,"
+			" o.authorization_reference, o.capture_reference, o.capture_no,"
+			" o.operation_no, o.capturing_amount, o.capture_final,"
+			" o.pending_amount, o.refunded_amount, o.fee_returned,"
+			" o.captured_fee"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -132,7 +149,10 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			"SELECT o.id, NULL::uuid, o.seller_id, o.psp_id, o.amount,"
 			" o.currency, NULL::bigint, NULL::bigint, NULL::timestamptz,"
 			" o.attempt_no, o.psp_reference, o.failure_code,"
-			" o.failure_message, o.status, NULL::text, false"
+			" o.failure_message, o.status, NULL::text, false, NULL::bigint,"
+			" NULL::timestamptz, NULL::text, NULL::text, NULL::integer,"
+			" NULL::integer, NULL::bigint, NULL::boolean, NULL::bigint,"
+			" NULL::bigint, NULL::bigint, NULL::bigint"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.payout_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -235,6 +255,24 @@ path_step(StatusPath *path, TransitionObject object, const char *to,
 	return true;
 }
 
+const char *
+subject_operation(const Subject *subject)
+{
+	const char *status = subject->path.now;
+
+	if (subject->object == OBJECT_PAYOUT)
+		return OPERATION_PAYOUT;
+	if (subject->object == OBJECT_REFUND)
+		return OPERATION_REFUND;
+	if (strcmp(status, "capturing") == 0)
+		return OPERATION_CAPTURE;
+	if (strcmp(status, "voiding") == 0)
+		return OPERATION_VOID;
+	if (strcmp(status, "unknown") != 0 || subject->authorized_amount == 0)
+		return OPERATION_PAY;
+	return subject->capturing_amount > 0 ? OPERATION_CAPTURE : OPERATION_VOID;
+}
+
 bool
 subject_step(Subject *subject, const char *to, TransitionCause cause)
 {
@@ -252,7 +290,8 @@ counts_as_failed(const char *status)
 {
 	return strcmp(status, "declined") == 0 || strcmp(status, "failed") == 0 ||
 		   strcmp(status, "cancelled") == 0 ||
-		   strcmp(status, "expired") == 0 || strcmp(status, "reversed") == 0;
+		   strcmp(status, "expired") == 0 || strcmp(status, "reversed") == 0 ||
+		   strcmp(status, "voided") == 0;
 }
 
 static void
@@ -278,6 +317,8 @@ count_order(SubjectSet *set, const Subject *subject)
 	payment->cause = path->steps[path->step_count - 1].cause;
 }
 
+#define WITHDRAWAL_CAUSES (CAUSE_API | CAUSE_POLICY)
+
 /* A payment that was over goes back to processing before it ends again. */
 static void
 conclude_payment(PaymentState *payment)
@@ -295,8 +336,17 @@ conclude_payment(PaymentState *payment)
 		else
 			to = "partially_succeeded";
 	}
+	/* nothing of it was ever sent */
+	if (strcmp(path->now, "created") == 0 &&
+		(payment->cause & WITHDRAWAL_CAUSES) != 0)
+		to = strcmp(to, "failed") == 0 ? "cancelled" : "created";
 	if (strcmp(path->now, to) == 0)
 		return;
+	if (strcmp(to, "cancelled") == 0)
+	{
+		(void) path_step(path, OBJECT_PAYMENT, to, payment->cause);
+		return;
+	}
 	if (strcmp(path->now, "processing") != 0 &&
 		!path_step(path, OBJECT_PAYMENT, "processing", payment->cause))
 		return;
@@ -310,40 +360,62 @@ steps_by(const StatusPath *path, int round, TransitionCause cause)
 	return path->step_count > round && path->steps[round].cause == cause;
 }
 
+#define ORDER_COLUMNS 17
+
+static void
+add_order(Column *columns, const Subject *s, const char *status)
+{
+	column_add_uuid(&columns[0], &s->id);
+	column_add_text(&columns[1], status);
+	column_add_int64(&columns[2], s->captured_amount);
+	column_add_time(&columns[3], s->captured_at);
+	column_add_text(&columns[4], s->psp_reference);
+	column_add_text(&columns[5], s->failure_code);
+	column_add_text(&columns[6], s->failure_message);
+	column_add_int64(&columns[7], s->authorized_amount);
+	column_add_time(&columns[8], s->authorized_until);
+	column_add_text(&columns[9], s->authorization_reference);
+	column_add_text(&columns[10], s->capture_reference);
+	column_add_int32(&columns[11], s->capture_no);
+	column_add_int32(&columns[12], s->operation_no);
+	column_add_int64(&columns[13], s->capturing_amount);
+	column_add_bool(&columns[14], s->capture_final);
+	column_add_int64(&columns[15], s->pending_amount);
+	column_add_int64(&columns[16], s->captured_fee);
+}
+
 static void
 write_orders(SubjectSet *set, int round, TransitionCause cause)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid types[] = { UUIDARRAYOID,		   TEXTARRAYOID, INT8ARRAYOID,
-						  TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-						  TEXTARRAYOID };
-	Column	  columns[lengthof(types)];
-	Datum	  values[lengthof(types)];
+	static const Oid  column_types[ORDER_COLUMNS] = {
+		 UUIDOID, TEXTOID, INT8OID,		   TIMESTAMPTZOID, TEXTOID, TEXTOID,
+		 TEXTOID, INT8OID, TIMESTAMPTZOID, TEXTOID,		   TEXTOID, INT4OID,
+		 INT4OID, INT8OID, BOOLOID,		   INT8OID,		   INT8OID
+	};
+	static const Oid types[ORDER_COLUMNS] = {
+		UUIDARRAYOID,		 TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+		TEXTARRAYOID,		 TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
+		TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+		INT4ARRAYOID,		 INT8ARRAYOID, BOOLARRAYOID, INT8ARRAYOID,
+		INT8ARRAYOID
+	};
+	Column columns[ORDER_COLUMNS];
+	Datum  values[ORDER_COLUMNS];
 
-	column_init(&columns[0], UUIDOID);
-	column_init(&columns[1], TEXTOID);
-	column_init(&columns[2], INT8OID);
-	column_init(&columns[3], TIMESTAMPTZOID);
-	for (int i = 4; i < (int) lengthof(types); i++)
-		column_init(&columns[i], TEXTOID);
+	for (int i = 0; i < ORDER_COLUMNS; i++)
+		column_init(&columns[i], column_types[i]);
 	for (int i = 0; i < set->count; i++)
 	{
-		Subject *s = &set->subjects[i];
+		const Subject *s = &set->subjects[i];
 
-		if (s->object != OBJECT_PAYMENT_ORDER ||
-			!steps_by(&s->path, round, cause))
-			continue;
-		column_add_uuid(&columns[0], &s->id);
-		column_add_text(&columns[1], s->path.steps[round].to);
-		column_add_int64(&columns[2], s->captured_amount);
-		column_add_time(&columns[3], s->captured_at);
-		column_add_text(&columns[4], s->psp_reference);
-		column_add_text(&columns[5], s->failure_code);
-		column_add_text(&columns[6], s->failure_message);
+		if (s->object == OBJECT_PAYMENT_ORDER &&
+			steps_by(&s->path, round, cause))
+			add_order(columns, s, s->path.steps[round].to);
 	}
 	if (columns[0].count == 0)
 		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
+	for (int i = 0; i < ORDER_COLUMNS; i++)
 		values[i] = column_array(&columns[i]);
 	order_write(
 		plan_keep(
@@ -352,10 +424,23 @@ write_orders(SubjectSet *set, int round, TransitionCause cause)
 			" captured_amount = u.captured_amount,"
 			" captured_at = u.captured_at, psp_reference = u.psp_reference,"
 			" failure_code = u.failure_code,"
-			" failure_message = u.failure_message"
-			" FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u (id, status,"
-			" captured_amount, captured_at, psp_reference, failure_code,"
-			" failure_message) WHERE o.id = u.id",
+			" failure_message = u.failure_message,"
+			" authorized_amount = u.authorized_amount,"
+			" authorized_until = u.authorized_until,"
+			" authorization_reference = u.authorization_reference,"
+			" capture_reference = u.capture_reference,"
+			" capture_no = u.capture_no, operation_no = u.operation_no,"
+			" capturing_amount = u.capturing_amount,"
+			" capture_final = u.capture_final,"
+			" pending_amount = u.pending_amount,"
+			" captured_fee = u.captured_fee"
+			" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+			" $13, $14, $15, $16, $17) AS u (id, status, captured_amount,"
+			" captured_at, psp_reference, failure_code, failure_message,"
+			" authorized_amount, authorized_until, authorization_reference,"
+			" capture_reference, capture_no, operation_no, capturing_amount,"
+			" capture_final, pending_amount, captured_fee)"
+			" WHERE o.id = u.id",
 			lengthof(types), types),
 		values, NULL, cause);
 }
@@ -482,7 +567,8 @@ subjects_write(SubjectSet *set)
 {
 	const TransitionCause causes[] = { CAUSE_RESPONSE, CAUSE_LOOKUP,
 									   CAUSE_WEBHOOK,  CAUSE_SETTLEMENT,
-									   CAUSE_DECISION, CAUSE_API };
+									   CAUSE_DECISION, CAUSE_API,
+									   CAUSE_POLICY };
 	int					  rounds;
 
 	for (int i = 0; i < set->count; i++)

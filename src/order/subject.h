@@ -10,7 +10,7 @@
 #define PAYMENT_SUBJECT_H
 
 #include "datatype/timestamp.h"
-#include "order/transition.h"
+#include "order/operation.h"
 #include "utils/uuid.h"
 
 /* No machine has a longer way of evidence only; none of them has a cycle. */
@@ -53,14 +53,31 @@ typedef struct Subject
 	int64			 captured_amount; /* orders only */
 	int64			 captured_before; /* as read */
 	TimestampTz		 captured_at;	  /* orders only */
-	int32			 attempt_no;
-	const char		*psp_reference;
-	const char		*failure_code;
-	const char		*failure_message;
-	const char		*payment_method; /* of an order: or NULL, the payment's */
-	bool			 routed; /* of an order: it may go to another PSP */
-	bool			 moved;	 /* of an order: it is tried anew (move.h) */
-	StatusPath		 path;
+
+	/* of an order that is authorised before it is captured */
+	int64		authorized_amount; /* 0: it is not */
+	TimestampTz authorized_until;
+	const char *authorization_reference;
+	const char *capture_reference;
+	int32		capture_no;
+	int32		operation_no;	  /* of the last capture or void */
+	int64		capturing_amount; /* 0: no capture is under way */
+	bool		capture_final;
+
+	/* of an order: the seller's part of it that is pending, and refunds */
+	int64 pending_amount;
+	int64 captured_fee; /* the platform's part */
+	int64 refunded_amount;
+	int64 fee_returned;
+
+	int32		attempt_no;
+	const char *psp_reference;
+	const char *failure_code;
+	const char *failure_message;
+	const char *payment_method; /* of an order: or NULL, the payment's */
+	bool		routed;			/* of an order: it may go to another PSP */
+	bool		moved;			/* of an order: it is tried anew (move.h) */
+	StatusPath	path;
 } Subject;
 
 /* What to lock: the object and the operation whose task belongs to it. */
@@ -85,6 +102,8 @@ typedef struct SubjectSet
  */
 extern void subjects_lock(SubjectSet *set, const SubjectKey *keys, int count);
 extern Subject *subject_find(const SubjectSet *set, const pg_uuid_t *id);
+/* what was begun last with it: while it is unknown, that is in doubt */
+extern const char *subject_operation(const Subject *subject);
 /* the next status, if that is legal */
 extern bool subject_step(Subject *subject, const char *to,
 						 TransitionCause cause);

@@ -33,7 +33,11 @@ SELECT is(pg_get_function_arguments(p.oid) || ' -> ' || pg_get_function_result(p
 FROM (VALUES
     ('checkout', 'idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL::text, '
         'payment_method text DEFAULT NULL::text, metadata jsonb DEFAULT ''{}''::jsonb, '
-        'payment_methods jsonb DEFAULT NULL::jsonb -> payment.checkout_result'),
+        'payment_methods jsonb DEFAULT NULL::jsonb, capture text DEFAULT ''automatic''::text, '
+        'on_partial_failure text DEFAULT ''keep''::text -> payment.checkout_result'),
+    ('capture', 'payment_order uuid, idempotency_key text, amount bigint DEFAULT NULL::bigint, final boolean DEFAULT true -> integer'),
+    ('void', 'payment_order uuid, idempotency_key text -> boolean'),
+    ('cancel', 'object uuid, idempotency_key text -> integer'),
     ('submit', 'events jsonb -> TABLE("position" integer, idempotency_key text, payment_type text, object_id uuid, order_ids uuid[])'),
     ('payout', 'seller uuid, amount bigint, currency text, destination text, idempotency_key text, psp text DEFAULT NULL::text -> uuid'),
     ('retry_order', 'payment_order uuid, idempotency_key text, psp text DEFAULT NULL::text, payment_method text DEFAULT NULL::text -> integer'),

@@ -33,8 +33,7 @@ SELECT set_eq('SELECT DISTINCT object, to_status FROM step WHERE from_status IS 
         ('dispute', 'arbitration/open'), ('settlement_file', 'received'), ('exception', 'open')
     $$, 'how objects begin');
 SELECT set_eq('SELECT object, to_status FROM step EXCEPT SELECT object, from_status FROM step', $$
-    VALUES ('payment', 'succeeded'), ('payment_order', 'reversed'), ('payment_order', 'voided'),
-        ('payment_order', 'partially_captured'), ('refund', 'failed'), ('refund', 'cancelled'),
+    VALUES ('payment', 'succeeded'), ('payment_order', 'reversed'), ('refund', 'failed'), ('refund', 'cancelled'),
         ('payout', 'returned'), ('payout', 'failed'), ('payout', 'cancelled'), ('payout', 'rejected'),
         ('dispute', 'inquiry/lost'), ('dispute', 'inquiry/withdrawn'),
         ('dispute', 'chargeback/lost'), ('dispute', 'chargeback/withdrawn'),
@@ -79,6 +78,8 @@ SELECT is_empty($$
         ('payment_order', 'authorized'), ('payment_order', 'reversed'), ('refund', 'succeeded'), ('payout', 'in_transit'),
         ('payout', 'paid'), ('payout', 'returned'), ('payment', 'succeeded'))
         AND cause NOT IN ('response', 'lookup', 'webhook', 'settlement', 'decision')
+        -- what is left of an authorisation expires: nothing moves
+        AND NOT (cause = 'policy' AND from_status IN ('partially_captured', 'processing'))
     $$, 'money moves because the PSP says so, or people decide');
 SELECT is_empty($$SELECT * FROM step WHERE from_status = 'conflicted' AND cause <> 'decision'$$, 'a conflict is for people');
 SELECT is_empty($$

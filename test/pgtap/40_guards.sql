@@ -157,7 +157,10 @@ FROM (VALUES
     ('psp_id', 'payment.new_id()', 'PY301'), ('amount', 'amount + 1', 'PY302'), ('currency', '''USD''', 'PY302'),
     ('platform_fee', '1', 'PY302'), ('captured_amount', '0', 'PY301'), ('attempt_no', '7', 'PY301'),
     ('captured_at', 'now() - interval ''1 day''', 'PY301'), ('released_at', 'now() - interval ''1 day''', 'PY301'),
-    ('psp_reference', '''pi_other''', 'PY301'), ('status', '''failed''', 'PY300'), ('status', 'NULL', 'PY300'),
+    ('psp_reference', '''pi_other''', 'PY301'), ('authorized_amount', '7', 'PY301'), ('authorized_until', 'now()', 'PY301'),
+    ('capture_no', '7', 'PY301'), ('operation_no', '7', 'PY301'), ('capturing_amount', '7', 'PY301'), ('capture_final', 'NOT capture_final', 'PY301'),
+    ('pending_amount', 'pending_amount + 1', 'PY301'), ('refunded_amount', '1', 'PY301'), ('fee_returned', '1', 'PY301'),
+    ('status', '''failed''', 'PY300'), ('status', 'NULL', 'PY300'),
     ('status', '''no such status''', 'PY300')) AS c (name, value, expected);
 SELECT is(pg_temp.attempt(format('UPDATE payment.payout_record SET %I = %s', c.name, c.value)), c.expected, 'S65 payout: ' || c.name)
 FROM (VALUES ('amount', 'amount + 1', 'PY302'), ('seller_id', 'payment.new_id()', 'PY302'), ('destination', '''mine''', 'PY302'),

@@ -36,6 +36,10 @@ UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT (payment.checkout('hostile declined', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm')).order_ids[1] AS declined \gset
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'declined' \gset
+SELECT payment.register_psp('hostile none', 'none', 'http://127.0.0.1:1', 'none', '{"payouts": false}') AS psp_none \gset
+SELECT (payment.checkout('hostile reserved', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile none', 'pm', capture => 'manual')).order_ids[1] AS reserved \gset
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'authorized', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, now() + interval '1 day', NULL)::payment.attempt_outcome))
+    AS recorded FROM payment.claim_tasks(:'psp_none', 10, 60000) WHERE object_id = :'reserved' \gset
 SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm') \g /dev/null
 SELECT payment.set_fee_schedule(0, 0, :'seller', 'JPY') AS schedule \gset
 SELECT payment.open_account('hostile', 'asset', 'EUR') AS account \gset
@@ -95,7 +99,10 @@ INSERT INTO right_value VALUES
     (NULL, 'after_journal', 'NULL::uuid'), (NULL, 'after_leg', 'NULL::integer'), (NULL, 'page_size', '10'),
     ('adopt', 'reason', '''a copy'''), (NULL, 'may_have_sent', 'false'), (NULL, 'max_standbys', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
-    (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
+    (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'capture', '''automatic'''), (NULL, 'on_partial_failure', '''keep'''),
+    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'), (NULL, 'max_orders', '10'),
+    ('capture', 'payment_order', quote_literal(:'reserved')), ('void', 'payment_order', quote_literal(:'reserved')),
+    ('cancel', 'object', quote_literal(:'reserved')), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
     (NULL, 'min_fee', '1::bigint'), (NULL, 'max_fee', '2::bigint'), (NULL, 'volume_window', '''month'''),
     (NULL, 'tiers', '''[{"from_volume": 1, "basis_points": 1}]'''), (NULL, 'effective_from', 'now() + interval ''1 day'''),

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * operation.h
+ *	  What a PSP is asked to do, to which object, and in which statuses.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_OPERATION_H
+#define PAYMENT_OPERATION_H
+
+#include "order/transition.h"
+
+#define OPERATION_PAY "pay"
+#define OPERATION_PAYOUT "payout"
+#define OPERATION_CAPTURE "capture"
+#define OPERATION_VOID "void"
+#define OPERATION_REFUND "refund"
+
+typedef struct Operation
+{
+	const char		*name;
+	TransitionObject object;
+	const char		*waits;	   /* until the claim; NULL: it is sent already */
+	const char		*sent;	   /* or about to be */
+	const char		*accepted; /* NULL: there is no such status */
+} Operation;
+
+/* NULL when there is none of that name */
+extern const Operation *operation_find(const char *name);
+/* the same; one of the queue's */
+extern const Operation *operation_of(const char *name);
+
+/* a capture or a void: what is done to an order that was authorised */
+extern bool operation_is_follow_up(const char *name);
+
+#endif /* PAYMENT_OPERATION_H */
