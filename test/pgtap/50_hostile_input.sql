@@ -100,7 +100,7 @@ INSERT INTO right_value VALUES
     ('adopt', 'reason', '''a copy'''), (NULL, 'may_have_sent', 'false'), (NULL, 'max_standbys', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'capture', '''automatic'''), (NULL, 'on_partial_failure', '''keep'''),
-    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'), (NULL, 'max_orders', '10'),
+    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'),
     ('capture', 'payment_order', quote_literal(:'reserved')), ('void', 'payment_order', quote_literal(:'reserved')),
     ('cancel', 'object', quote_literal(:'reserved')), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),
