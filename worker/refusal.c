@@ -90,9 +90,28 @@ refusal_take_over(void)
 		elog(ERROR, "could not call payment.take_over");
 }
 
+/*
+ * The claims' commit is on the disk.  The session commits synchronously; but
+ * what makes it do so is a setting, and a payment sent under a claim that a
+ * crash forgets is sent again.
+ */
+static bool
+is_on_disk(void)
+{
+	if (XactLastCommitEnd <= GetFlushRecPtr(NULL))
+		return true;
+	ereport(LOG, (errcode(ERRCODE_PAYMENT_WORKER),
+				  errmsg("claimed payments are not sent: their claims are "
+						 "not on the disk"),
+				  errdetail("They are looked up when their lease is over.")));
+	return false;
+}
+
 bool
 refusal_commit_is_safe(void)
 {
+	if (!is_on_disk())
+		return false;
 	if (!payment_require_sync_standby ||
 		sync_standby_has_flushed(XactLastCommitEnd))
 		return true;
