@@ -788,10 +788,14 @@ sub book_differences
     my ($self, %option) = @_;
     my (%book, %ledger, %times, @differences);
 
-    foreach my $charge (grep { $_->{status} eq 'succeeded' } $self->charges)
+    # captures of an authorisation are charges of their own, and may be several
+    my @charges = $self->charges;
+    my %in_parts = map { $_->{payment_order} => 1 } grep { $_->{psp} eq 'paypal' && $_->{status} =~ /^(authorized|captured|voided)$/ } @charges;
+    foreach my $charge (grep { $_->{status} eq 'succeeded' } @charges)
     {
         my $key = "$charge->{payment_order} \U$charge->{currency}";
         $book{$key} += $charge->{amount};
+        next if $in_parts{ $charge->{payment_order} };
         push @differences, "order $charge->{payment_order} was charged more than once"
           if $times{ $charge->{payment_order} }++ == 1;
     }
