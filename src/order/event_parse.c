@@ -373,13 +373,14 @@ check_word(const Event *event, const char *field, const char *word,
 {
 	if (word == NULL || strcmp(word, first) == 0)
 		return first;
-	if (strcmp(word, second) == 0)
-		return second;
-	ereport(ERROR,
-			(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
-			 errmsg("\"%s\" is not valid", event_path(&event->place, field)),
-			 errdetail("It must be \"%s\" or \"%s\".", first, second),
-			 errhint("Leave it away for \"%s\".", first)));
+	if (strcmp(word, second) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"%s\" is not valid",
+						event_path(&event->place, field)),
+				 errdetail("It must be \"%s\" or \"%s\".", first, second),
+				 errhint("Leave it away for \"%s\".", first)));
+	return second;
 }
 
 void
