@@ -1,4 +1,13 @@
 -- Orders that wait, unsent, at a PSP whose circuit breaker is open go on to the next one of their route.
+\getenv inputdir PG_ABS_SRCDIR
+\set library :inputdir '/lib/dispatch.sql'
+\set webhook :inputdir '/lib/webhook.sql'
+SET client_min_messages = warning;
+\set ECHO none
+\i :library
+\i :webhook
+\set ECHO all
+RESET client_min_messages;
 SELECT count(payment.register_psp('wait ' || p, 'none', 'http://127.0.0.1:1', 'none', '{"state": "active"}')) AS psps
 FROM unnest('{a,b,c}'::text[]) AS p;
 SELECT payment.register_seller('wait seller', 'Seller') IS NOT NULL AS seller;
@@ -77,6 +86,24 @@ BEGIN
 END $$;
 SELECT * FROM pg_temp.sweep();
 SELECT count(*) FROM pg_temp.claim('b');
+
+-- S18 nor what a PSP tells of, although nothing here was sent: a standby may have been promoted without the claim
+SELECT pg_temp.breaker('a', 'closed'), pg_temp.buy('told'), pg_temp.buy('told long ago'), pg_temp.buy('untold');
+BEGIN;
+SELECT pg_temp.write_secret('wait', 'whsec_wait');
+SET LOCAL test.psp = 'wait a';
+SET LOCAL test.webhook_secret = 'whsec_wait';
+UPDATE payment.psp SET adapter = 'stripe', webhook_secret_names = '{wait}' WHERE name = 'wait a';
+SELECT http_status FROM pg_temp.receive(pg_temp.event('evt_told', 'payment_intent.succeeded', pg_temp.intent('pi_told', 'wt told', 'succeeded', 1000)));
+SET LOCAL payment.max_parked_webhooks = 1;
+SELECT http_status FROM pg_temp.receive(pg_temp.event('evt_long', 'payment_intent.succeeded', pg_temp.intent('pi_long', 'wt told long ago', 'succeeded', 1000)));
+SELECT event_id, state, name, detail FROM pg_temp.webhooks('evt_%');
+SELECT pg_temp.breaker('a', 'open');
+SELECT pg_temp.move('a');
+SELECT name, at FROM pg_temp.show() WHERE name IN ('told', 'told long ago', 'untold');
+ROLLBACK;
+SELECT pg_temp.breaker('a', 'open');
+SELECT pg_temp.move('a');
 
 -- not by hand
 SELECT pg_temp.breaker('a', 'closed'), pg_temp.buy('hand');
