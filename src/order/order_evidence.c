@@ -190,6 +190,38 @@ captured_late(Weighing *w, Subject *subject, Evidence *evidence)
 					 "The PSP reports a capture that was not under way here.");
 }
 
+/*
+ * People are at it, or have decided: they hear what is new.  A second charge
+ * adds to the first; another word about the same one replaces the last, and
+ * what is right now may have been wrong before.
+ */
+static void
+hear_more(Weighing *w, Subject *subject, Evidence *evidence)
+{
+	const char *detail;
+	const char *type =
+		weigh_difference(subject, evidence, subject->amount, &detail);
+
+	if (evidence->psp_reference && subject->psp_reference &&
+		strcmp(evidence->psp_reference, subject->psp_reference) != 0)
+	{
+		weigh_report(w, subject, "duplicate", evidence, 0,
+					 psprintf("It is in doubt as \"%s\" and succeeds again "
+							  "as \"%s\".",
+							  subject->psp_reference,
+							  evidence->psp_reference));
+		evidence->effect = EVIDENCE_CONTRADICTED;
+	}
+	else if (type)
+		weigh_report(w, subject, type, evidence, subject->amount, detail);
+	else if (subject->failure_code &&
+			 strcmp(subject->failure_code, "amount") == 0)
+		weigh_report(w, subject, "amount", evidence, subject->amount,
+					 psprintf("The PSP reports " INT64_FORMAT
+							  " %s, as were asked for (minor units).",
+							  evidence->amount, evidence->currency));
+}
+
 static void
 order_paid(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -198,13 +230,9 @@ order_paid(Weighing *w, Subject *subject, Evidence *evidence)
 	const char *type =
 		weigh_difference(subject, evidence, subject->amount, &detail);
 
-	/* people are at it, or have decided: they hear what is new */
 	if (strcmp(status, "conflicted") == 0 ||
 		(type && was_set_aside(subject, evidence)))
-	{
-		if (type)
-			weigh_report(w, subject, type, evidence, subject->amount, detail);
-	}
+		hear_more(w, subject, evidence);
 	else if (!transition_is_legal(OBJECT_PAYMENT_ORDER, status, "captured",
 								  evidence->cause))
 		evidence->effect = EVIDENCE_TOO_EARLY;

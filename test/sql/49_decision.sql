@@ -138,6 +138,19 @@ SELECT * FROM pg_temp.journals('late/2');
 SELECT * FROM pg_temp.journals('late/3');
 SELECT * FROM pg_temp.payment_of('late/%');
 
+-- while it is in doubt, people hear of the right amount, too, and of a second charge
+SELECT pg_temp.pay('doubt', '10.00');
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record('doubt/1', 'succeeded', 'decision_doubt', 900);
+SELECT pg_temp.propose('doubt/1', 'amount', 'captured');
+SELECT pg_temp.record('doubt/1', 'succeeded', 'decision_doubt');
+SELECT pg_temp.record('doubt/1', 'succeeded', 'decision_doubt');
+SELECT pg_temp.record('doubt/1', 'succeeded', 'decision_doubt_2');
+SELECT type, status, expected, actual, detail FROM pg_temp.exceptions('doubt/1');
+SELECT pg_temp.propose('doubt/1', 'amount', 'captured'), pg_temp.propose('doubt/1', 'duplicate', 'kept');
+SELECT pg_temp.approve('doubt/1', 'amount', 'captured'), pg_temp.approve('doubt/1', 'duplicate', 'kept');
+SELECT * FROM pg_temp.journals('doubt/1');
+
 -- a payout that was made although it had failed: the seller owes it
 SELECT payment.release(pg_temp.object(n)) FROM unnest(ARRAY['twice/1', 'more/1']) AS n;
 SELECT payment.payout(payment.seller_id('decision seller 1'), 1500, 'EUR', 'ba_late', 'decision ba_late', psp => 'dispatch decision')
