@@ -695,6 +695,35 @@ CREATE INDEX order_record_default_payment_idx ON payment.order_record_default (p
 CREATE INDEX order_record_default_authorized_idx ON payment.order_record_default (authorized_until)
     WHERE status IN ('authorized', 'partially_captured') AND authorized_until IS NOT NULL;
 
+-- Money of an order that goes back to its payer.
+CREATE TABLE payment.refund_record (
+    id uuid NOT NULL,
+    order_id uuid NOT NULL,
+    seller_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    currency text NOT NULL,
+    fee_share bigint NOT NULL CHECK (fee_share >= 0),
+    from_pending bigint NOT NULL CHECK (from_pending >= 0),
+    from_available bigint NOT NULL CHECK (from_available >= 0),
+    from_receivable bigint NOT NULL CHECK (from_receivable >= 0),
+    status text NOT NULL,
+    attempt_no integer NOT NULL DEFAULT 0,
+    psp_reference text,
+    failure_code text,
+    failure_message text,
+    reason text CHECK (reason IN ('requested_by_customer', 'duplicate', 'fraudulent')),
+    requested_by text NOT NULL,
+    updated_at timestamptz NOT NULL,
+    CHECK (amount = fee_share + from_pending + from_available + from_receivable)
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.refund_record_default PARTITION OF payment.refund_record (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE INDEX refund_record_default_order_idx ON payment.refund_record_default (order_id);
+
 CREATE TABLE payment.payout_record (
     id uuid NOT NULL,
     seller_id uuid NOT NULL,
@@ -1055,6 +1084,27 @@ COMMENT ON COLUMN payment.order_record.fee_returned IS 'What of the platform''s 
 COMMENT ON COLUMN payment.order_record.captured_fee IS 'What of the platform''s fee belongs to what was captured, in minor units.';
 COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
 
+COMMENT ON TABLE payment.refund_record IS 'Refunds, as payment.refund shows them.';
+COMMENT ON COLUMN payment.refund_record.id IS 'Id of the refund, with its time.';
+COMMENT ON COLUMN payment.refund_record.order_id IS 'The payment order.';
+COMMENT ON COLUMN payment.refund_record.seller_id IS 'Whose order it is.';
+COMMENT ON COLUMN payment.refund_record.psp_id IS 'The PSP that gives the money back.';
+COMMENT ON COLUMN payment.refund_record.amount IS 'What the payer gets, in minor units.';
+COMMENT ON COLUMN payment.refund_record.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.refund_record.fee_share IS 'What of it the platform gives back of its fee, in minor units.';
+COMMENT ON COLUMN payment.refund_record.from_pending IS 'What of it came from the seller''s pending money, in minor units.';
+COMMENT ON COLUMN payment.refund_record.from_available IS 'What of it came from the seller''s available money, in minor units.';
+COMMENT ON COLUMN payment.refund_record.from_receivable IS 'What of it the seller owed for it, in minor units.';
+COMMENT ON COLUMN payment.refund_record.status IS 'See payment.transitions(), object refund.';
+COMMENT ON COLUMN payment.refund_record.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.refund_record.psp_reference IS 'The PSP''s name of the refund.';
+COMMENT ON COLUMN payment.refund_record.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.refund_record.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.refund_record.reason IS 'requested_by_customer, duplicate or fraudulent; null: not said.';
+COMMENT ON COLUMN payment.refund_record.requested_by IS 'The role that asked for it.';
+COMMENT ON COLUMN payment.refund_record.updated_at IS 'When it last changed.';
+COMMENT ON TABLE payment.refund_record_default IS 'Refunds for which no partition was made.';
+
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
 COMMENT ON COLUMN payment.payout_record.id IS 'Id of the payout, with its time.';
 COMMENT ON COLUMN payment.payout_record.seller_id IS 'Who is paid.';
@@ -1158,6 +1208,7 @@ BEGIN
         SELECT * FROM (VALUES
             ('payment_record', 'payment'),
             ('order_record', 'payment_order'),
+            ('refund_record', 'refund'),
             ('payout_record', 'payout')) AS g (tablename, object)
     LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER guard_update BEFORE UPDATE ON payment.%I '
@@ -1426,6 +1477,20 @@ COMMENT ON FUNCTION payment.cancel(uuid, text) IS
     'arguments gives the first call''s result. Errors: PY001, PY005, PY006, PY012, PY100, PY303 (nothing of it can be '
     'cancelled).';
 
+CREATE FUNCTION payment.refund(payment_order uuid, amount bigint, idempotency_key text, reason text DEFAULT NULL,
+    fee_policy text DEFAULT 'proportional') RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_refund';
+
+COMMENT ON FUNCTION payment.refund(uuid, bigint, text, text, text) IS
+    'Give a payer back amount (minor units; null: all that is left) of a captured order, which the worker has the PSP do once '
+    'the transaction commits; returns the refund''s id. The money leaves the seller at once: what is pending of the order, else '
+    'what is available, and what is missing the seller owes. reason: requested_by_customer, duplicate or fraudulent. '
+    'fee_policy: proportional, or none: the platform keeps its fee, and the seller pays all. The same idempotency_key with the '
+    'same arguments gives the first call''s result. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY303 (nothing is '
+    'captured, or its PSP cannot do this), PY306 (more than is left).';
+
 CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1518,6 +1583,33 @@ COMMENT ON COLUMN payment.payment_order.captured_at IS 'When the money was taken
 COMMENT ON COLUMN payment.payment_order.released_at IS 'When the seller''s share became available.';
 COMMENT ON COLUMN payment.payment_order.updated_at IS 'When it last changed.';
 
+CREATE VIEW payment.refund AS
+SELECT r.id, r.order_id, r.seller_id, s.reference AS seller, v.name AS psp, r.amount, r.currency, r.fee_share, r.status,
+    r.attempt_no, r.psp_reference, r.failure_code, r.failure_message, r.reason, r.requested_by,
+    payment.id_time(r.id) AS created_at, r.updated_at
+FROM payment.refund_record r
+JOIN payment.seller s ON s.id = r.seller_id
+JOIN payment.psp v ON v.id = r.psp_id;
+
+COMMENT ON VIEW payment.refund IS 'Refunds: money of orders on its way back to payers.';
+COMMENT ON COLUMN payment.refund.id IS 'Id of the refund.';
+COMMENT ON COLUMN payment.refund.order_id IS 'The payment order.';
+COMMENT ON COLUMN payment.refund.seller_id IS 'Id of the seller.';
+COMMENT ON COLUMN payment.refund.seller IS 'The seller''s reference.';
+COMMENT ON COLUMN payment.refund.psp IS 'Name of the PSP that gives the money back.';
+COMMENT ON COLUMN payment.refund.amount IS 'What the payer gets, in minor units.';
+COMMENT ON COLUMN payment.refund.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.refund.fee_share IS 'What of it the platform gives back of its fee, in minor units.';
+COMMENT ON COLUMN payment.refund.status IS 'See payment.transitions(), object refund.';
+COMMENT ON COLUMN payment.refund.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.refund.psp_reference IS 'The PSP''s name of the refund.';
+COMMENT ON COLUMN payment.refund.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.refund.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.refund.reason IS 'requested_by_customer, duplicate or fraudulent; null: not said.';
+COMMENT ON COLUMN payment.refund.requested_by IS 'The role that asked for it.';
+COMMENT ON COLUMN payment.refund.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN payment.refund.updated_at IS 'When it last changed.';
+
 CREATE VIEW payment.payout AS
 SELECT p.id, p.seller_id, s.reference AS seller, v.name AS psp, p.amount, p.currency, p.destination, p.status,
     p.attempt_no, p.psp_reference, p.failure_code, p.failure_message, p.requested_by,
@@ -1575,12 +1667,12 @@ GRANT EXECUTE ON FUNCTION payment.release(uuid), payment.receipt(uuid) TO paymen
 GRANT EXECUTE ON FUNCTION payment.receipt(uuid) TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.classic_status(text) TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
-GRANT SELECT ON payment.payment, payment.payment_order, payment.payout, payment.wallet
+GRANT SELECT ON payment.payment, payment.payment_order, payment.refund, payment.payout, payment.wallet
     TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.counted_volume, payment.seller_volume,
     payment.routing_rule
     TO payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.payment_record, payment.order_record, payment.payout_record, payment.psp_reference,
+GRANT SELECT ON payment.payment_record, payment.order_record, payment.refund_record, payment.payout_record, payment.psp_reference,
     payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
 
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
@@ -1596,6 +1688,7 @@ GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.se
     TO payment_app, payment_admin;
 GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text), payment.submit(jsonb),
     payment.capture(uuid, text, bigint, boolean), payment.void(uuid, text), payment.cancel(uuid, text),
+    payment.refund(uuid, bigint, text, text, text),
     payment.payout(uuid, bigint, text, text, text, text), payment.retry_order(uuid, text, text, text) TO payment_app;
 
 -- Dispatching: claim, record, and the queue for people to look at.
@@ -3278,6 +3371,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.routing_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.idempotency', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payment_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.order_record_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.refund_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payout_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.status_history_default', '');

@@ -232,26 +232,14 @@ compare_ids(const void *a, const void *b)
 	return uuid_compare(a, b);
 }
 
-/*
- * Row locks as a posting towards a limit takes them, all at once and in the
- * same order: whoever posts several times begins with this.
- */
-Datum
-payment_lock_accounts(PG_FUNCTION_ARGS)
+void
+ledger_lock_accounts(const pg_uuid_t *accounts, int count)
 {
-	AccountReader	 reader;
-	TouchedAccount	 account;
-	int				 count;
-	const pg_uuid_t *argument =
-		uuid_array_argument(fcinfo, 0, "accounts", &count);
-	pg_uuid_t *ids;
+	AccountReader  reader;
+	TouchedAccount account;
+	pg_uuid_t	  *ids = palloc_array(pg_uuid_t, count);
 
-	if (count > LEDGER_MAX_JOURNAL_LEGS)
-		refuse_size("accounts", count, LEDGER_MAX_JOURNAL_LEGS);
-	PreventCommandIfReadOnly("locking accounts");
-	PreventCommandIfParallelMode("locking accounts");
-	ids = palloc_array(pg_uuid_t, count);
-	memcpy(ids, argument, sizeof(pg_uuid_t) * count);
+	memcpy(ids, accounts, sizeof(pg_uuid_t) * count);
 	qsort(ids, count, sizeof(pg_uuid_t), compare_ids);
 	account_reader_begin(&reader, RowShareLock);
 	for (int i = 0; i < count; i++)
@@ -265,6 +253,24 @@ payment_lock_accounts(PG_FUNCTION_ARGS)
 		account_lock(&reader, &account);
 	}
 	account_reader_end(&reader);
+}
+
+/*
+ * Row locks as a posting towards a limit takes them, all at once and in the
+ * same order: whoever posts several times begins with this.
+ */
+Datum
+payment_lock_accounts(PG_FUNCTION_ARGS)
+{
+	int				 count;
+	const pg_uuid_t *accounts =
+		uuid_array_argument(fcinfo, 0, "accounts", &count);
+
+	if (count > LEDGER_MAX_JOURNAL_LEGS)
+		refuse_size("accounts", count, LEDGER_MAX_JOURNAL_LEGS);
+	PreventCommandIfReadOnly("locking accounts");
+	PreventCommandIfParallelMode("locking accounts");
+	ledger_lock_accounts(accounts, count);
 	PG_RETURN_VOID();
 }
 

@@ -82,4 +82,10 @@ extern void ledger_post(LedgerJournal *journals, int count);
  */
 extern int128 ledger_balance(const pg_uuid_t *account_id);
 
+/*
+ * Lock accounts, in the order in which postings do: whoever posts towards a
+ * limit of one waits.  For reading a balance that decides what is posted.
+ */
+extern void ledger_lock_accounts(const pg_uuid_t *accounts, int count);
+
 #endif /* PAYMENT_LEDGER_H */

@@ -52,7 +52,8 @@ typedef struct VerifyCheck
 #define NOT_DETACHED(id)                                            \
 	" AND coalesce(" id                                             \
 	" >= (SELECT until_id FROM payment.detached_partition "         \
-	"WHERE parent IN ('journal', 'order_record', 'payout_record') " \
+	"WHERE parent IN ('journal', 'order_record', 'refund_record', " \
+	"'payout_record') "                                             \
 	"ORDER BY until_id DESC LIMIT 1), true)"
 
 static const VerifyCheck checks[] = {
@@ -251,6 +252,63 @@ static const VerifyCheck checks[] = {
 	  "coalesce(r.journals, 0))) v(expected, actual) "
 	  "WHERE v.expected <> v.actual" NOT_DETACHED(
 		  "coalesce(o.id, r.subject)") },
+
+	/* what is to be released: all that orders and their refunds posted there */
+	{ "order_pending",
+	  "SELECT o.id, 'pending amount of the order', o.pending_amount::numeric, "
+	  "coalesce(c.pending, 0) FROM payment.order_record o "
+	  "LEFT JOIN (SELECT coalesce(r.order_id, j.subject) AS order_id, "
+	  "-sum(e.amount) AS pending FROM payment.journal j "
+	  "JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "LEFT JOIN payment.refund_record r ON r.id = j.subject "
+	  "WHERE a.code = 'seller_pending' AND j.kind IN ('capture', 'release', "
+	  "'capture_reversed', 'refund', 'refund_failed') GROUP BY 1) c "
+	  "ON c.order_id = o.id WHERE o.pending_amount <> coalesce(c.pending, "
+	  "0)" NOT_DETACHED("o.id") },
+
+	/* refunds never give back more than came */
+	{ "order_refunds",
+	  "SELECT o.id, v.what || ' of the order', v.expected::numeric, "
+	  "v.actual::numeric FROM payment.order_record o "
+	  "LEFT JOIN (SELECT order_id, sum(amount) AS amount, "
+	  "sum(fee_share) AS fee FROM payment.refund_record "
+	  "WHERE status NOT IN ('failed', 'cancelled') GROUP BY order_id) r "
+	  "ON r.order_id = o.id CROSS JOIN LATERAL (VALUES "
+	  "('refunded amount', o.refunded_amount, coalesce(r.amount, 0)), "
+	  "('fee returned', o.fee_returned, coalesce(r.fee, 0)), "
+	  "('refunds beyond what was captured', 0, "
+	  "greatest(coalesce(r.amount, 0) - o.captured_amount, 0))) "
+	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "o.id") },
+
+	/* a refund's money is in clearing until the PSP has said what became of it */
+	{ "refund",
+	  "SELECT coalesce(r.id, j.subject), v.what || ' of the refund', "
+	  "v.expected::numeric, v.actual::numeric "
+	  "FROM payment.refund_record r FULL JOIN (SELECT j.subject, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'refund') AS asked, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'refund_succeeded') AS "
+	  "succeeded, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'refund_failed') AS "
+	  "failed, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'refund_clearing') AS clearing "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "WHERE j.kind IN ('refund', 'refund_succeeded', 'refund_failed') "
+	  "GROUP BY j.subject) j ON j.subject = r.id CROSS JOIN LATERAL (VALUES "
+	  "('refund journals', CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, "
+	  "coalesce(j.asked, 0)), "
+	  "('refund_succeeded journals', CASE WHEN r.status = 'succeeded' THEN 1 "
+	  "WHEN r.status = 'failed' THEN least(coalesce(j.succeeded, 0), 1) "
+	  "ELSE 0 END, coalesce(j.succeeded, 0)), "
+	  "('refund_failed journals', CASE WHEN r.status IN ('failed', "
+	  "'cancelled') THEN 1 ELSE 0 END, coalesce(j.failed, 0)), "
+	  "('amount in clearing', CASE WHEN r.status IN ('succeeded', 'failed', "
+	  "'cancelled') THEN 0 ELSE -coalesce(r.amount, 0) END, "
+	  "coalesce(j.clearing, 0))) v(what, expected, actual) "
+	  "WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "coalesce(r.id, j.subject)") },
 
 	/* before it is submitted a payout may, but need not, have its journal */
 	{ "payout",

@@ -193,6 +193,12 @@ read_object(Claim *claim, uint64 row)
 	claim->psp_reference = row_text(row, 6);
 	if (claim->operation->object == OBJECT_PAYOUT)
 		claim->destination = row_text(row, 7);
+	else if (claim->operation->object == OBJECT_REFUND)
+	{
+		(void) row_uuid(row, 7, &claim->payment_id);
+		claim->parent_reference = row_text(row, 8);
+		claim->reason_given = row_text(row, 9);
+	}
 	else
 		read_order(claim, row);
 }
@@ -208,6 +214,14 @@ static const char order_query[] =
 	" FROM unnest($1, $2) AS u (id, number)"
 	" JOIN payment.order_record AS o ON o.id = u.id"
 	" JOIN payment.payment_record AS p ON p.id = o.payment_id";
+
+static const char refund_query[] =
+	"SELECT u.number, r.status, r.attempt_no, r.amount, r.currency,"
+	" r.psp_reference, o.payment_id,"
+	" coalesce(o.capture_reference, o.psp_reference), r.reason"
+	" FROM unnest($1, $2) AS u (id, number)"
+	" JOIN payment.refund_record AS r ON r.id = u.id"
+	" JOIN payment.order_record AS o ON o.id = r.order_id";
 
 static const char payout_query[] =
 	"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
@@ -283,6 +297,7 @@ void
 claim_read_objects(ClaimBatch *batch)
 {
 	read_objects(batch, OBJECT_PAYMENT_ORDER, order_query);
+	read_objects(batch, OBJECT_REFUND, refund_query);
 	read_objects(batch, OBJECT_PAYOUT, payout_query);
 	read_charges(batch);
 }

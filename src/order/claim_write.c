@@ -79,6 +79,10 @@ PICK_OBJECTS(pick_new_order, OBJECT_PAYMENT_ORDER, claim->begins)
 PICK_OBJECTS(pick_doubtful_order, OBJECT_PAYMENT_ORDER, claim->in_doubt)
 PICK_OBJECTS(pick_lost_order, OBJECT_PAYMENT_ORDER, claim->is_lost)
 PICK_OBJECTS(pick_written_order, OBJECT_PAYMENT_ORDER, IS_WRITTEN)
+PICK_OBJECTS(pick_new_refund, OBJECT_REFUND, claim->begins)
+PICK_OBJECTS(pick_doubtful_refund, OBJECT_REFUND, claim->in_doubt)
+PICK_OBJECTS(pick_lost_refund, OBJECT_REFUND, claim->is_lost)
+PICK_OBJECTS(pick_written_refund, OBJECT_REFUND, IS_WRITTEN)
 PICK_OBJECTS(pick_new_payout, OBJECT_PAYOUT, claim->begins)
 PICK_OBJECTS(pick_doubtful_payout, OBJECT_PAYOUT, claim->in_doubt)
 PICK_OBJECTS(pick_lost_payout, OBJECT_PAYOUT, claim->is_lost)
@@ -204,6 +208,27 @@ write_orders(ClaimBatch *batch)
 }
 
 static void
+write_refunds(ClaimBatch *batch)
+{
+	static SPIPlanPtr plans[4] = { NULL };
+	Datum			  ids;
+
+	lock_written(&plans[0], LOCK_SQL("refund_record"), batch,
+				 pick_doubtful_refund, pick_lost_refund, pick_written_refund);
+	if (pick_ids(batch, pick_new_refund, &ids) > 0)
+		keep_begun(batch, OBJECT_REFUND,
+				   order_write(plan_keep(&plans[1],
+										 BEGIN_SQL("refund_record", "created",
+												   "submitting"),
+										 1, id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
+	become_unknown(&plans[2], UNKNOWN_SQL("refund_record", "submitting"),
+				   batch, pick_doubtful_refund, CAUSE_LEASE);
+	become_unknown(&plans[3], UNKNOWN_SQL("refund_record", "pending"), batch,
+				   pick_lost_refund, CAUSE_LOOKUP);
+}
+
+static void
 write_payouts(ClaimBatch *batch)
 {
 	static SPIPlanPtr plans[4] = { NULL };
@@ -320,6 +345,7 @@ claim_write(ClaimBatch *batch)
 {
 	begin_payments(batch);
 	write_orders(batch);
+	write_refunds(batch);
 	write_payouts(batch);
 	close_lapsed_attempts(batch);
 	remove_tasks(batch);

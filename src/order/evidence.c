@@ -253,7 +253,8 @@ was_accepted(const Subject *subject)
 bool
 weigh_takes_back(Weighing *w, Subject *subject, Evidence *evidence)
 {
-	static const char *const succeeded[] = { "captured", "paid", NULL };
+	static const char *const succeeded[] = { "captured", "paid", "succeeded",
+											 NULL };
 
 	if (!status_is_one_of(subject->path.now, succeeded) ||
 		!was_decided(&subject->id, "succeeded"))
@@ -274,6 +275,9 @@ weigh_by_object(Weighing *w, Subject *subject, Evidence *evidence)
 	{
 		case OBJECT_PAYMENT_ORDER:
 			order_weigh(w, subject, evidence);
+			break;
+		case OBJECT_REFUND:
+			refund_weigh(w, subject, evidence);
 			break;
 		case OBJECT_PAYOUT:
 			payout_weigh(w, subject, evidence);

@@ -110,6 +110,27 @@ static const GuardedColumn order_columns[] = {
 	{ "captured_fee", 35, RULE_OURS },
 };
 
+static const GuardedColumn refund_columns[] = {
+	{ "id", 1, RULE_IMMUTABLE },
+	{ "order_id", 2, RULE_IMMUTABLE },
+	{ "seller_id", 3, RULE_IMMUTABLE },
+	{ "psp_id", 4, RULE_IMMUTABLE },
+	{ "amount", 5, RULE_IMMUTABLE },
+	{ "currency", 6, RULE_IMMUTABLE },
+	{ "fee_share", 7, RULE_IMMUTABLE },
+	{ "from_pending", 8, RULE_IMMUTABLE },
+	{ "from_available", 9, RULE_IMMUTABLE },
+	{ "from_receivable", 10, RULE_IMMUTABLE },
+	{ "status", 11, RULE_STATUS },
+	{ "attempt_no", 12, RULE_OURS },
+	{ "psp_reference", 13, RULE_OURS },
+	{ "failure_code", 14, RULE_OURS },
+	{ "failure_message", 15, RULE_OURS },
+	{ "reason", 16, RULE_IMMUTABLE },
+	{ "requested_by", 17, RULE_IMMUTABLE },
+	{ "updated_at", 18, RULE_UPDATED_AT },
+};
+
 static const GuardedColumn payout_columns[] = {
 	{ "id", 1, RULE_IMMUTABLE },
 	{ "seller_id", 2, RULE_IMMUTABLE },
@@ -159,6 +180,7 @@ static const struct
 } guarded_tables[] = {
 	{ OBJECT_PAYMENT, payment_columns, lengthof(payment_columns) },
 	{ OBJECT_PAYMENT_ORDER, order_columns, lengthof(order_columns) },
+	{ OBJECT_REFUND, refund_columns, lengthof(refund_columns) },
 	{ OBJECT_PAYOUT, payout_columns, lengthof(payout_columns) },
 	{ OBJECT_SETTLEMENT_FILE, settlement_file_columns,
 	  lengthof(settlement_file_columns) },

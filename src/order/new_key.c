@@ -38,6 +38,10 @@ static const struct
 	{ OPERATION_VOID, "UPDATE payment.order_record SET status = 'voiding',"
 					  " operation_no = operation_no + 1"
 					  " WHERE id = $1 AND status = 'unknown'" },
+	{ OPERATION_REFUND, "UPDATE payment.refund_record"
+						" SET status = 'submitting',"
+						" attempt_no = attempt_no + 1"
+						" WHERE id = $1 AND status = 'unknown'" },
 	{ OPERATION_PAYOUT, "UPDATE payment.payout_record"
 						" SET status = 'submitting',"
 						" attempt_no = attempt_no + 1"

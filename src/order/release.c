@@ -17,6 +17,7 @@
 #include "order/batch.h"
 #include "order/plan.h"
 #include "order/posting.h"
+#include "order/seller_money.h"
 #include "order/transition.h"
 #include "order/typed_argument.h"
 
@@ -89,22 +90,30 @@ mark_released(const CapturedOrder *order)
 		elog(ERROR, "payment order vanished while locked");
 }
 
-/* Where the platform's fee or refunds took all there is nothing to move. */
+/*
+ * Where the platform's fee or refunds took all there is nothing to move.  What
+ * the seller owes is paid first.
+ */
 static void
 move_to_available(const CapturedOrder *order)
 {
-	Posting posting = { .kind = "release", .subject = order->id };
+	Posting		posting = { .kind = "release", .subject = order->id };
+	SellerMoney credit;
 
 	if (order->pending == 0)
 		return;
 	strlcpy(posting.currency, order->currency, sizeof(posting.currency));
-	posting.leg_count = 2;
+	credit = seller_credit(&order->seller_id, order->currency, order->pending);
+	posting.leg_count = 3;
 	posting.legs[0].code = ACCOUNT_SELLER_PENDING;
 	posting.legs[0].owner = &order->seller_id;
 	posting.legs[0].amount = order->pending;
-	posting.legs[1].code = ACCOUNT_SELLER_AVAILABLE;
+	posting.legs[1].code = ACCOUNT_SELLER_RECEIVABLE;
 	posting.legs[1].owner = &order->seller_id;
-	posting.legs[1].amount = -order->pending;
+	posting.legs[1].amount = -credit.receivable;
+	posting.legs[2].code = ACCOUNT_SELLER_AVAILABLE;
+	posting.legs[2].owner = &order->seller_id;
+	posting.legs[2].amount = -credit.available;
 	posting_post(&posting, 1);
 }
 

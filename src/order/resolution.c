@@ -98,7 +98,9 @@ find_object(const pg_uuid_t *id, SubjectKey *keys)
 	batch_run(plan_keep(&plan,
 						"SELECT EXISTS (SELECT FROM payment.order_record"
 						" WHERE id = $1), EXISTS (SELECT"
-						" FROM payment.payout_record WHERE id = $1)",
+						" FROM payment.payout_record WHERE id = $1),"
+						" EXISTS (SELECT FROM payment.refund_record"
+						" WHERE id = $1)",
 						1, types),
 			  &value, NULL);
 	for (int i = 0; i < OBJECT_KEYS; i++)
@@ -107,13 +109,19 @@ find_object(const pg_uuid_t *id, SubjectKey *keys)
 								.operation = of_order[i] };
 	if (row_bool(0, 1))
 		return OBJECT_KEYS;
+	if (row_bool(0, 3))
+	{
+		keys[0].object = OBJECT_REFUND;
+		keys[0].operation = OPERATION_REFUND;
+		return 1;
+	}
 	if (!row_bool(0, 2))
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_UNKNOWN_OBJECT),
-				 errmsg("unknown payment order or payout"),
+				 errmsg("unknown payment order, refund or payout"),
 				 errdetail("There is none with the id %s.", uuid_text(id)),
-				 errhint("Pass an id of payment.payment_order or "
-						 "payment.payout.")));
+				 errhint("Pass an id of payment.payment_order, "
+						 "payment.refund or payment.payout.")));
 	keys[0].object = OBJECT_PAYOUT;
 	keys[0].operation = OPERATION_PAYOUT;
 	return 1;

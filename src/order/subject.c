@@ -116,6 +116,7 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->refunded_amount = row_int64(row, 26);
 	subject->fee_returned = row_int64(row, 27);
 	subject->captured_fee = row_int64(row, 28);
+	subject->released = row_time(row, 29) != 0;
 }
 
 static void
@@ -138,7 +139,7 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" o.authorization_reference, o.capture_reference, o.capture_no,"
 			" o.operation_no, o.capturing_amount, o.capture_final,"
 			" o.pending_amount, o.refunded_amount, o.fee_returned,"
-			" o.captured_fee"
+			" o.captured_fee, o.released_at"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -152,7 +153,7 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" o.failure_message, o.status, NULL::text, false, NULL::bigint,"
 			" NULL::timestamptz, NULL::text, NULL::text, NULL::integer,"
 			" NULL::integer, NULL::bigint, NULL::boolean, NULL::bigint,"
-			" NULL::bigint, NULL::bigint, NULL::bigint"
+			" NULL::bigint, NULL::bigint, NULL::bigint, NULL::timestamptz"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.payout_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -161,6 +162,71 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 	count = batch_run(plan, &ids, NULL);
 	for (uint64 row = 0; row < count; row++)
 		read_subject(&set->subjects[set->count++], object, row);
+}
+
+static void
+lock_refunds(SubjectSet *set, Datum ids)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	uint64			  count;
+
+	count = batch_run(
+		plan_keep(&plan,
+				  "SELECT r.id, r.order_id, r.seller_id, r.psp_id, r.amount,"
+				  " r.currency, r.fee_share, r.from_pending,"
+				  " r.from_available, r.from_receivable, r.attempt_no,"
+				  " r.psp_reference, r.failure_code, r.failure_message,"
+				  " r.status FROM unnest($1) AS u (id)"
+				  " JOIN payment.refund_record AS r ON r.id = u.id"
+				  " ORDER BY r.id FOR NO KEY UPDATE OF r",
+				  1, types),
+		&ids, NULL);
+	for (uint64 row = 0; row < count; row++)
+	{
+		Subject *subject = &set->subjects[set->count++];
+
+		memset(subject, 0, sizeof(Subject));
+		subject->object = OBJECT_REFUND;
+		row_uuid(row, 1, &subject->id);
+		row_uuid(row, 2, &subject->order_id);
+		row_uuid(row, 3, &subject->seller_id);
+		row_uuid(row, 4, &subject->psp_id);
+		subject->amount = row_int64(row, 5);
+		subject->currency = row_text(row, 6);
+		subject->fee_share = row_int64(row, 7);
+		subject->from_pending = row_int64(row, 8);
+		subject->from_available = row_int64(row, 9);
+		subject->from_receivable = row_int64(row, 10);
+		subject->attempt_no = row_int32(row, 11);
+		subject->psp_reference = row_text(row, 12);
+		subject->failure_code = row_text(row, 13);
+		subject->failure_message = row_text(row, 14);
+		subject->path.first = subject->path.now = row_text(row, 15);
+	}
+}
+
+/* With refunds come their orders; a refund never changes its order. */
+static int
+add_orders(SubjectKey *keys, int count, const Column *refunds)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	Datum			  ids = column_array(refunds);
+	uint64			  found;
+
+	found = batch_run(plan_keep(&plan,
+								"SELECT r.order_id FROM unnest($1) AS u (id)"
+								" JOIN payment.refund_record AS r"
+								" ON r.id = u.id",
+								1, types),
+					  &ids, NULL);
+	for (uint64 row = 0; row < found; row++)
+	{
+		keys[count].object = OBJECT_PAYMENT_ORDER;
+		row_uuid(row, 1, &keys[count++].id);
+	}
+	return count;
 }
 
 static int
@@ -203,21 +269,48 @@ ids_of(TransitionObject object, const SubjectKey *sorted, int count)
 	return ids;
 }
 
+/* a column points to its ids, and those are about to be sorted anew */
+static Column *
+ids_copy(const Column *ids)
+{
+	Column *copy = palloc(sizeof(Column));
+
+	column_init(copy, UUIDOID);
+	for (int i = 0; i < ids->count; i++)
+	{
+		pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+
+		*id = *DatumGetUUIDP(ids->values[i]);
+		column_add_uuid(copy, id);
+	}
+	return copy;
+}
+
 void
 subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 {
-	SubjectKey *sorted = palloc((Size) count * sizeof(SubjectKey));
+	SubjectKey *sorted = palloc0((Size) count * 2 * sizeof(SubjectKey));
+	int			total = count;
 	Column	   *orders;
+	Column	   *refunds;
 	Column	   *payouts;
 
 	memset(set, 0, sizeof(SubjectSet));
 	memcpy(sorted, keys, (Size) count * sizeof(SubjectKey));
 	qsort(sorted, count, sizeof(SubjectKey), key_compare);
-	orders = ids_of(OBJECT_PAYMENT_ORDER, sorted, count);
-	payouts = ids_of(OBJECT_PAYOUT, sorted, count);
-	set->subjects = palloc((Size) count * sizeof(Subject));
-
 	lock_tasks(sorted, count);
+	refunds = ids_of(OBJECT_REFUND, sorted, count);
+	payouts = ids_of(OBJECT_PAYOUT, sorted, count);
+	if (refunds->count > 0)
+	{
+		refunds = ids_copy(refunds);
+		total = add_orders(sorted, count, refunds);
+		payouts = ids_copy(payouts);
+		qsort(sorted, total, sizeof(SubjectKey), key_compare);
+	}
+	orders = ids_of(OBJECT_PAYMENT_ORDER, sorted, total);
+	set->subjects = palloc((Size) total * sizeof(Subject));
+
 	if (orders->count > 0)
 	{
 		Datum order_ids = column_array(orders);
@@ -225,6 +318,8 @@ subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 		lock_payments(set, order_ids);
 		lock_objects(set, OBJECT_PAYMENT_ORDER, order_ids);
 	}
+	if (refunds->count > 0)
+		lock_refunds(set, column_array(refunds));
 	if (payouts->count > 0)
 		lock_objects(set, OBJECT_PAYOUT, column_array(payouts));
 	qsort(set->subjects, set->count, sizeof(Subject), subject_compare);
@@ -486,6 +581,86 @@ write_payouts(SubjectSet *set, int round, TransitionCause cause)
 		values, NULL, cause);
 }
 
+static void
+write_refunds(SubjectSet *set, int round, TransitionCause cause)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+								  TEXTARRAYOID, TEXTARRAYOID };
+	Column			  columns[lengthof(types)];
+	Datum			  values[lengthof(types)];
+
+	column_init(&columns[0], UUIDOID);
+	for (int i = 1; i < (int) lengthof(types); i++)
+		column_init(&columns[i], TEXTOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		const Subject *s = &set->subjects[i];
+
+		if (s->object != OBJECT_REFUND || !steps_by(&s->path, round, cause))
+			continue;
+		column_add_uuid(&columns[0], &s->id);
+		column_add_text(&columns[1], s->path.steps[round].to);
+		column_add_text(&columns[2], s->psp_reference);
+		column_add_text(&columns[3], s->failure_code);
+		column_add_text(&columns[4], s->failure_message);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	order_write(
+		plan_keep(&plan,
+				  "UPDATE payment.refund_record AS r SET status = u.status,"
+				  " psp_reference = u.psp_reference,"
+				  " failure_code = u.failure_code,"
+				  " failure_message = u.failure_message"
+				  " FROM unnest($1, $2, $3, $4, $5) AS u (id, status,"
+				  " psp_reference, failure_code, failure_message)"
+				  " WHERE r.id = u.id",
+				  lengthof(types), types),
+		values, NULL, cause);
+}
+
+/* what refunds change of their orders, whose statuses stay as they are */
+static void
+write_books(const SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+								  INT8ARRAYOID };
+	Column			  columns[lengthof(types)];
+	Datum			  values[lengthof(types)];
+
+	column_init(&columns[0], UUIDOID);
+	for (int i = 1; i < (int) lengthof(types); i++)
+		column_init(&columns[i], INT8OID);
+	for (int i = 0; i < set->count; i++)
+	{
+		const Subject *s = &set->subjects[i];
+
+		if (!s->books_changed)
+			continue;
+		column_add_uuid(&columns[0], &s->id);
+		column_add_int64(&columns[1], s->refunded_amount);
+		column_add_int64(&columns[2], s->fee_returned);
+		column_add_int64(&columns[3], s->pending_amount);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	order_write(plan_keep(&plan,
+						  "UPDATE payment.order_record AS o"
+						  " SET refunded_amount = u.refunded,"
+						  " fee_returned = u.fee, pending_amount = u.pending"
+						  " FROM unnest($1, $2, $3, $4)"
+						  " AS u (id, refunded, fee, pending)"
+						  " WHERE o.id = u.id",
+						  lengthof(types), types),
+				values, NULL, CAUSE_POLICY);
+}
+
 /* The counts go with the first write, or alone when no status changes. */
 static void
 write_payments(SubjectSet *set, int round, TransitionCause cause)
@@ -588,10 +763,12 @@ subjects_write(SubjectSet *set)
 		for (int i = 0; i < (int) lengthof(causes); i++)
 		{
 			write_orders(set, round, causes[i]);
+			write_refunds(set, round, causes[i]);
 			write_payouts(set, round, causes[i]);
 			write_payments(set, round, causes[i]);
 		}
 	}
+	write_books(set);
 	subjects_write_moved(set);
 	count_volume(set);
 }

@@ -67,8 +67,17 @@ typedef struct Subject
 	/* of an order: the seller's part of it that is pending, and refunds */
 	int64 pending_amount;
 	int64 captured_fee; /* the platform's part */
-	int64 refunded_amount;
-	int64 fee_returned;
+	bool  released;
+	bool  books_changed; /* what refunds change of it */
+
+	/* of a refund: its order, and where its money comes from */
+	pg_uuid_t order_id;
+	int64	  fee_share;
+	int64	  from_pending;
+	int64	  from_available;
+	int64	  from_receivable;
+	int64	  refunded_amount;
+	int64	  fee_returned;
 
 	int32		attempt_no;
 	const char *psp_reference;
@@ -98,7 +107,8 @@ typedef struct SubjectSet
 
 /*
  * All need an SPI connection from batch_begin().  subjects_lock() takes the
- * locks of tasks, payments, orders and payouts, in this order.
+ * locks of tasks, payments, orders, refunds and payouts, in this order; with a
+ * refund comes its order.
  */
 extern void subjects_lock(SubjectSet *set, const SubjectKey *keys, int count);
 extern Subject *subject_find(const SubjectSet *set, const pg_uuid_t *id);

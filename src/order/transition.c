@@ -200,6 +200,7 @@ static const Transition transitions[] = {
 	{ OBJECT_REFUND, "pending", "succeeded", CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "pending", "failed", CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "pending", "cancelled", CAUSE_EVIDENCE },
+	{ OBJECT_REFUND, "pending", "unknown", LOST | CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "requires_action", "pending", CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "succeeded", "failed", CAUSE_EVIDENCE },
 

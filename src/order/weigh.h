@@ -38,12 +38,13 @@ typedef struct Weighing
 	int				 buried_count;
 } Weighing;
 
-/* order_evidence.c, payout_evidence.c */
+/* order_evidence.c, refund_evidence.c, payout_evidence.c */
 extern void order_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 extern void order_weigh_left(Weighing *w, Subject *subject,
 							 Evidence *evidence);
 extern bool order_fail_over(const Weighing *w, Subject *subject,
 							Evidence *evidence);
+extern void refund_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 extern void payout_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 
 /* evidence.c: for these */

@@ -75,6 +75,9 @@ static const OpenCheck open_checks[] = {
 	  "'failed', 'expired', 'cancelled', 'voided', 'reversed') OR "
 	  "status IN ('captured', 'partially_captured') AND released_at IS "
 	  "NULL)" },
+	{ "refunds that have not come to an end",
+	  "SELECT count(*) FROM payment.refund_record WHERE id < $1 AND "
+	  "status NOT IN ('succeeded', 'failed', 'cancelled')" },
 	{ "payouts that have not come to an end",
 	  "SELECT count(*) FROM payment.payout_record WHERE id < $1 AND "
 	  "status NOT IN ('paid', 'failed', 'returned', 'cancelled', "
@@ -94,7 +97,9 @@ static const OpenCheck open_checks[] = {
 	  "SELECT count(*) FROM payment.journal j WHERE j.id < $1 AND "
 	  "j.subject >= $1 AND (EXISTS (SELECT FROM payment.order_record o WHERE "
 	  "o.id = j.subject) OR EXISTS (SELECT FROM payment.payout_record p "
-	  "WHERE p.id = j.subject) OR EXISTS (SELECT FROM payment.hold h WHERE "
+	  "WHERE p.id = j.subject) OR EXISTS (SELECT FROM "
+	  "payment.refund_record r WHERE r.id = j.subject) OR EXISTS (SELECT FROM "
+	  "payment.hold h WHERE "
 	  "h.id = j.subject))" },
 	{ "webhook events that wait",
 	  "SELECT count(*) FROM payment.webhook_waiting WHERE webhook_id < $1" },

@@ -25,9 +25,10 @@ typedef struct PartitionedTable
 	int			group;
 } PartitionedTable;
 
-#define PARTITIONED_TABLES 10
+#define PARTITIONED_TABLES 11
 #define LEDGER_GROUP 0
 #define EVENT_GROUP 8
+#define REFUND_GROUP 9
 
 extern const PartitionedTable partitioned_tables[PARTITIONED_TABLES];
 

@@ -37,6 +37,9 @@ SELECT (payment.checkout('hostile declined', 'payer', '[{"seller": "hostile", "a
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'declined' \gset
 SELECT payment.register_psp('hostile none', 'none', 'http://127.0.0.1:1', 'none', '{"payouts": false}') AS psp_none \gset
+SELECT (payment.checkout('hostile paid', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile none', 'pm')).order_ids[1] AS paid \gset
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'succeeded', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+    AS recorded FROM payment.claim_tasks(:'psp_none', 10, 60000) WHERE object_id = :'paid' \gset
 SELECT (payment.checkout('hostile reserved', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile none', 'pm', capture => 'manual')).order_ids[1] AS reserved \gset
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'authorized', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, now() + interval '1 day', NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp_none', 10, 60000) WHERE object_id = :'reserved' \gset
@@ -100,7 +103,8 @@ INSERT INTO right_value VALUES
     ('adopt', 'reason', '''a copy'''), (NULL, 'may_have_sent', 'false'), (NULL, 'max_standbys', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'capture', '''automatic'''), (NULL, 'on_partial_failure', '''keep'''),
-    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'),
+    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'), ('refund', 'reason', '''duplicate'''), (NULL, 'fee_policy', '''none'''),
+    ('refund', 'payment_order', quote_literal(:'paid')),
     ('capture', 'payment_order', quote_literal(:'reserved')), ('void', 'payment_order', quote_literal(:'reserved')),
     ('cancel', 'object', quote_literal(:'reserved')), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),
     ('set_routing_rule', 'min_amount', '1::bigint'), ('set_routing_rule', 'max_amount', '2::bigint'),

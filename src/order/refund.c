@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * refund.c
+ *	  Money of an order goes back to its payer.
+ *
+ * What all refunds of an order that have not failed give back together is never
+ * more than what was captured of it.  The sum is kept with the order and
+ * checked under its lock, so that it holds at every isolation level.  The
+ * money leaves seller and platform together with the request.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "order/batch.h"
+#include "order/fee_share.h"
+#include "order/idempotency.h"
+#include "order/plan.h"
+#include "order/posting.h"
+#include "order/seller_money.h"
+#include "order/typed_argument.h"
+#include "order/withdraw.h"
+
+PG_FUNCTION_INFO_V1(payment_refund);
+
+typedef struct Refund
+{
+	pg_uuid_t		id;
+	pg_uuid_t		order_id;
+	const char	   *key;
+	const char	   *reason;		/* or NULL */
+	const char	   *fee_policy; /* as passed */
+	FeeRefundPolicy policy;
+	bool			has_amount;
+	int64			amount;
+
+	/* where it comes from */
+	int64		fee_share;
+	int64		from_pending;
+	SellerMoney from_seller;
+} Refund;
+
+static void
+check_reason(const char *reason)
+{
+	static const char *const reasons[] = { "requested_by_customer",
+										   "duplicate", "fraudulent" };
+
+	for (int i = 0; i < (int) lengthof(reasons); i++)
+	{
+		if (reason == NULL || strcmp(reason, reasons[i]) == 0)
+			return;
+	}
+	ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+					errmsg("\"reason\" is not valid"),
+					errdetail("It must be \"requested_by_customer\", "
+							  "\"duplicate\" or \"fraudulent\"."),
+					errhint("Leave it away when it is none of them.")));
+}
+
+static void
+read_refund(FunctionCallInfo fcinfo, Refund *refund)
+{
+	refund->order_id = *uuid_argument(fcinfo, 0, "payment_order");
+	refund->has_amount = !PG_ARGISNULL(1);
+	refund->reason = text_argument(fcinfo, 3, "reason");
+	refund->fee_policy = text_argument(fcinfo, 4, "fee_policy");
+	refund->key = idempotency_argument(fcinfo, 2);
+	if (refund->has_amount)
+		refund->amount = PG_GETARG_INT64(1);
+	if (refund->has_amount && refund->amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_AMOUNT),
+				 errmsg("\"amount\" is not possible"),
+				 errdetail("It is " INT64_FORMAT ".", refund->amount),
+				 errhint("Pass minor units above zero, or null for all that "
+						 "is left.")));
+	check_reason(refund->reason);
+	if (refund->fee_policy && strcmp(refund->fee_policy, "none") == 0)
+		refund->policy = FEE_REFUND_NONE;
+	else if (refund->fee_policy &&
+			 strcmp(refund->fee_policy, "proportional") == 0)
+		refund->policy = FEE_REFUND_PROPORTIONAL;
+	else
+		ereport(ERROR, (errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+						errmsg("\"fee_policy\" is not valid"),
+						errdetail("It must be \"proportional\" or \"none\"."),
+						errhint("With \"none\" the platform keeps its fee.")));
+}
+
+/*
+ * Whether anything stands against refunding the order at all.  This is the one
+ * place that asks: a dispute that is open will be refused here as well.
+ */
+static void
+check_refundable(const Subject *order)
+{
+	const char *status = order->path.now;
+
+	if (strcmp(status, "captured") != 0 &&
+		strcmp(status, "partially_captured") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("payment order cannot be refunded"),
+				 errdetail("Order %s is %s.", uuid_text(&order->id), status),
+				 errhint("Only what was captured can be refunded; what is "
+						 "authorised is given back by payment.void().")));
+	check_performs(order, OPERATION_REFUND);
+}
+
+static void
+check_rest(Refund *refund, const Subject *order)
+{
+	int64 rest = order->captured_amount - order->refunded_amount;
+	int	  exponent = currency_exponent(order->currency);
+	char  left[MONEY_TEXT_SIZE];
+	char  wanted[MONEY_TEXT_SIZE];
+
+	if (!refund->has_amount)
+		refund->amount = rest;
+	if (refund->amount > 0 && refund->amount <= rest)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PAYMENT_REFUND_EXCEEDED),
+			 errmsg("\"amount\" is more than is left to refund"),
+			 errdetail("Of order %s %s %s are left, asked for are %s.",
+					   uuid_text(&order->id),
+					   money_format(rest, exponent, left), order->currency,
+					   money_format(refund->amount, exponent, wanted)),
+			 errhint("refunded_amount in payment.payment_order shows what has "
+					 "been asked for already.")));
+}
+
+static bool
+take_key(Refund *refund)
+{
+	Fingerprint fingerprint;
+	uint8		digest[FINGERPRINT_SIZE];
+
+	uuid7_generate(&refund->id);
+	fingerprint_begin(&fingerprint);
+	fingerprint_text(&fingerprint, uuid_text(&refund->order_id));
+	fingerprint_text(&fingerprint, refund->has_amount
+									   ? psprintf(INT64_FORMAT, refund->amount)
+									   : NULL);
+	fingerprint_text(&fingerprint, refund->reason);
+	fingerprint_text(&fingerprint, refund->fee_policy);
+	fingerprint_end(&fingerprint, digest);
+	return idempotency_take(refund->key, "refund", digest, &refund->id, 1);
+}
+
+/* The platform's share of it first; the seller pays the rest. */
+static void
+split(Refund *refund, const Subject *order)
+{
+	RefundedOrder so_far = { .amount = order->captured_amount,
+							 .platform_fee = order->captured_fee,
+							 .refunded = order->refunded_amount,
+							 .fee_returned = order->fee_returned };
+	int64		  seller_part;
+
+	refund->fee_share =
+		fee_refund_share(&so_far, refund->amount, refund->policy);
+	seller_part = refund->amount - refund->fee_share;
+	refund->from_pending = Min(seller_part, order->pending_amount);
+	refund->from_seller = seller_debit(&order->seller_id, order->currency,
+									   seller_part - refund->from_pending);
+}
+
+static void
+insert_refund(const Refund *refund, const Subject *order)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDOID,		 UUIDOID, UUIDOID, UUIDOID,
+								  INT8OID,		 TEXTOID, INT8OID, INT8OID,
+								  INT8OID,		 INT8OID, TEXTOID, TEXTOID,
+								  TIMESTAMPTZOID };
+	Datum			  values[lengthof(types)] = { 0 };
+	char			  nulls[] = "             ";
+
+	values[0] = UUIDPGetDatum(&refund->id);
+	values[1] = UUIDPGetDatum(&order->id);
+	values[2] = UUIDPGetDatum(&order->seller_id);
+	values[3] = UUIDPGetDatum(&order->psp_id);
+	values[4] = Int64GetDatum(refund->amount);
+	values[5] = CStringGetTextDatum(order->currency);
+	values[6] = Int64GetDatum(refund->fee_share);
+	values[7] = Int64GetDatum(refund->from_pending);
+	values[8] = Int64GetDatum(refund->from_seller.available);
+	values[9] = Int64GetDatum(refund->from_seller.receivable);
+	nulls[10] = refund->reason ? ' ' : 'n';
+	if (refund->reason)
+		values[10] = CStringGetTextDatum(refund->reason);
+	values[11] =
+		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	values[12] = TimestampTzGetDatum(GetCurrentTimestamp());
+	order_write(plan_keep(&plan,
+						  "INSERT INTO payment.refund_record (id, order_id,"
+						  " seller_id, psp_id, amount, currency, fee_share,"
+						  " from_pending, from_available, from_receivable,"
+						  " reason, requested_by, updated_at, status)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+						  " $11, $12, $13, 'created')",
+						  lengthof(types), types),
+				values, nulls, CAUSE_API);
+}
+
+static void
+move_money(const Refund *refund, const Subject *order)
+{
+	Posting posting = { .kind = "refund", .subject = refund->id };
+
+	strlcpy(posting.currency, order->currency, sizeof(posting.currency));
+	posting.legs[posting.leg_count++] =
+		(PostingLeg){ ACCOUNT_PLATFORM_FEE, NULL, refund->fee_share };
+	posting.legs[posting.leg_count++] =
+		(PostingLeg){ ACCOUNT_SELLER_PENDING, &order->seller_id,
+					  refund->from_pending };
+	posting.legs[posting.leg_count++] =
+		(PostingLeg){ ACCOUNT_SELLER_AVAILABLE, &order->seller_id,
+					  refund->from_seller.available };
+	posting.legs[posting.leg_count++] =
+		(PostingLeg){ ACCOUNT_SELLER_RECEIVABLE, &order->seller_id,
+					  refund->from_seller.receivable };
+	posting.legs[posting.leg_count++] =
+		(PostingLeg){ ACCOUNT_REFUND_CLEARING, &order->psp_id,
+					  -refund->amount };
+	posting_post(&posting, 1);
+}
+
+static void
+refund_locked(Refund *refund, SubjectSet *set, Subject *order)
+{
+	if (!take_key(refund))
+		return;
+	check_refundable(order);
+	check_rest(refund, order);
+	split(refund, order);
+	order->refunded_amount += refund->amount;
+	order->fee_returned += refund->fee_share;
+	order->pending_amount -= refund->from_pending;
+	order->books_changed = true;
+	subjects_write(set);
+	insert_refund(refund, order);
+	task_queue(&order->psp_id, OPERATION_REFUND, &refund->id);
+	move_money(refund, order);
+}
+
+/*
+ * payment.refund(payment_order, amount, idempotency_key, reason, fee_policy)
+ * -> uuid
+ */
+Datum
+payment_refund(PG_FUNCTION_ARGS)
+{
+	Refund	   refund = { 0 };
+	SubjectSet set;
+	Subject	  *order;
+	pg_uuid_t *result = palloc(sizeof(pg_uuid_t));
+	int		   nest_level;
+
+	read_refund(fcinfo, &refund);
+	nest_level = batch_begin();
+	order = order_lock(&set, &refund.order_id, OPERATION_REFUND);
+	refund_locked(&refund, &set, order);
+	batch_end(nest_level);
+	*result = refund.id;
+	PG_RETURN_UUID_P(result);
+}
