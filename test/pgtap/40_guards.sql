@@ -21,6 +21,7 @@ SELECT payment.import_settlement('guards', 'stripe_csv', 'guards.csv', convert_t
     || 'txn_guards,eur,10.00,0.30,9.70,charge,pi_' || :'first' || E'\n', 'UTF8')) AS file \gset
 SELECT (payment.reconcile('guards')).run_id AS run \gset
 SELECT payment.reverse_journal(id, 1) AS reversal FROM payment.journal WHERE kind = 'release' AND subject = :'first' \gset
+SELECT payment.refund(:'first', 1, 'guards refund', fee_policy => 'none') AS refund \gset
 SELECT (payment.checkout('guards lost', 'payer', '[{"seller": "guards", "amount": 1000, "currency": "EUR"}]', 'guards', 'pm')).order_ids[1] AS lost \gset
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
@@ -42,7 +43,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     quote_ident((SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1)) AS first_column,
     CASE WHEN c.relname ~ '^(account|journal|entry|balance_slot|hold|reversal)' THEN 'PY203' ELSE 'PY301' END AS refusal,
     -- changes of single rows and columns are judged row by row
-    c.relname ~ '^(payment|order|payout)_record|^settlement_file|^exception_record' AS by_row
+    c.relname ~ '^(payment|order|refund|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
     AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'webhook_waiting',
@@ -162,6 +163,9 @@ FROM (VALUES
     ('pending_amount', 'pending_amount + 1', 'PY301'), ('refunded_amount', '1', 'PY301'), ('fee_returned', '1', 'PY301'),
     ('status', '''failed''', 'PY300'), ('status', 'NULL', 'PY300'),
     ('status', '''no such status''', 'PY300')) AS c (name, value, expected);
+SELECT is(pg_temp.attempt(format('UPDATE payment.refund_record SET %I = %s', c.name, c.value)), c.expected, 'S65 refund: ' || c.name)
+FROM (VALUES ('amount', 'amount + 1', 'PY302'), ('fee_share', '1', 'PY302'), ('from_pending', '7', 'PY302'), ('order_id', 'payment.new_id()', 'PY302'),
+    ('psp_reference', '''re_other''', 'PY301'), ('attempt_no', '7', 'PY301'), ('status', '''succeeded''', 'PY300')) AS c (name, value, expected);
 SELECT is(pg_temp.attempt(format('UPDATE payment.payout_record SET %I = %s', c.name, c.value)), c.expected, 'S65 payout: ' || c.name)
 FROM (VALUES ('amount', 'amount + 1', 'PY302'), ('seller_id', 'payment.new_id()', 'PY302'), ('destination', '''mine''', 'PY302'),
     ('currency', '''USD''', 'PY302'), ('requested_by', '''somebody''', 'PY302'), ('status', '''paid''', 'PY300')) AS c (name, value, expected);

@@ -164,7 +164,7 @@ DROP TRIGGER a ON mine;
 CREATE TRIGGER a AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history('payment_order');
 INSERT INTO mine VALUES (payment.new_id(), 'created');
 DROP TRIGGER a ON mine;
-CREATE TRIGGER a BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION payment.guard_update('refund');
+CREATE TRIGGER a BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION payment.guard_update('dispute');
 INSERT INTO mine VALUES (payment.new_id(), 'created');
 UPDATE mine SET status = 'failed';
 DROP TABLE mine;
