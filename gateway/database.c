@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "options.h"
 #include "queue.h"
@@ -24,6 +25,12 @@
 
 #define TEXT_OID 25
 #define BYTEA_OID 17
+
+/* of the time for a call that one host may take to answer at all */
+#define HOST_SHARE 4
+/* at the end, for statements that are still being cancelled */
+#define CANCEL_WAIT_MS 1000
+#define CANCEL_LOOK_EVERY_MS 20
 
 /* how often an idle thread asks whether the database is there */
 #define PING_EVERY_MS 5000
@@ -44,6 +51,7 @@ typedef struct Link
 
 static pthread_t  *threads;
 static atomic_bool is_up;
+static atomic_int  cancelling;
 static void (*when_done)(Request *request);
 
 bool
@@ -100,13 +108,19 @@ finish_connecting(PGconn *connection, int64_t until_ms)
 static bool
 open_link(Link *link, int64_t until_ms)
 {
-	const char *const keywords[] = { "dbname", "client_encoding",
+	char			  host_timeout[16];
+	const char *const keywords[] = { "tcp_user_timeout", "dbname",
+									 "client_encoding",
 									 "fallback_application_name", NULL };
-	const char *const values[] = { options.database ? options.database : "",
+	const char *const values[] = { host_timeout,
+								   options.database ? options.database : "",
 								   "UTF8", "payment-gateway", NULL };
 
 	if (clock_ms() < link->retry_at_ms)
 		return false;
+	/* of several hosts, one that is silent must not cost the others' turn */
+	snprintf(host_timeout, sizeof(host_timeout), "%d",
+			 options.database_timeout_ms / HOST_SHARE);
 	link->connection = PQconnectStartParams(keywords, values, 1);
 	if (link->connection == NULL)
 		die("out of memory");
@@ -169,16 +183,41 @@ read_result(PGconn *connection, int64_t until_ms)
 	}
 }
 
-/* what is still running there should not go on without anybody waiting */
-static void
-cancel(PGconn *connection)
+static void *
+cancel_and_disconnect(void *argument)
 {
+	PGconn	 *connection = argument;
 	PGcancel *handle = PQgetCancel(connection);
 	char	  message[256];
 
 	if (handle)
 		PQcancel(handle, message, sizeof(message));
 	PQfreeCancel(handle);
+	PQfinish(connection);
+	atomic_fetch_sub(&cancelling, 1);
+	return NULL;
+}
+
+/*
+ * What is still running there should not go on without anybody waiting.  libpq
+ * waits for the server's answer to that without a limit, so requests do not
+ * wait for it; and where many are stuck, no more are begun.
+ */
+static void
+cancel(Link *link)
+{
+	pthread_t thread;
+
+	if (atomic_fetch_add(&cancelling, 1) < options.database_connections &&
+		pthread_create(&thread, NULL, cancel_and_disconnect,
+					   link->connection) == 0)
+	{
+		pthread_detach(thread);
+		link->connection = NULL;
+		return;
+	}
+	atomic_fetch_sub(&cancelling, 1);
+	disconnect(link);
 }
 
 static PGresult *
@@ -196,8 +235,8 @@ run(Link *link, const Request *request, int64_t until_ms)
 		flush(link->connection, until_ms))
 		result = read_result(link->connection, until_ms);
 	if (result == NULL && PQstatus(link->connection) == CONNECTION_OK)
-		cancel(link->connection);
-	if (result == NULL || PQstatus(link->connection) != CONNECTION_OK)
+		cancel(link);
+	else if (result == NULL || PQstatus(link->connection) != CONNECTION_OK)
 		disconnect(link);
 	return result;
 }
@@ -248,7 +287,8 @@ handle(Link *link, Request *request)
 		answer_unavailable(request);
 		return;
 	}
-	for (int try = 0; try < 2 && result == NULL; try++)
+	for (int try = 0; try < 2 && result == NULL && clock_ms() < until_ms;
+		 try++)
 	{
 		bool was_open = link->connection != NULL;
 
@@ -302,7 +342,7 @@ serve(void *argument)
 			handle(&link, request);
 			when_done(request);
 		}
-		else if (queue_is_closed())
+		else if (queue_is_over())
 			break;
 		else
 			ping(&link);
@@ -327,7 +367,14 @@ database_start(void (*done)(Request *request))
 void
 database_stop(void)
 {
+	const struct timespec pause = { .tv_nsec =
+										CANCEL_LOOK_EVERY_MS * 1000000 };
+	int64_t				  until_ms;
+
 	for (int i = 0; i < options.database_connections; i++)
 		pthread_join(threads[i], NULL);
 	free(threads);
+	until_ms = clock_ms() + CANCEL_WAIT_MS;
+	while (atomic_load(&cancelling) > 0 && clock_ms() < until_ms)
+		nanosleep(&pause, NULL);
 }

@@ -79,12 +79,12 @@ queue_close(void)
 }
 
 bool
-queue_is_closed(void)
+queue_is_over(void)
 {
 	bool answer;
 
 	pthread_mutex_lock(&lock);
-	answer = closed;
+	answer = closed && first == NULL;
 	pthread_mutex_unlock(&lock);
 	return answer;
 }

@@ -15,6 +15,7 @@ extern bool queue_push(Request *request);
 extern Request *queue_pop(int timeout_ms);
 /* takes no more; those in it are still given out */
 extern void queue_close(void);
-extern bool queue_is_closed(void);
+/* closed, and what was in it was given out */
+extern bool queue_is_over(void);
 
 #endif /* GATEWAY_QUEUE_H */

@@ -10,6 +10,7 @@ use IO::Select;
 use JSON::PP;
 use List::Util qw(shuffle);
 use PaymentTest;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -148,12 +149,45 @@ subtest 'a database that hangs' => sub {
     my $started = time;
     my $status = $slow->flood([ map { [ '/webhooks/sandbox', signed($secret, event()) ] } 1 .. 12 ], 12);
     is(join(' ', @$status), join(' ', (503) x 12), 'all are told to come again');
+    $t->wait_for(q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'gateway' AND state = 'active'});
     is($t->sql(q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'gateway' AND state = 'active'}), 0, 'and nothing goes on in the database');
     $t->sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()});
     eval { $t->finish_sql($lock) };
     PaymentTest::wait_until(sub { ($slow->post('sandbox', signed($secret, event())))[0] == 200 }, 60);
     is(($slow->post('sandbox', signed($secret, event())))[0], 200, 'afterwards it works');
     is($slow->stop, 0, 'and stops');
+};
+
+# a frozen server takes connections and answers nothing, not even a cancellation
+subtest 'a server that is frozen' => sub {
+    my $frozen = GatewayTest->new($t, flags => [ '--database-timeout-ms', 700, '--database-connections', 1 ]);
+    PaymentTest::wait_until(sub { ($frozen->get('/healthz'))[0] == 200 }, 60);
+    my $lock = $t->start_sql('BEGIN; LOCK TABLE payment.psp IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)');
+    $t->wait_for(q{SELECT count(*) > 0 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'payment.psp'::regclass AND granted});
+    my ($postmaster) = slurp_file($t->node->data_dir . '/postmaster.pid') =~ /\A(\d+)/;
+    kill 'STOP', $postmaster;
+    my @status = map { ($frozen->post('sandbox', signed($secret, event())))[0] // 'none' } 1 .. 3;
+    my $stopped = $frozen->stop;
+    kill 'CONT', $postmaster;
+    is("@status", '503 503 503', 'no request waits for what was cancelled before');
+    is($stopped, 0, 'nor does the end');
+    $t->sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()});
+    eval { $t->finish_sql($lock) };
+};
+
+subtest 'a host that is silent' => sub {
+    my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) // die "listen: $!";
+    # its backlog is full: it answers no more than a host without power does
+    my @waiting = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $silent->sockport, Blocking => 0) } 1 .. 8;
+    my $node = $t->node;
+    my $several = GatewayTest->new(
+        $t,
+        flags    => [ '--database-timeout-ms', 4000 ],
+        database => sprintf "host='127.0.0.1,%s' port=%d,%d dbname='%s' user=gateway",
+        $node->host, $silent->sockport, $node->port, $t->database);
+    PaymentTest::wait_until(sub { ($several->get('/healthz'))[0] == 200 }, 60);
+    is(($several->post('sandbox', signed($secret, event())))[0], 200, 'the next one is asked');
+    is($several->stop, 0, 'and it stops');
 };
 
 subtest 'very many senders' => sub {
