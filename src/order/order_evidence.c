@@ -56,6 +56,63 @@ capture_is_known(const Subject *subject, const Evidence *evidence)
 					 values, nulls) > 0;
 }
 
+/*
+ * Was it booked by what the PSP told of the whole payment, which may come
+ * before the answer to the capture?  From its first claim until the next
+ * operation's, whatever was captured is this capture, unless it was refused.
+ */
+static bool
+capture_is_booked(const Subject *subject, const Evidence *evidence)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, INT4OID, INT8OID };
+	Datum			  values[] = { UUIDPGetDatum(&subject->id),
+								   Int32GetDatum(evidence->attempt_no),
+								   Int64GetDatum(evidence->amount) };
+
+	if (strcmp(evidence->currency, subject->currency) != 0)
+		return false;
+	return batch_run(
+			   plan_keep(
+				   &plan,
+				   "SELECT FROM payment.journal AS j WHERE j.subject = $1"
+				   " AND j.kind = 'capture' AND j.id > (SELECT a.id"
+				   "  FROM payment.attempt AS a WHERE a.object_id = $1"
+				   "  AND a.id > $1 AND a.operation = 'capture'"
+				   "  AND a.attempt_no = $2 ORDER BY a.id LIMIT 1)"
+				   " AND NOT EXISTS (SELECT FROM payment.attempt AS a"
+				   "  WHERE a.object_id = $1 AND a.id > $1"
+				   "  AND (a.operation IN ('capture', 'void')"
+				   "  AND a.attempt_no > $2 AND a.id < j.id"
+				   "  OR a.operation = 'capture' AND a.attempt_no = $2"
+				   "  AND a.outcome IN ('declined', 'failed')))"
+				   " AND (SELECT sum(e.amount) FROM payment.entry AS e"
+				   "  WHERE e.journal_id = j.id AND e.amount > 0) = $3"
+				   " LIMIT 1",
+				   lengthof(types), types),
+			   values, NULL) > 0;
+}
+
+/* Is it to be booked at the end of this very batch? */
+static bool
+capture_is_weighed(const Weighing *w, const Subject *subject,
+				   const Evidence *evidence)
+{
+	if (evidence->attempt_no != subject->operation_no ||
+		strcmp(evidence->currency, subject->currency) != 0)
+		return false;
+	for (int i = 0; i < w->posting_count; i++)
+	{
+		const Posting *posting = &w->postings[i];
+
+		if (strcmp(posting->kind, "capture") == 0 &&
+			uuid_compare(&posting->subject, &subject->id) == 0 &&
+			posting->legs[0].amount == evidence->amount)
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_under_way(const Subject *subject, const Evidence *evidence)
 {
@@ -183,7 +240,9 @@ captured_in_all(Weighing *w, Subject *subject, Evidence *evidence)
 static void
 captured_late(Weighing *w, Subject *subject, Evidence *evidence)
 {
-	if (capture_is_known(subject, evidence))
+	if (capture_is_known(subject, evidence) ||
+		capture_is_booked(subject, evidence) ||
+		capture_is_weighed(w, subject, evidence))
 		return;
 	weigh_contradict(w, subject, evidence, "late_success",
 					 subject->captured_amount,

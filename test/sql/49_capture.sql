@@ -95,6 +95,32 @@ SELECT payment.release(pg_temp.object('a/1')), payment.release(pg_temp.object('a
 SELECT pending, available FROM payment.wallet WHERE seller = 'capture seller 1';
 SELECT pg_temp.refused(format('SELECT payment.capture(%L, %L)', pg_temp.object('a/1'), 'capture a z'));
 
+-- S21 what is told of the whole payment overtakes the answer to the capture: one journal, and nothing to decide
+SELECT pg_temp.authorised('overtaken', '100.00');
+SELECT payment.capture(pg_temp.object('overtaken/1'), 'capture overtaken 1', 4000, false);
+SELECT amount, final, total FROM pg_temp.take();
+SELECT pg_temp.record('overtaken/1', 'succeeded', 'pi_overtaken1', amount => 4000, earlier => 1);
+SELECT status, captured FROM pg_temp.order_of('overtaken/1');
+SELECT pg_temp.record('overtaken/1', 'succeeded', 'ca_overtaken', amount => 4000);
+SELECT status, captured, (SELECT count(*) FROM pg_temp.exceptions('overtaken/%')) AS exceptions FROM pg_temp.order_of('overtaken/1');
+SELECT count(*) AS legs FROM pg_temp.journals('overtaken/1');
+-- but not with another amount
+SELECT payment.capture(pg_temp.object('overtaken/1'), 'capture overtaken 2', 1000, false);
+SELECT amount, final, total FROM pg_temp.take();
+SELECT pg_temp.record('overtaken/1', 'succeeded', 'pi_overtaken1', amount => 5000, earlier => 2);
+SELECT pg_temp.record('overtaken/1', 'succeeded', 'ca_overtaken_2', amount => 1001);
+SELECT status, captured FROM pg_temp.order_of('overtaken/1');
+SELECT type, status, expected, actual FROM pg_temp.exceptions('overtaken/%');
+
+-- S07 two answers to one capture are recorded together
+SELECT pg_temp.authorised('both', '100.00');
+SELECT payment.capture(pg_temp.object('both/1'), 'capture both', 4000, false);
+SELECT amount, final, total FROM pg_temp.take();
+SELECT payment.record_outcomes(ARRAY[a.o, a.o]) FROM (SELECT jsonb_populate_record(NULL::payment.attempt_outcome, jsonb_build_object(
+    'attempt_id', (SELECT id FROM payment.attempt WHERE object_id = pg_temp.object('both/1') AND operation = 'capture'),
+    'outcome', 'succeeded', 'psp_reference', 'ca_both', 'amount', 4000, 'currency', 'EUR')) AS o) AS a;
+SELECT status, captured, (SELECT count(*) FROM pg_temp.exceptions('both/%')) AS exceptions FROM pg_temp.order_of('both/1');
+
 -- one part, and the rest is let go
 SELECT pg_temp.authorised('b', '100.00');
 SELECT payment.capture(pg_temp.object('b/1'), 'capture b', 4000);
