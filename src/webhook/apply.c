@@ -30,8 +30,8 @@
 /* What is known of the object, read without a lock */
 typedef struct Target
 {
-	bool	  exists;
-	pg_uuid_t psp_id;
+	bool exists;
+	bool is_manual; /* authorised first, and captured when we ask for it */
 } Target;
 
 static bool
@@ -85,18 +85,31 @@ find_target(const WebhookEvent *event, bool is_payout)
 
 	if (is_payout)
 		plan = plan_keep(&payout_plan,
-						 "SELECT p.psp_id FROM payment.payout_record AS p"
+						 "SELECT false FROM payment.payout_record AS p"
 						 " WHERE p.id = $1",
 						 lengthof(types), types);
 	else
 		plan = plan_keep(&order_plan,
-						 "SELECT o.psp_id FROM payment.order_record AS o"
-						 " WHERE o.id = $1",
+						 "SELECT EXISTS (SELECT FROM payment.payment_record"
+						 " AS p WHERE p.id = o.payment_id"
+						 " AND p.capture_method = 'manual')"
+						 " FROM payment.order_record AS o WHERE o.id = $1",
 						 lengthof(types), types);
 	target.exists = batch_run(plan, values, NULL) > 0;
 	if (target.exists)
-		row_uuid(0, 1, &target.psp_id);
+		target.is_manual = row_bool(0, 1);
 	return target;
+}
+
+/*
+ * Adyen tells that a payment was authorised, whether or not it captures it by
+ * itself.  Of one that is to be captured later that is no money yet.
+ */
+static bool
+only_authorises(const WebhookEvent *event, const Target *target)
+{
+	return target->is_manual && strcmp(event->type, "AUTHORISATION") == 0 &&
+		   strcmp(event->outcome, "succeeded") == 0;
 }
 
 /* Which attempt was given that name; 0: none that is known */
@@ -208,7 +221,10 @@ prepare(WebhookEvent *event)
 			event->effect = "no_effect";
 		}
 		else
+		{
+			event->only_authorised = only_authorises(event, &target);
 			return true;
+		}
 	}
 	return false;
 }
@@ -239,7 +255,8 @@ evidence_of(const WebhookEvent *event)
 		.operation = is_payout ? OPERATION_PAYOUT : OPERATION_PAY,
 		.object_id = event->object_id,
 		.psp_id = event->psp_id,
-		.kind = kind_of(event->outcome),
+		.kind = event->only_authorised ? EVIDENCE_AUTHORIZED
+									   : kind_of(event->outcome),
 		.cause = CAUSE_WEBHOOK,
 		.attempt_no = event->attempt_no,
 		.psp_reference = event->psp_reference,

@@ -63,6 +63,21 @@ SELECT http_status FROM encode(pg_temp.hmac(decode('44782DEF547AAA06C910C43932B1
         signature => signature)), '{}');
 SELECT event_id, state FROM pg_temp.webhooks('AUTHORISATION:psp\_7%');
 SELECT name, status FROM pg_temp.show('adyen/4');
+-- authorised to be captured later: no money yet, be the answer there or not
+SELECT count((payment.checkout('adyen manual', 'payer', jsonb_build_array(
+    jsonb_build_object('seller', 'dispatch seller 1', 'amount', '50.00', 'currency', 'EUR', 'reference', 'manual/1'),
+    jsonb_build_object('seller', 'dispatch seller 2', 'amount', '60.00', 'currency', 'EUR', 'reference', 'manual/2')),
+    psp => current_setting('test.psp'), payment_method => 'pm', capture => 'manual')).payment_id);
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record('manual/2', 'authorized', 'psp_m2', authorized_until => now() + interval '7 days');
+SELECT http_status FROM pg_temp.receive(pg_temp.batch(
+    pg_temp.item('psp_m1', 'manual/1', 'AUTHORISATION', 5000),
+    pg_temp.item('psp_m2', 'manual/2', 'AUTHORISATION', 6000)), '{}');
+SELECT event_id, state, effect, detail FROM pg_temp.webhooks('AUTHORISATION:psp\_m%');
+SELECT name, status, captured FROM pg_temp.show('manual/_');
+SELECT (SELECT count(*) FROM pg_temp.journals('manual/1')) + (SELECT count(*) FROM pg_temp.journals('manual/2')) AS journals;
+SELECT pg_temp.record('manual/1', 'authorized', 'psp_m1', authorized_until => now() + interval '7 days');
+SELECT name, status, captured FROM pg_temp.show('manual/_');
 -- refunds and disputes are parked with the order they are about
 SELECT http_status FROM pg_temp.receive(pg_temp.batch(
     pg_temp.item('psp_r', 'adyen/1', 'REFUND', 100, original => 'psp_1'),

@@ -151,7 +151,10 @@ about_of(const char *code)
 	return PSP_EVENT_OTHER;
 }
 
-/* Authorised is as good as captured: that is how it was asked for. */
+/*
+ * Authorised is as good as captured, if that is how it was asked for: whoever
+ * knows the order sees to that.
+ */
 static void
 read_authorisation(const JsonDocument *json, const JsonNode *item,
 				   const char **fields, PspEvent *event)
