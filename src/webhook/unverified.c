@@ -18,6 +18,24 @@
 #include "uuid7.h"
 #include "webhook/unverified.h"
 
+/* what nobody has vouched for in all that time, nobody will */
+static void
+forget_old(const pg_uuid_t *psp_id)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID };
+	TimestampTz		  before =
+		GetCurrentTimestamp() -
+		(int64) payment_webhook_parking_time_s * USECS_PER_SEC;
+	Datum values[] = { UUIDPGetDatum(psp_id), TimestampTzGetDatum(before) };
+
+	plan_keep(&plan,
+			  "DELETE FROM payment.webhook_unverified WHERE psp_id = $1"
+			  " AND received_at < $2",
+			  lengthof(types), types);
+	order_write(plan, values, NULL, CAUSE_POLICY);
+}
+
 static bool
 has_room(const pg_uuid_t *psp_id)
 {
@@ -47,7 +65,11 @@ unverified_keep(const pg_uuid_t *psp_id, Jsonb *headers, const char *text,
 	Datum			  values[lengthof(types)];
 
 	if (!has_room(psp_id))
-		return false;
+	{
+		forget_old(psp_id);
+		if (!has_room(psp_id))
+			return false;
+	}
 	uuid7_generate(&id);
 	body = palloc(VARHDRSZ + length);
 	SET_VARSIZE(body, VARHDRSZ + length);

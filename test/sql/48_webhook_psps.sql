@@ -117,6 +117,16 @@ SELECT name, status FROM pg_temp.show('paypal/%');
 SELECT payment.confirm_webhook(u.id, n = 1) FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM payment.webhook_unverified
     WHERE psp_id = pg_temp.psp()) AS u;
 SELECT payment.confirm_webhook(payment.new_id(), true);
+-- what nobody vouches for makes room in the end
+SET payment.max_unverified_webhooks = 1;
+SET payment.webhook_parking_time_s = 1;
+SELECT http_status FROM pg_temp.receive(pg_temp.capture('WH-8', 'paypal/2', '20.00'), pg_temp.paypal_headers());
+SELECT http_status FROM pg_temp.receive(pg_temp.capture('WH-9', 'paypal/2', '20.00'), pg_temp.paypal_headers());
+SELECT pg_sleep(1.1);
+SELECT http_status FROM pg_temp.receive(pg_temp.capture('WH-9', 'paypal/2', '20.00'), pg_temp.paypal_headers());
+RESET payment.max_unverified_webhooks;
+RESET payment.webhook_parking_time_s;
+SELECT payment.confirm_webhook(u.id, false) FROM payment.webhook_unverified AS u WHERE psp_id = pg_temp.psp();
 SELECT event_id, about, state, effect, name FROM pg_temp.webhooks('%');
 SELECT name, status, psp_reference FROM pg_temp.show('paypal/%');
 SELECT * FROM pg_temp.rejections();
