@@ -747,6 +747,12 @@ CREATE TABLE payment.payout_record_default PARTITION OF payment.payout_record (
 
 CREATE INDEX payout_record_default_seller_idx ON payment.payout_record_default (seller_id, id);
 
+-- Payments that are all or nothing, whose other orders are to be undone.
+CREATE TABLE payment.partial_failure (
+    payment_id uuid NOT NULL PRIMARY KEY,
+    due_at timestamptz NOT NULL
+);
+
 -- A PSP's name for an object of ours; unique for ever.
 CREATE TABLE payment.psp_reference (
     psp_id uuid NOT NULL,
@@ -1122,6 +1128,11 @@ COMMENT ON COLUMN payment.payout_record.updated_at IS 'When it last changed; asc
 COMMENT ON COLUMN payment.payout_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON TABLE payment.payout_record_default IS 'Payouts for which no partition was made.';
 
+COMMENT ON TABLE payment.partial_failure IS
+    'Payments that are all or nothing, of which an order came to nothing and another one is not undone yet.';
+COMMENT ON COLUMN payment.partial_failure.payment_id IS 'The payment.';
+COMMENT ON COLUMN payment.partial_failure.due_at IS 'When the worker looks at it next.';
+
 COMMENT ON TABLE payment.psp_reference IS 'The PSPs'' names of our objects; each is one object''s for ever.';
 COMMENT ON COLUMN payment.psp_reference.psp_id IS 'Whose name it is.';
 COMMENT ON COLUMN payment.psp_reference.reference IS 'The name.';
@@ -1234,6 +1245,7 @@ BEGIN
             ('status_history', 'append_only'),
             ('status_history_default', 'append_only'),
             ('psp_reference', 'append_only'),
+            ('partial_failure', 'transient'),
             ('idempotency', 'append_only'),
             ('detached_partition', 'append_only'),
             ('detached_balance', 'append_only'),
@@ -1672,7 +1684,7 @@ GRANT SELECT ON payment.payment, payment.payment_order, payment.refund, payment.
 GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.counted_volume, payment.seller_volume,
     payment.routing_rule
     TO payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.payment_record, payment.order_record, payment.refund_record, payment.payout_record, payment.psp_reference,
+GRANT SELECT ON payment.partial_failure, payment.payment_record, payment.order_record, payment.refund_record, payment.payout_record, payment.psp_reference,
     payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
 
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
@@ -1728,6 +1740,16 @@ COMMENT ON FUNCTION payment.expire_authorizations(integer) IS
     'Ends authorisations that could be captured until payment.authorization_grace_s seconds ago: orders become expired, or '
     'captured where a part was. At most max_orders (1 to 10000); returns how many. The worker calls it every minute. '
     'Errors: PY001.';
+
+CREATE FUNCTION payment.undo_partial_failures(max_payments integer) RETURNS bigint
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+    AS 'MODULE_PATHNAME', 'payment_undo_partial_failures';
+
+COMMENT ON FUNCTION payment.undo_partial_failures(integer) IS
+    'Goes on with payments that are all or nothing and of which an order came to nothing: of the others, what was not sent is '
+    'cancelled, what is authorised is voided, what was captured is refunded; what is under way is waited for. At most '
+    'max_payments (1 to 1000); returns how many it looked at. The worker calls it every second. Errors: PY001.';
 
 CREATE FUNCTION payment.expire_leases() RETURNS bigint
     LANGUAGE c
@@ -1976,7 +1998,8 @@ REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.retry_dead_letter(uuid), payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
-    payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.expire_authorizations(integer), payment.next_task_due(uuid, integer[]),
+    payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.expire_authorizations(integer),
+    payment.undo_partial_failures(integer), payment.next_task_due(uuid, integer[]),
     payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint),
     payment.move_waiting_orders(uuid, integer, timestamptz) TO payment_worker;
 GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid), payment.reset_breaker(text) TO payment_admin;
@@ -3374,6 +3397,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.order_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.refund_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payout_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp_reference', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.partial_failure', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.status_history_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.task', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.circuit_breaker', '');

@@ -24,13 +24,14 @@
 #include "order/idempotency.h"
 #include "order/plan.h"
 #include "order/posting.h"
+#include "order/refund.h"
 #include "order/seller_money.h"
 #include "order/typed_argument.h"
 #include "order/withdraw.h"
 
 PG_FUNCTION_INFO_V1(payment_refund);
 
-typedef struct Refund
+struct Refund
 {
 	pg_uuid_t		id;
 	pg_uuid_t		order_id;
@@ -45,7 +46,7 @@ typedef struct Refund
 	int64		fee_share;
 	int64		from_pending;
 	SellerMoney from_seller;
-} Refund;
+};
 
 static void
 check_reason(const char *reason)
@@ -235,6 +236,43 @@ move_money(const Refund *refund, const Subject *order)
 	posting_post(&posting, 1);
 }
 
+/* in memory: where it comes from, and the order's books after it */
+static void
+take(Refund *refund, Subject *order)
+{
+	split(refund, order);
+	order->refunded_amount += refund->amount;
+	order->fee_returned += refund->fee_share;
+	order->pending_amount -= refund->from_pending;
+	order->books_changed = true;
+}
+
+void
+refund_store(const Refund *refund, const Subject *order)
+{
+	insert_refund(refund, order);
+	task_queue(&order->psp_id, OPERATION_REFUND, &refund->id);
+	move_money(refund, order);
+}
+
+Refund *
+refund_rest(Subject *order)
+{
+	Refund *refund;
+
+	if (strcmp(order->path.now, "captured") != 0 ||
+		order->captured_amount == order->refunded_amount ||
+		!performs(&order->psp_id, OPERATION_REFUND))
+		return NULL;
+	refund = palloc0(sizeof(Refund));
+	uuid7_generate(&refund->id);
+	refund->order_id = order->id;
+	refund->amount = order->captured_amount - order->refunded_amount;
+	refund->policy = FEE_REFUND_PROPORTIONAL;
+	take(refund, order);
+	return refund;
+}
+
 static void
 refund_locked(Refund *refund, SubjectSet *set, Subject *order)
 {
@@ -242,15 +280,9 @@ refund_locked(Refund *refund, SubjectSet *set, Subject *order)
 		return;
 	check_refundable(order);
 	check_rest(refund, order);
-	split(refund, order);
-	order->refunded_amount += refund->amount;
-	order->fee_returned += refund->fee_share;
-	order->pending_amount -= refund->from_pending;
-	order->books_changed = true;
+	take(refund, order);
 	subjects_write(set);
-	insert_refund(refund, order);
-	task_queue(&order->psp_id, OPERATION_REFUND, &refund->id);
-	move_money(refund, order);
+	refund_store(refund, order);
 }
 
 /*

@@ -79,6 +79,19 @@ check_status(const Subject *subject)
 					errhint("%s", hint)));
 }
 
+/* what the others are being undone for cannot be tried again */
+static void
+check_policy(const SubjectSet *set)
+{
+	if (set->payments[0].all_or_nothing && set->payments[0].order_count > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("the payment is all or nothing"),
+				 errdetail("One of its orders has come to nothing: the others "
+						   "are undone."),
+				 errhint("Make a new payment.")));
+}
+
 static void
 check_facts(const Subject *subject, bool may_be_charged, bool suspended)
 {
@@ -228,6 +241,7 @@ retry_locked(Retry *retry, SubjectSet *set)
 	if (!take_key(retry, &attempt_no))
 		return attempt_no;
 	check_status(subject);
+	check_policy(set);
 	plan_retry(retry, subject);
 	if (!subject_step(subject, "executing", CAUSE_API))
 		elog(ERROR, "a declined order cannot be tried again");

@@ -16,6 +16,7 @@
 
 #include "order/batch.h"
 #include "order/move.h"
+#include "order/partial_failure.h"
 #include "order/plan.h"
 #include "order/subject.h"
 #include "order/volume.h"
@@ -60,7 +61,8 @@ lock_payments(SubjectSet *set, Datum order_ids)
 	count = batch_run(
 		plan_keep(&plan,
 				  "SELECT p.id, p.status, p.order_count, p.succeeded_count,"
-				  " p.failed_count FROM payment.payment_record AS p"
+				  " p.failed_count, p.on_partial_failure"
+				  " FROM payment.payment_record AS p"
 				  " WHERE p.id IN (SELECT o.payment_id"
 				  " FROM unnest($1) AS u (id)"
 				  " JOIN payment.order_record AS o ON o.id = u.id)"
@@ -79,6 +81,8 @@ lock_payments(SubjectSet *set, Datum order_ids)
 		payment->order_count = row_int32(row, 3);
 		payment->succeeded_count = row_int32(row, 4);
 		payment->failed_count = row_int32(row, 5);
+		payment->all_or_nothing =
+			strcmp(row_text(row, 6), "all_or_nothing") == 0;
 	}
 }
 
@@ -704,6 +708,24 @@ write_payments(SubjectSet *set, int round, TransitionCause cause)
 		values, NULL, cause);
 }
 
+/* of payments that are all or nothing the rest has to be undone */
+static void
+note_partial_failures(const SubjectSet *set)
+{
+	Column payments;
+
+	column_init(&payments, UUIDOID);
+	for (int i = 0; i < set->payment_count; i++)
+	{
+		const PaymentState *p = &set->payments[i];
+
+		if (p->all_or_nothing && p->counted && p->failed_count > 0 &&
+			p->failed_count < p->order_count)
+			column_add_uuid(&payments, &p->id);
+	}
+	partial_failures_note(&payments);
+}
+
 static int
 longest_path(const SubjectSet *set)
 {
@@ -769,6 +791,7 @@ subjects_write(SubjectSet *set)
 		}
 	}
 	write_books(set);
+	note_partial_failures(set);
 	subjects_write_moved(set);
 	count_volume(set);
 }

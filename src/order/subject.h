@@ -36,6 +36,7 @@ typedef struct PaymentState
 	int32			order_count;
 	int32			succeeded_count;
 	int32			failed_count;
+	bool			all_or_nothing;
 	bool			counted; /* the counts differ from the table's */
 	TransitionCause cause;	 /* of the last change of an order */
 } PaymentState;

@@ -134,8 +134,6 @@ withdraw_all(SubjectSet *set)
 
 		if (!order_withdraw(subject, CAUSE_API))
 			continue;
-		if (strcmp(subject->path.now, "voiding") == 0)
-			check_performs(subject, OPERATION_VOID);
 		count++;
 	}
 	return count;

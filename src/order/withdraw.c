@@ -69,19 +69,24 @@ adapter_of(const pg_uuid_t *psp_id)
 	return psp_adapter(row_text(0, 1));
 }
 
+bool
+performs(const pg_uuid_t *psp_id, const char *operation)
+{
+	const PspAdapter *adapter = adapter_of(psp_id);
+	PspOperation	  number;
+
+	return adapter == NULL ||
+		   (psp_operation_of(operation, &number) && adapter->performs[number]);
+}
+
 void
 check_performs(const Subject *subject, const char *operation)
 {
-	const PspAdapter *adapter = adapter_of(&subject->psp_id);
-	PspOperation	  number;
-
-	if (adapter == NULL ||
-		(psp_operation_of(operation, &number) && adapter->performs[number]))
+	if (performs(&subject->psp_id, operation))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
 					errmsg("its PSP cannot be asked to do this"),
-					errdetail("The operation is \"%s\", the adapter \"%s\".",
-							  operation, adapter->name),
+					errdetail("The operation is \"%s\".", operation),
 					errhint("Do it at the PSP: what it reports is taken "
 							"over.")));
 }
@@ -131,7 +136,8 @@ order_withdraw(Subject *subject, TransitionCause cause)
 {
 	if (strcmp(subject->path.now, "created") == 0)
 		return subject_step(subject, "cancelled", cause);
-	return order_begin_void(subject, cause);
+	return performs(&subject->psp_id, OPERATION_VOID) &&
+		   order_begin_void(subject, cause);
 }
 
 void

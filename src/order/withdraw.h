@@ -23,7 +23,8 @@ extern const char *idempotency_argument(FunctionCallInfo fcinfo, int number);
 
 /* the adapter of a PSP; NULL: none, somebody else does what it is asked to */
 extern const PspAdapter *adapter_of(const pg_uuid_t *psp_id);
-/* PY303 */
+/* can it be asked to do that?  PY303 */
+extern bool performs(const pg_uuid_t *psp_id, const char *operation);
 extern void check_performs(const Subject *subject, const char *operation);
 
 /* Have it done once the transaction commits; whatever its task was is over. */

@@ -50,6 +50,8 @@ WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
         'event_consumer', 'webhook_endpoint', 'event_delivery')
     -- empty until something is detached, which cannot be done here
     AND c.relname NOT IN ('detached_balance', 'detached_partition')
+    -- empty but for payments that are all or nothing
+    AND c.relname <> 'partial_failure'
     -- empty without a synchronous standby
     AND c.relname <> 'synchronous_standby';
 

@@ -103,7 +103,7 @@ INSERT INTO right_value VALUES
     ('adopt', 'reason', '''a copy'''), (NULL, 'may_have_sent', 'false'), (NULL, 'max_standbys', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'capture', '''automatic'''), (NULL, 'on_partial_failure', '''keep'''),
-    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'), ('refund', 'reason', '''duplicate'''), (NULL, 'fee_policy', '''none'''),
+    ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'), (NULL, 'max_payments', '10'), ('refund', 'reason', '''duplicate'''), (NULL, 'fee_policy', '''none'''),
     ('refund', 'payment_order', quote_literal(:'paid')),
     ('capture', 'payment_order', quote_literal(:'reserved')), ('void', 'payment_order', quote_literal(:'reserved')),
     ('cancel', 'object', quote_literal(:'reserved')), (NULL, 'priority', '1'), (NULL, 'weight', '1'), ('set_routing_rule', 'state', '''active'''),

@@ -175,6 +175,37 @@ SELECT * FROM pg_temp.seller(5);
 SELECT pg_temp.tell(:'r', 'succeeded', 're_late');
 SELECT type FROM payment.exception_record WHERE order_id = :'r';
 
+-- all or nothing: S16 turned around
+CREATE FUNCTION pg_temp.all_or_nothing(name text, capture text) RETURNS void LANGUAGE sql AS $$
+    SELECT payment.checkout('refunds ' || name, 'payer', (SELECT jsonb_agg(jsonb_build_object('seller', 'refund seller 7', 'amount', n || '0.00',
+        'currency', 'EUR', 'reference', name || '/' || n) ORDER BY n) FROM generate_series(1, 4) AS n), psp => 'refunds', payment_method => 'pm',
+        capture => capture, on_partial_failure => 'all_or_nothing')
+$$;
+CREATE FUNCTION pg_temp.orders(name text) RETURNS TABLE (name text, status text, captured bigint, refunded bigint) LANGUAGE sql AS $$
+    SELECT reference, status, captured_amount, refunded_amount FROM payment.payment_order WHERE reference LIKE orders.name || '/%' ORDER BY 1
+$$;
+SELECT pg_temp.all_or_nothing('nothing', 'automatic');
+SELECT count(*) FROM pg_temp.claim(3);
+SELECT pg_temp.record('nothing/1', 'succeeded', 'pi_n1'), pg_temp.record('nothing/2', 'declined', 'pi_n2');
+SELECT payment.undo_partial_failures(10) AS looked_at;
+SELECT * FROM pg_temp.orders('nothing');
+SELECT payment.undo_partial_failures(10) AS not_yet;
+SELECT pg_temp.record('nothing/3', 'succeeded', 'pi_n3');
+SELECT left(pg_temp.refused(format('SELECT payment.retry_order(%L, %L)', pg_temp.object('nothing/2'), 'all or nothing')), 36);
+SELECT pg_temp.refused('UPDATE payment.partial_failure SET due_at = now()');
+SELECT payment.undo_partial_failures(10) AS looked_at;
+SELECT * FROM pg_temp.orders('nothing');
+SELECT * FROM pg_temp.payment_of('nothing/%');
+SELECT count(*) FROM payment.partial_failure;
+SELECT operation, amount FROM pg_temp.take() WHERE operation = 'refund' AND parent LIKE 'pi_n%';
+-- authorised ones are voided
+SELECT pg_temp.all_or_nothing('void', 'manual');
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record('void/1', 'authorized', 'pi_v1'), pg_temp.record('void/2', 'authorized', 'pi_v2'), pg_temp.record('void/3', 'failed'),
+    pg_temp.record('void/4', 'declined');
+SELECT payment.undo_partial_failures(10) AS looked_at;
+SELECT * FROM pg_temp.orders('void');
+
 -- only what was captured
 SELECT pg_temp.captured(6) AS o \gset
 SELECT (payment.checkout('refunds created', 'payer', '[{"seller": "refund seller 6", "amount": 1000, "currency": "EUR", "reference": "6/x"}]',

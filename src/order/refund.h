@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * refund.h
+ *	  Refunds that a policy asks for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_ORDER_REFUND_H
+#define PAYMENT_ORDER_REFUND_H
+
+#include "order/subject.h"
+
+typedef struct Refund Refund;
+
+/*
+ * All that is left of a captured order, which is locked; NULL: nothing is, or
+ * its PSP cannot be asked.  subjects_write() and refund_store() follow.
+ */
+extern Refund *refund_rest(Subject *order);
+extern void	   refund_store(const Refund *refund, const Subject *order);
+
+#endif /* PAYMENT_ORDER_REFUND_H */
