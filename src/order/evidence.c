@@ -442,9 +442,17 @@ weighing_init(Weighing *w, const Evidence *evidence, int count)
 	/* at most one of each for a piece of evidence, and a doubt besides */
 	w->postings = palloc((Size) count * sizeof(Posting));
 	w->reports = palloc((Size) count * 2 * sizeof(ExceptionReport));
-	w->ended = palloc((Size) count * sizeof(SubjectKey));
+	w->ended = palloc((Size) count * 2 * sizeof(SubjectKey));
 	w->buried = palloc((Size) count * sizeof(SubjectKey));
 	w->buried_reasons = palloc((Size) count * sizeof(char *));
+}
+
+static void
+add_ended(Weighing *w, const Evidence *evidence, const char *operation)
+{
+	w->ended[w->ended_count++] = (SubjectKey){ .object = evidence->object,
+											   .id = evidence->object_id,
+											   .operation = operation };
 }
 
 static void
@@ -462,10 +470,18 @@ answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
 				   !operation_is_follow_up(e->operation);
 		e->settled = is_settled(subject, e->operation);
 		if (e->settled)
-			w->ended[w->ended_count++] =
-				(SubjectKey){ .object = e->object,
-							  .id = e->object_id,
-							  .operation = e->operation };
+			add_ended(w, e, e->operation);
+
+		/* What ends the order leaves nothing to do to it. */
+		if (strcmp(e->operation, OPERATION_PAY) == 0)
+		{
+			if (strcmp(subject->path.first, "capturing") == 0 &&
+				is_settled(subject, OPERATION_CAPTURE))
+				add_ended(w, e, OPERATION_CAPTURE);
+			if (strcmp(subject->path.first, "voiding") == 0 &&
+				is_settled(subject, OPERATION_VOID))
+				add_ended(w, e, OPERATION_VOID);
+		}
 	}
 }
 
