@@ -2427,7 +2427,7 @@ CREATE TABLE payment.webhook_event (
     psp_id uuid NOT NULL,
     event_id text NOT NULL,
     type text NOT NULL,
-    about text NOT NULL CHECK (about IN ('pay', 'capture', 'payout', 'refund', 'dispute', 'session', 'other')),
+    about text NOT NULL CHECK (about IN ('pay', 'capture', 'void', 'payout', 'refund', 'dispute', 'session', 'other')),
     state text NOT NULL CHECK (state IN ('received', 'parked', 'applied', 'ignored', 'rejected', 'unmatched')),
     effect text CHECK (effect IN ('applied', 'no_effect', 'contradicted')),
     detail text,
@@ -2528,7 +2528,7 @@ COMMENT ON COLUMN payment.webhook_event.event_id IS
     'The PSP''s id of it; where it has none (Adyen), what tells it from others: type, reference and success.';
 COMMENT ON COLUMN payment.webhook_event.type IS 'What happened, in the PSP''s words.';
 COMMENT ON COLUMN payment.webhook_event.about IS
-    'pay: a payment order; capture, refund, dispute: something about one; payout; session: a hosted page; other.';
+    'pay: a payment order; capture, void, refund, dispute: something about one; payout; session: a hosted page; other.';
 COMMENT ON COLUMN payment.webhook_event.state IS
     'received: it could not be applied yet, the worker tries again; parked: what it is about is not known yet, or not far '
     'enough; applied: it was weighed as evidence; ignored: it says nothing that counts here; rejected: it is about what '
@@ -2644,7 +2644,7 @@ COMMENT ON COLUMN payment.webhook.id IS 'Our id of it (UUIDv7).';
 COMMENT ON COLUMN payment.webhook.psp IS 'Name of the PSP.';
 COMMENT ON COLUMN payment.webhook.event_id IS 'The PSP''s id of it.';
 COMMENT ON COLUMN payment.webhook.type IS 'What happened, in the PSP''s words.';
-COMMENT ON COLUMN payment.webhook.about IS 'pay, capture, payout, refund, dispute, session or other.';
+COMMENT ON COLUMN payment.webhook.about IS 'pay, capture, void, payout, refund, dispute, session or other.';
 COMMENT ON COLUMN payment.webhook.state IS
     'received, parked, applied, ignored, rejected or unmatched, as in payment.webhook_event; unverified: the PSP has not '
     'vouched for it yet.';

@@ -90,26 +90,14 @@ find_target(const WebhookEvent *event, bool is_payout)
 						 lengthof(types), types);
 	else
 		plan = plan_keep(&order_plan,
-						 "SELECT EXISTS (SELECT FROM payment.payment_record"
-						 " AS p WHERE p.id = o.payment_id"
-						 " AND p.capture_method = 'manual')"
-						 " FROM payment.order_record AS o WHERE o.id = $1",
+						 "SELECT p.capture_method = 'manual'"
+						 " FROM payment.order_record AS o"
+						 " JOIN payment.payment_record AS p"
+						 " ON p.id = o.payment_id WHERE o.id = $1",
 						 lengthof(types), types);
 	target.exists = batch_run(plan, values, NULL) > 0;
-	if (target.exists)
-		target.is_manual = row_bool(0, 1);
+	target.is_manual = target.exists && !is_payout && row_bool(0, 1);
 	return target;
-}
-
-/*
- * Adyen tells that a payment was authorised, whether or not it captures it by
- * itself.  Of one that is to be captured later that is no money yet.
- */
-static bool
-only_authorises(const WebhookEvent *event, const Target *target)
-{
-	return target->is_manual && strcmp(event->type, "AUTHORISATION") == 0 &&
-		   strcmp(event->outcome, "succeeded") == 0;
 }
 
 /* Which attempt was given that name; 0: none that is known */
@@ -182,12 +170,19 @@ park_other(WebhookEvent *event)
 					   event->about));
 }
 
+static bool
+is_about_payment(const WebhookEvent *event)
+{
+	return strcmp(event->about, "pay") == 0;
+}
+
 /* Whether it is evidence for an order or payout that is known */
 static bool
 prepare(WebhookEvent *event)
 {
 	static const char *const silent[] = { "other", "session", NULL };
-	static const char *const evidence[] = { "pay", "payout", NULL };
+	static const char *const evidence[] = { "pay", "capture", "void", "payout",
+											NULL };
 	bool					 is_payout = strcmp(event->about, "payout") == 0;
 	Target					 target;
 
@@ -195,9 +190,9 @@ prepare(WebhookEvent *event)
 		strcmp(event->state, STATE_PARKED) != 0)
 		return false;
 	if (is_one_of(event->about, silent) ||
-		(event->outcome == NULL && is_one_of(event->about, evidence)))
+		(event->outcome == NULL && (is_payout || is_about_payment(event))))
 		set_state(event, STATE_IGNORED, "it says nothing that counts here");
-	else if (!is_one_of(event->about, evidence))
+	else if (!is_one_of(event->about, evidence) || event->outcome == NULL)
 		park_other(event);
 	else if (!event->has_object &&
 			 !(event->has_object =
@@ -210,6 +205,7 @@ prepare(WebhookEvent *event)
 	else
 	{
 		target = find_target(event, is_payout);
+		event->is_manual = target.is_manual;
 		if (!target.exists)
 			set_state(event, STATE_PARKED,
 					  psprintf("there is no such %s",
@@ -221,19 +217,28 @@ prepare(WebhookEvent *event)
 			event->effect = "no_effect";
 		}
 		else
-		{
-			event->only_authorised = only_authorises(event, &target);
 			return true;
-		}
 	}
 	return false;
 }
 
 /* ---- evidence ---- */
 
+/*
+ * What is not to be captured by hand is captured as it is authorised, by the
+ * PSPs that tell of nothing but the authorisation.
+ */
 static EvidenceKind
-kind_of(const char *outcome)
+kind_of(const WebhookEvent *event)
 {
+	const char *outcome = event->outcome;
+
+	if (strcmp(outcome, "authorized") == 0)
+		return event->is_manual ? EVIDENCE_AUTHORIZED : EVIDENCE_SUCCEEDED;
+	if (strcmp(outcome, "voided") == 0)
+		return EVIDENCE_VOIDED;
+	if (strcmp(outcome, "expired") == 0)
+		return EVIDENCE_EXPIRED;
 	if (strcmp(outcome, "succeeded") == 0)
 		return EVIDENCE_SUCCEEDED;
 	if (strcmp(outcome, "pending") == 0)
@@ -252,16 +257,16 @@ evidence_of(const WebhookEvent *event)
 
 	return (Evidence){
 		.object = is_payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER,
-		.operation = is_payout ? OPERATION_PAYOUT : OPERATION_PAY,
+		.operation = operation_of(event->about)->name,
 		.object_id = event->object_id,
 		.psp_id = event->psp_id,
-		.kind = event->only_authorised ? EVIDENCE_AUTHORIZED
-									   : kind_of(event->outcome),
+		.kind = kind_of(event),
 		.cause = CAUSE_WEBHOOK,
 		.attempt_no = event->attempt_no,
 		.psp_reference = event->psp_reference,
 		.amount = event->amount,
 		.currency = event->currency,
+		.is_total = is_about_payment(event),
 		.failure_code = event->error_code,
 		.failure_message = event->error_message,
 	};

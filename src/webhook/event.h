@@ -42,7 +42,7 @@ typedef struct WebhookEvent
 	const char *parent_reference;
 	const char *account;
 	const char *outcome;
-	bool		only_authorised; /* found out anew each time it is weighed */
+	bool		is_manual; /* of the payment: captured by request only */
 	bool		has_amount;
 	int64		amount;
 	const char *currency;

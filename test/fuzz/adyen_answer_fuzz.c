@@ -28,8 +28,8 @@
 	"\"" status "\"" more "}"
 #define RECEIVED(operation, status)                                           \
 	"{\"merchantAccount\":\"Shop_EUR\",\"paymentPspReference\":\"parent_1\"," \
-	"\"pspReference\":\"8516M\",\"reference\":\"" ORDER ":" operation         \
-	":1\",\"status\":\"" status "\"}"
+	"\"pspReference\":\"8516M\",\"reference\":\"" ORDER "." operation         \
+	".1\",\"status\":\"" status "\"}"
 #define LIST(data) "{\"data\":[" data "],\"_links\":{}}"
 
 typedef enum Question
@@ -233,15 +233,15 @@ static const Case cases[] = {
 	  RECEIVED("capture", "received"), PSP_PENDING, NONE },
 	{ "another attempt's capture", TAKE, 201, "",
 	  "{\"paymentPspReference\":\"parent_1\",\"pspReference\":\"8516M\","
-	  "\"reference\":\"" ORDER ":capture:2\",\"status\":\"received\"}",
+	  "\"reference\":\"" ORDER ".capture.2\",\"status\":\"received\"}",
 	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
 	{ "another payment's capture", TAKE, 201, "",
 	  "{\"paymentPspReference\":\"8515B\",\"pspReference\":\"8516M\","
-	  "\"reference\":\"" ORDER ":capture:1\",\"status\":\"received\"}",
+	  "\"reference\":\"" ORDER ".capture.1\",\"status\":\"received\"}",
 	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
 	{ "S13 a capture without a name", TAKE, 201, "",
 	  "{\"paymentPspReference\":\"parent_1\",\"reference\":\"" ORDER
-	  ":capture:1\",\"status\":\"received\"}",
+	  ".capture.1\",\"status\":\"received\"}",
 	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
 	{ "S13 a payment instead of a capture", TAKE, 201, "",
 	  AUTHORISED("1099", "EUR"), PSP_UNKNOWN, -1, "", "unreadable_answer" },
@@ -420,12 +420,12 @@ check_modifications(void)
 		fail("request", request.body.data);
 	check_modification(TAKE, "captures",
 					   "\"amount\":{\"value\":1099,\"currency\":\"EUR\"},"
-					   "\"reference\":\"" ORDER ":capture:1\"");
+					   "\"reference\":\"" ORDER ".capture.1\"");
 	check_modification(RELEASE, "cancels",
-					   "\"reference\":\"" ORDER ":void:1\"");
+					   "\"reference\":\"" ORDER ".void.1\"");
 	check_modification(SEND_REFUND, "refunds",
 					   "\"amount\":{\"value\":1099,\"currency\":\"EUR\"},"
-					   "\"reference\":\"" ORDER ":refund:1\","
+					   "\"reference\":\"" ORDER ".refund.1\","
 					   "\"merchantRefundReason\":\"CUSTOMER REQUEST\"");
 }
 

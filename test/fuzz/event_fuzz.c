@@ -43,11 +43,13 @@ typedef struct Case
 	"\"currency\":\"eur\",\"metadata\":{\"payment_order\":\"" ORDER   \
 	"\",\"attempt\":\"1\"},\"last_payment_error\":{\"code\":\"no\"}," \
 	"\"status\":\"" status "\"}"
-#define ITEM(code, success)                                              \
-	"{\"NotificationRequestItem\":{\"pspReference\":\"psp_1\","          \
-	"\"merchantAccountCode\":\"Shop\",\"merchantReference\":\"" ORDER    \
-	"\",\"amount\":{\"value\":1099,\"currency\":\"EUR\"},\"eventCode\":" \
-	"\"" code "\",\"success\":\"" success                                \
+#define ITEM(code, success) OURS(code, "", success)
+#define OURS(code, key, success)                                          \
+	"{\"NotificationRequestItem\":{\"pspReference\":\"psp_1\","           \
+	"\"merchantAccountCode\":\"Shop\",\"merchantReference\":\"" ORDER key \
+	"\",\"originalReference\":\"psp_0\",\"amount\":{\"value\":1099,"      \
+	"\"currency\":\"EUR\"},\"eventCode\":"                                \
+	"\"" code "\",\"success\":\"" success                                 \
 	"\",\"additionalData\":{\"hmacSignature\":\"AAAA\"}}}"
 #define ITEMS(items) "{\"live\":\"false\",\"notificationItems\":[" items "]}"
 #define TRANSFER(status)                                                      \
@@ -55,11 +57,12 @@ typedef struct Case
 	"\"reference\":\"" ORDER "\",\"status\":\"" status                        \
 	"\",\"amount\":{\"value\":1099,\"currency\":\"EUR\"},"                    \
 	"\"balanceAccount\":{\"id\":\"BA\"}}}"
-#define CAPTURE(type, status)                                            \
-	"{\"id\":\"WH-1\",\"event_type\":\"PAYMENT.CAPTURE." type            \
-	"\",\"resource\":{\"id\":\"C1\",\"status\":\"" status                \
-	"\",\"custom_id\":\"" ORDER "\",\"invoice_id\":\"" ORDER ":pay:1\"," \
-	"\"amount\":{\"value\":\"10.99\",\"currency_code\":\"EUR\"},"        \
+#define CAPTURE(type, status) CAPTURE_OF("pay:1", type, status)
+#define CAPTURE_OF(key, type, status)                                      \
+	"{\"id\":\"WH-1\",\"event_type\":\"PAYMENT.CAPTURE." type              \
+	"\",\"resource\":{\"id\":\"C1\",\"status\":\"" status                  \
+	"\",\"custom_id\":\"" ORDER "\",\"invoice_id\":\"" ORDER ":" key "\"," \
+	"\"amount\":{\"value\":\"10.99\",\"currency_code\":\"EUR\"},"          \
 	"\"supplementary_data\":{\"related_ids\":{\"order_id\":\"O1\"}}}}"
 
 static const Case cases[] = {
@@ -82,7 +85,37 @@ static const Case cases[] = {
 	{ "no event", &psp_stripe, INTENT("succeeded"), 0, NULL, PSP_EVENT_OTHER,
 	  NULL, 0 },
 	{ "authorised", &psp_adyen, ITEMS(ITEM("AUTHORISATION", "true")), 1,
-	  "AUTHORISATION:psp_1:true", PSP_EVENT_PAY, "succeeded", 1099 },
+	  "AUTHORISATION:psp_1:true", PSP_EVENT_PAY, "authorized", 1099 },
+	{ "captured as we asked for it", &psp_adyen,
+	  ITEMS(OURS("CAPTURE", ".capture.2", "true")), 1, "CAPTURE:psp_1:true",
+	  PSP_EVENT_CAPTURE, "succeeded", 1099 },
+	{ "not captured", &psp_adyen,
+	  ITEMS(OURS("CAPTURE", ".capture.2", "false")), 1, "CAPTURE:psp_1:false",
+	  PSP_EVENT_CAPTURE, "failed", 0 },
+	{ "voided", &psp_adyen, ITEMS(OURS("CANCELLATION", ".void.3", "true")), 1,
+	  "CANCELLATION:psp_1:true", PSP_EVENT_VOID, "voided", 0 },
+	{ "refunded", &psp_adyen, ITEMS(OURS("REFUND", ".refund.1", "true")), 1,
+	  "REFUND:psp_1:true", PSP_EVENT_REFUND, "succeeded", 1099 },
+	{ "cancelled by people", &psp_adyen,
+	  ITEMS(OURS("CANCELLATION", "", "true")), 1, "CANCELLATION:psp_1:true",
+	  PSP_EVENT_PAY, "voided", 0 },
+	{ "not cancelled by people", &psp_adyen,
+	  ITEMS(OURS("CANCELLATION", "", "false")), 1, "CANCELLATION:psp_1:false",
+	  PSP_EVENT_PAY, NULL, 0 },
+	{ "S21 expired", &psp_adyen, ITEMS(OURS("EXPIRE", "", "true")), 1,
+	  "EXPIRE:psp_1:true", PSP_EVENT_PAY, "expired", 0 },
+	{ "a capture that we never asked for", &psp_adyen,
+	  ITEMS(OURS("CAPTURE", "", "true")), 1, "CAPTURE:psp_1:true",
+	  PSP_EVENT_OTHER, NULL, 0 },
+	{ "a capture in the name of a refund", &psp_adyen,
+	  ITEMS(OURS("CAPTURE", ".refund.1", "true")), 1, "CAPTURE:psp_1:true",
+	  PSP_EVENT_OTHER, NULL, 0 },
+	{ "a refund of no number", &psp_adyen,
+	  ITEMS(OURS("REFUND", ".refund.x", "true")), 1, "REFUND:psp_1:true",
+	  PSP_EVENT_REFUND, NULL, 0 },
+	{ "a refund with colons", &psp_adyen,
+	  ITEMS(OURS("REFUND", ":refund:1", "true")), 1, "REFUND:psp_1:true",
+	  PSP_EVENT_REFUND, NULL, 0 },
 	{ "refused, beside others", &psp_adyen,
 	  ITEMS(ITEM("AUTHORISATION", "false") "," ITEM("REFUND", "true") ",7"), 3,
 	  "AUTHORISATION:psp_1:false", PSP_EVENT_PAY, "declined", 0 },
@@ -98,6 +131,9 @@ static const Case cases[] = {
 	  0 },
 	{ "a capture is complete", &psp_paypal, CAPTURE("COMPLETED", "COMPLETED"),
 	  1, "WH-1", PSP_EVENT_PAY, "succeeded", 1099 },
+	{ "a part is captured", &psp_paypal,
+	  CAPTURE_OF("capture:2", "COMPLETED", "COMPLETED"), 1, "WH-1",
+	  PSP_EVENT_CAPTURE, "succeeded", 1099 },
 	{ "a capture was declined", &psp_paypal, CAPTURE("DENIED", "DECLINED"), 1,
 	  "WH-1", PSP_EVENT_PAY, "declined", 0 },
 	{ "a capture whose status differs", &psp_paypal,

@@ -377,6 +377,15 @@ attempt_of_key(const char *key)
 	return number;
 }
 
+bool
+key_is_of(const char *key, PspOperation operation)
+{
+	const char *name = psprintf(":%s:", psp_operation_name(operation));
+	const char *found = key ? strstr(key, name) : NULL;
+
+	return found && strchr(found + strlen(name), ':') == NULL;
+}
+
 void
 psp_classify(PspOutcome *outcome, int status)
 {

@@ -79,6 +79,8 @@ extern void events_init(PspEvents *events, int count);
 
 /* "NAME:operation:N" as in psp_key: N, 0 when the text is no such key */
 extern int attempt_of_key(const char *key);
+/* ... and whether it is for that operation */
+extern bool key_is_of(const char *key, PspOperation operation);
 
 /* Append text as a JSON string, quotes included. */
 extern void json_append_string(StringInfo out, const char *text);

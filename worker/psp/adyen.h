@@ -22,6 +22,12 @@ enum
 extern bool adyen_add_amount(const PspTask *task, StringInfo body,
 							 PspOutcome *outcome);
 
+/*
+ * Our idempotency key as the reference of a modification: with points, because
+ * Adyen's signatures separate fields by colons.
+ */
+extern char *adyen_reference(const char *psp_key);
+
 /* adyen_modification.c: captures, cancels and refunds of a payment */
 extern void adyen_add_modification_path(const PspTask *task, StringInfo url);
 extern bool adyen_build_modification(const PspTask *task, StringInfo body,

@@ -22,13 +22,14 @@ static const struct
 	{ "AUTHORISATION", PSP_EVENT_PAY },
 	{ "CAPTURE", PSP_EVENT_CAPTURE },
 	{ "CAPTURE_FAILED", PSP_EVENT_CAPTURE },
-	{ "CANCELLATION", PSP_EVENT_REFUND },
+	{ "CANCELLATION", PSP_EVENT_VOID },
 	{ "CANCEL_OR_REFUND", PSP_EVENT_REFUND },
 	{ "REFUND", PSP_EVENT_REFUND },
 	{ "REFUND_FAILED", PSP_EVENT_REFUND },
 	{ "REFUNDED_REVERSED", PSP_EVENT_REFUND },
 	{ "REFUND_WITH_DATA", PSP_EVENT_REFUND },
-	{ "TECHNICAL_CANCEL", PSP_EVENT_REFUND },
+	{ "TECHNICAL_CANCEL", PSP_EVENT_VOID },
+	{ "EXPIRE", PSP_EVENT_VOID },
 	{ "VOID_PENDING_REFUND", PSP_EVENT_REFUND },
 	{ "CHARGEBACK", PSP_EVENT_DISPUTE },
 	{ "CHARGEBACK_REVERSED", PSP_EVENT_DISPUTE },
@@ -152,8 +153,8 @@ about_of(const char *code)
 }
 
 /*
- * Authorised is as good as captured, if that is how it was asked for: whoever
- * knows the order sees to that.
+ * Whether that is as good as captured depends on how it was asked for, which
+ * the notification does not say.
  */
 static void
 read_authorisation(const JsonDocument *json, const JsonNode *item,
@@ -161,7 +162,7 @@ read_authorisation(const JsonDocument *json, const JsonNode *item,
 {
 	if (strcmp(fields[FIELD_SUCCESS], "true") == 0)
 	{
-		event->outcome.kind = PSP_SUCCEEDED;
+		event->outcome.kind = PSP_AUTHORIZED;
 		event->has_outcome = adyen_read_amount(json, item, &event->outcome);
 	}
 	else if (strcmp(fields[FIELD_SUCCESS], "false") == 0)
@@ -174,12 +175,117 @@ read_authorisation(const JsonDocument *json, const JsonNode *item,
 	}
 }
 
+/* What we have asked for, and what it is called when it is done */
+static const struct
+{
+	const char	  *code;
+	PspOperation   operation;
+	PspEventAbout  about;
+	PspOutcomeKind done;
+} modifications[] = {
+	{ "CAPTURE", PSP_OPERATION_CAPTURE, PSP_EVENT_CAPTURE, PSP_SUCCEEDED },
+	{ "CANCELLATION", PSP_OPERATION_VOID, PSP_EVENT_VOID, PSP_VOIDED },
+	{ "REFUND", PSP_OPERATION_REFUND, PSP_EVENT_REFUND, PSP_SUCCEEDED },
+};
+
+/* The key that the reference is made of, NULL when it is none of ours */
+static char *
+key_of(const char *reference, PspOperation operation)
+{
+	char *key = pstrdup(reference);
+
+	for (char *c = key; *c; c++)
+		if (*c == '.')
+			*c = ':';
+	return strcmp(adyen_reference(key), reference) == 0 &&
+				   key_is_of(key, operation) && attempt_of_key(key) > 0
+			   ? key
+			   : NULL;
+}
+
+static void
+read_result(const JsonDocument *json, const JsonNode *item,
+			const char **fields, PspOutcomeKind done, PspEvent *event)
+{
+	bool has_amount = adyen_read_amount(json, item, &event->outcome);
+
+	if (strcmp(fields[FIELD_SUCCESS], "true") == 0)
+	{
+		event->outcome.kind = done;
+		event->has_outcome = has_amount || done == PSP_VOIDED;
+	}
+	else if (strcmp(fields[FIELD_SUCCESS], "false") == 0)
+	{
+		outcome_failed(&event->outcome, "refused",
+					   member_text(json, item, "reason",
+								   PSP_MESSAGE_LENGTH_MAX));
+		event->has_outcome = true;
+	}
+}
+
+/* false when it is no result of what we have asked for */
+static bool
+read_ours(const JsonDocument *json, const JsonNode *item, const char **fields,
+		  PspEvent *event)
+{
+	for (int i = 0; i < (int) lengthof(modifications); i++)
+	{
+		char *key;
+
+		if (strcmp(modifications[i].code, fields[FIELD_CODE]) != 0)
+			continue;
+		key = key_of(fields[FIELD_MERCHANT_REFERENCE],
+					 modifications[i].operation);
+		if (key == NULL)
+			return false;
+		event->about = modifications[i].about;
+		event->attempt_no = attempt_of_key(key);
+		*strchr(key, ':') = '\0';
+		event->object_id = key;
+		read_result(json, item, fields, modifications[i].done, event);
+
+		/* an order keeps its name, whatever is done to it */
+		if (event->about != PSP_EVENT_REFUND)
+			event->reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * An authorisation that was cancelled by people, or has expired: under the
+ * reference of the payment.
+ */
+static bool
+read_end(const char **fields, PspEvent *event)
+{
+	bool expired = strcmp(fields[FIELD_CODE], "EXPIRE") == 0;
+
+	if (!expired && strcmp(fields[FIELD_CODE], "CANCELLATION") != 0 &&
+		strcmp(fields[FIELD_CODE], "TECHNICAL_CANCEL") != 0)
+		return false;
+	event->about = PSP_EVENT_PAY;
+	event->reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+	if (strcmp(fields[FIELD_SUCCESS], "true") != 0)
+		return true;
+	event->has_outcome = true;
+	if (expired)
+		outcome_error(&event->outcome, PSP_EXPIRED, "expired",
+					  "the authorization has expired");
+	else
+		outcome_error(&event->outcome, PSP_VOIDED, "canceled",
+					  "the authorization was cancelled at the PSP");
+	return true;
+}
+
 /* What follows an authorisation names it as the original. */
 static void
 read_modification(const JsonDocument *json, const JsonNode *item,
 				  const char **fields, PspEvent *event)
 {
 	event->parent_reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+	if (read_ours(json, item, fields, event) || read_end(fields, event))
+		return;
 	event->object_id = NULL;
 	(void) adyen_read_amount(json, item, &event->outcome);
 
@@ -222,8 +328,8 @@ read_item(const JsonDocument *json, const JsonNode *item,
 					json_member(json,
 								json_member(json, item, "additionalData"),
 								"hmacSignature"));
-	event->id =
-		psprintf("%s:%s:%s", code, event->reference, fields[FIELD_SUCCESS]);
+	event->id = psprintf("%s:%s:%s", code, fields[FIELD_PSP_REFERENCE],
+						 fields[FIELD_SUCCESS]);
 }
 
 static bool

@@ -4,7 +4,7 @@
  *	  What is done to an Adyen payment: captures, cancels and refunds.
  *
  * Adyen takes such a request in, and tells only by a notification what came of
- * it: the best answer there is says "received".  Its reference is our
+ * it: the best answer there is says "received".  Its reference is made of our
  * idempotency key, which names the object, what is done to it, and which
  * attempt that is, so that the notification can be told from another's.
  *
@@ -28,6 +28,17 @@ adyen_add_modification_path(const PspTask *task, StringInfo url)
 								: task->operation == PSP_OPERATION_VOID
 									? "/cancels"
 									: "/refunds");
+}
+
+char *
+adyen_reference(const char *psp_key)
+{
+	char *reference = pstrdup(psp_key);
+
+	for (char *c = reference; *c; c++)
+		if (*c == ':')
+			*c = '.';
+	return reference;
 }
 
 /* Adyen's words for the reasons of refunds; it has more of them. */
@@ -56,7 +67,7 @@ adyen_build_modification(const PspTask *task, StringInfo body,
 	if (task->operation != PSP_OPERATION_VOID &&
 		!adyen_add_amount(task, body, outcome))
 		return false;
-	json_append_member(body, "reference", task->psp_key);
+	json_append_member(body, "reference", adyen_reference(task->psp_key));
 	if (task->operation == PSP_OPERATION_REFUND)
 		json_append_member(body, "merchantRefundReason", refund_reason(task));
 	appendStringInfoChar(body, '}');
@@ -75,7 +86,8 @@ adyen_read_modification(const PspTask *task, const JsonDocument *json,
 	if (status == NULL || name == NULL ||
 		!member_equals(json, root, "paymentPspReference",
 					   task->parent_reference) ||
-		!member_equals(json, root, "reference", task->psp_key))
+		!member_equals(json, root, "reference",
+					   adyen_reference(task->psp_key)))
 	{
 		outcome_unreadable(outcome);
 		return;

@@ -43,6 +43,15 @@ related_ids(const JsonDocument *json, const JsonNode *resource)
 					   "related_ids");
 }
 
+/* The key, which says whether it is a capture of an authorization. */
+static void
+read_invoice(const char *key, PspEvent *event)
+{
+	event->attempt_no = attempt_of_key(key);
+	if (event->attempt_no > 0 && key_is_of(key, PSP_OPERATION_CAPTURE))
+		event->about = PSP_EVENT_CAPTURE;
+}
+
 static void
 read_capture(const JsonDocument *json, const JsonNode *resource,
 			 PspEvent *event)
@@ -50,8 +59,7 @@ read_capture(const JsonDocument *json, const JsonNode *resource,
 	PspOutcome *outcome = &event->outcome;
 
 	event->object_id = member_reference(json, resource, "custom_id");
-	event->attempt_no =
-		attempt_of_key(member_reference(json, resource, "invoice_id"));
+	read_invoice(member_reference(json, resource, "invoice_id"), event);
 	event->reference =
 		paypal_id(json, related_ids(json, resource), "order_id");
 	if (strcmp(event->type, "PAYMENT.CAPTURE.COMPLETED") == 0 &&
@@ -136,6 +144,7 @@ read_event(const JsonDocument *json, PspEvent *event)
 			event->reference = paypal_id(json, resource, "id");
 			break;
 		case PSP_EVENT_CAPTURE:
+		case PSP_EVENT_VOID:
 		case PSP_EVENT_OTHER:
 			break;
 	}

@@ -145,6 +145,8 @@ psp_event_about_name(PspEventAbout about)
 			return "pay";
 		case PSP_EVENT_CAPTURE:
 			return "capture";
+		case PSP_EVENT_VOID:
+			return "void";
 		case PSP_EVENT_REFUND:
 			return "refund";
 		case PSP_EVENT_DISPUTE:

@@ -191,6 +191,7 @@ typedef enum PspEventAbout
 	PSP_EVENT_OTHER,
 	PSP_EVENT_PAY,	   /* a payment order */
 	PSP_EVENT_CAPTURE, /* ... and what was captured of it later */
+	PSP_EVENT_VOID,	   /* ... or set free */
 	PSP_EVENT_REFUND,
 	PSP_EVENT_DISPUTE,
 	PSP_EVENT_PAYOUT,

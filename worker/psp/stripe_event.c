@@ -237,6 +237,7 @@ read_object(const JsonDocument *json, const JsonNode *object, PspEvent *event)
 			read_session(json, object, event);
 			break;
 		case PSP_EVENT_CAPTURE:
+		case PSP_EVENT_VOID:
 		case PSP_EVENT_OTHER:
 			break;
 	}
