@@ -272,21 +272,79 @@ evidence_of(const WebhookEvent *event)
 	};
 }
 
-/* The seller's money came back, and nothing here says so yet. */
+static bool
+is_true_of(SPIPlanPtr *plan, const char *sql, const WebhookEvent *event)
+{
+	const Oid types[] = { UUIDOID, UUIDOID, TEXTOID };
+	Datum	  values[] = { UUIDPGetDatum(&event->object_id),
+						   UUIDPGetDatum(&event->psp_id),
+					   event->psp_reference
+							   ? CStringGetTextDatum(event->psp_reference)
+							   : (Datum) 0 };
+	char	  nulls[] = { ' ', ' ', event->psp_reference ? ' ' : 'n', '\0' };
+
+	plan_keep(plan, sql, lengthof(types), types);
+	return batch_run(*plan, values, nulls) > 0;
+}
+
+static void
+open_exception(const WebhookEvent *event, const char *type, const char *what)
+{
+	ExceptionReport report = {
+		.type = type,
+		.psp_id = &event->psp_id,
+		.order_id = &event->object_id,
+		.detail = psprintf("%s (%s, %s)", what, event->event_id,
+						   event->psp_reference ? event->psp_reference
+												: "no reference"),
+	};
+
+	exception_open(&report);
+}
+
+/*
+ * The seller's money came back, and nothing here says so yet.  That a try
+ * before the one that paid has failed is no news.
+ */
 static void
 report_payout_failure(const WebhookEvent *event, const Evidence *evidence)
 {
-	ExceptionReport report = {
-		.type = "status",
-		.psp_id = &event->psp_id,
-		.order_id = &event->object_id,
-		.detail = "The PSP says that a payout has failed which was paid.",
-	};
+	static SPIPlanPtr plan = NULL;
 
 	if (evidence->kind == EVIDENCE_FAILED && evidence->status &&
 		evidence->object == OBJECT_PAYOUT &&
-		strcmp(evidence->status, "paid") == 0)
-		exception_open(&report);
+		strcmp(evidence->status, "paid") == 0 &&
+		is_true_of(&plan,
+				   "SELECT FROM payment.payout_record WHERE id = $1"
+				   " AND psp_id = $2 AND ($3 IS NULL OR psp_reference IS NULL"
+				   " OR psp_reference = $3)",
+				   event))
+		open_exception(event, "status",
+					   "The PSP says that a payout has failed which was paid");
+}
+
+/*
+ * A PSP may never have been asked, as far as the database knows after it lost
+ * its last claims.  When the order's way leads by it, what it took is somebody's
+ * money; for any other PSP it is somebody else's order.
+ */
+static bool
+report_lost_success(const WebhookEvent *event, const Evidence *evidence)
+{
+	static SPIPlanPtr plan = NULL;
+
+	if ((evidence->kind != EVIDENCE_SUCCEEDED &&
+		 evidence->kind != EVIDENCE_AUTHORIZED) ||
+		evidence->object != OBJECT_PAYMENT_ORDER ||
+		!is_true_of(&plan,
+					"SELECT $3 FROM payment.order_record AS o"
+					" JOIN payment.payment_record AS p ON p.id = o.payment_id"
+					" WHERE o.id = $1 AND $2 = ANY (p.route)",
+					event))
+		return false;
+	open_exception(event, "unmatched_event",
+				   "A PSP that the order went on from has executed it");
+	return true;
 }
 
 static void
@@ -313,8 +371,13 @@ conclude(WebhookEvent *event, const Evidence *evidence)
 					  "what it is about is under way, or has not been sent");
 			break;
 		case EVIDENCE_NO_OBJECT:
-			set_state(event, STATE_REJECTED,
-					  "what it is about belongs to another PSP");
+			if (report_lost_success(event, evidence))
+				set_state(event, STATE_REJECTED,
+						  "what it is about went on to another PSP: an "
+						  "exception is open");
+			else
+				set_state(event, STATE_REJECTED,
+						  "what it is about belongs to another PSP");
 			break;
 	}
 }

@@ -101,6 +101,13 @@ SELECT event_id, state, name, detail FROM pg_temp.webhooks('evt_%');
 SELECT pg_temp.breaker('a', 'open');
 SELECT pg_temp.move('a');
 SELECT name, at FROM pg_temp.show() WHERE name IN ('told', 'told long ago', 'untold');
+-- told of too late, it is for people; at the PSP that has it now it is sent all the same
+SET LOCAL payment.max_parked_webhooks = 1000;
+SELECT http_status FROM pg_temp.receive(pg_temp.event('evt_late', 'payment_intent.succeeded', pg_temp.intent('pi_late', 'wt untold', 'succeeded', 1000,
+    jsonb_build_object('metadata', jsonb_build_object('payment_order', (SELECT id FROM payment.order_record WHERE reference = 'wt untold'))))));
+SELECT state, detail FROM pg_temp.webhooks('evt_late');
+SELECT e.type, e.detail FROM payment.exception_record AS e JOIN payment.order_record AS o ON o.id = e.order_id
+WHERE o.reference = 'wt untold';
 ROLLBACK;
 SELECT pg_temp.breaker('a', 'open');
 SELECT pg_temp.move('a');

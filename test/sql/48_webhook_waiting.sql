@@ -21,7 +21,8 @@ SELECT a.http_status FROM pg_temp.event('evt_early', 'payment_intent.succeeded',
     'succeeded', 1000)) AS b (body), pg_temp.receive(b.body) AS a;
 SELECT * FROM pg_temp.webhooks('evt_early');
 SELECT pg_temp.age_webhooks('20 s');
-SELECT payment.retry_webhooks(100);
+-- others may be due as well
+SELECT payment.retry_webhooks(100) > 0;
 SELECT * FROM pg_temp.webhooks('evt_early');
 SELECT count(*) FROM pg_temp.claim();
 SELECT pg_temp.age_webhooks('20 s');
@@ -151,6 +152,10 @@ SELECT count(*) FROM pg_temp.claim();
 SELECT a.http_status FROM (VALUES (1, 'created', 'in_transit'), (2, 'paid', 'paid'), (3, 'failed', 'failed')) AS v (n, type, status),
     pg_temp.event('evt_payout_' || n, 'payout.' || type, jsonb_build_object('id', 'po_2', 'object', 'payout', 'status', v.status,
     'amount', 4000, 'currency', 'eur', 'metadata', jsonb_build_object('payout', pg_temp.object('webhook account'), 'attempt', '1'))) AS b (body),
+    pg_temp.receive(b.body) AS a;
+-- that another try has failed is no news
+SELECT a.http_status FROM pg_temp.event('evt_payout_4', 'payout.failed', jsonb_build_object('id', 'po_other', 'object', 'payout',
+    'status', 'failed', 'amount', 4000, 'currency', 'eur', 'metadata', jsonb_build_object('payout', pg_temp.object('webhook account')))) AS b (body),
     pg_temp.receive(b.body) AS a;
 SELECT event_id, state, effect FROM pg_temp.webhooks('evt_payout_%');
 SELECT pg_temp.history('webhook account');
