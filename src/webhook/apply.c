@@ -74,29 +74,26 @@ find_by_reference(const WebhookEvent *event, const char *reference,
 }
 
 static Target
-find_target(const WebhookEvent *event, bool is_payout)
+find_target(const WebhookEvent *event, TransitionObject object)
 {
-	static SPIPlanPtr order_plan = NULL;
-	static SPIPlanPtr payout_plan = NULL;
+	static const char *const queries[OBJECT_COUNT] = {
+		[OBJECT_PAYMENT_ORDER] = "SELECT p.capture_method = 'manual'"
+								 " FROM payment.order_record AS o"
+								 " JOIN payment.payment_record AS p"
+								 " ON p.id = o.payment_id WHERE o.id = $1",
+		[OBJECT_REFUND] = "SELECT false FROM payment.refund_record AS r"
+						  " WHERE r.id = $1",
+		[OBJECT_PAYOUT] = "SELECT false FROM payment.payout_record AS p"
+						  " WHERE p.id = $1",
+	};
+	static SPIPlanPtr plans[OBJECT_COUNT] = { NULL };
 	const Oid		  types[] = { UUIDOID };
 	Datum			  values[] = { UUIDPGetDatum(&event->object_id) };
 	Target			  target = { .exists = false };
-	SPIPlanPtr		  plan;
 
-	if (is_payout)
-		plan = plan_keep(&payout_plan,
-						 "SELECT false FROM payment.payout_record AS p"
-						 " WHERE p.id = $1",
-						 lengthof(types), types);
-	else
-		plan = plan_keep(&order_plan,
-						 "SELECT p.capture_method = 'manual'"
-						 " FROM payment.order_record AS o"
-						 " JOIN payment.payment_record AS p"
-						 " ON p.id = o.payment_id WHERE o.id = $1",
-						 lengthof(types), types);
-	target.exists = batch_run(plan, values, NULL) > 0;
-	target.is_manual = target.exists && !is_payout && row_bool(0, 1);
+	plan_keep(&plans[object], queries[object], lengthof(types), types);
+	target.exists = batch_run(plans[object], values, NULL) > 0;
+	target.is_manual = target.exists && row_bool(0, 1);
 	return target;
 }
 
@@ -170,6 +167,31 @@ park_other(WebhookEvent *event)
 					   event->about));
 }
 
+/* One that somebody asked the PSP for, and we did not */
+static bool
+is_foreign_refund(WebhookEvent *event)
+{
+	if (strcmp(event->about, "refund") != 0 || event->has_object)
+		return false;
+	event->has_object =
+		find_by_reference(event, event->psp_reference, &event->object_id);
+	return !event->has_object;
+}
+
+static const char *
+object_name(const WebhookEvent *event)
+{
+	switch (operation_of(event->about)->object)
+	{
+		case OBJECT_PAYOUT:
+			return "payout";
+		case OBJECT_REFUND:
+			return "refund";
+		default:
+			return "payment order";
+	}
+}
+
 static bool
 is_about_payment(const WebhookEvent *event)
 {
@@ -181,8 +203,8 @@ static bool
 prepare(WebhookEvent *event)
 {
 	static const char *const silent[] = { "other", "session", NULL };
-	static const char *const evidence[] = { "pay", "capture", "void", "payout",
-											NULL };
+	static const char *const evidence[] = { "pay",	  "capture", "void",
+											"refund", "payout",	 NULL };
 	bool					 is_payout = strcmp(event->about, "payout") == 0;
 	Target					 target;
 
@@ -192,7 +214,8 @@ prepare(WebhookEvent *event)
 	if (is_one_of(event->about, silent) ||
 		(event->outcome == NULL && (is_payout || is_about_payment(event))))
 		set_state(event, STATE_IGNORED, "it says nothing that counts here");
-	else if (!is_one_of(event->about, evidence) || event->outcome == NULL)
+	else if (!is_one_of(event->about, evidence) || event->outcome == NULL ||
+			 is_foreign_refund(event))
 		park_other(event);
 	else if (!event->has_object &&
 			 !(event->has_object =
@@ -204,12 +227,11 @@ prepare(WebhookEvent *event)
 	}
 	else
 	{
-		target = find_target(event, is_payout);
+		target = find_target(event, operation_of(event->about)->object);
 		event->is_manual = target.is_manual;
 		if (!target.exists)
 			set_state(event, STATE_PARKED,
-					  psprintf("there is no such %s",
-							   is_payout ? "payout" : "payment order"));
+					  psprintf("there is no such %s", object_name(event)));
 		else if (!find_attempt(event))
 		{
 			set_state(event, STATE_APPLIED,
@@ -253,11 +275,11 @@ kind_of(const WebhookEvent *event)
 static Evidence
 evidence_of(const WebhookEvent *event)
 {
-	bool is_payout = strcmp(event->about, "payout") == 0;
+	const Operation *operation = operation_of(event->about);
 
 	return (Evidence){
-		.object = is_payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER,
-		.operation = operation_of(event->about)->name,
+		.object = operation->object,
+		.operation = operation->name,
 		.object_id = event->object_id,
 		.psp_id = event->psp_id,
 		.kind = kind_of(event),
