@@ -27,8 +27,8 @@ typedef struct PartitionedTable
 
 #define PARTITIONED_TABLES 11
 #define LEDGER_GROUP 0
-#define EVENT_GROUP 8
-#define REFUND_GROUP 9
+#define REFUND_GROUP 8
+#define EVENT_GROUP 9
 
 extern const PartitionedTable partitioned_tables[PARTITIONED_TABLES];
 
