@@ -207,7 +207,7 @@ my $delete = sub { "DELETE FROM payment.entry WHERE journal_id = id('$_[0]'); DE
 finds('a captured amount changed', $order->('order', 'captured_amount = 999'), 'order_capture order 999 1000');
 finds('a capture of a declined order', $order->('declined', 'captured_amount = 300'),
     'order_capture declined 1 0', 'order_capture declined 300 0', 'order_capture declined -30 0');
-finds('a captured order undone', $order->('order', 'captured_amount = 0, released_at = NULL'),
+finds('a captured order undone', $order->('order', 'captured_amount = 0, captured_fee = 0, released_at = NULL'),
     'order_capture order 0 1', 'order_capture order 0 1000', 'order_capture order 0 -100', 'order_release order 0 1');
 finds('a platform fee changed', $order->('order', 'platform_fee = 90'), 'order_capture order -90 -100');
 finds('an order given another currency', $order->('order', "currency = 'EUR'"),
@@ -215,15 +215,17 @@ finds('an order given another currency', $order->('order', "currency = 'EUR'"),
     'order_capture order 0 1', 'order_capture order 0 1000', 'order_capture order 0 -100');
 finds('an order deleted', "DELETE FROM payment.order_record WHERE id = id('order')",
     'order_capture order 0 1', 'order_capture order 0 1000', 'order_capture order 0 -100', 'order_release order 0 1');
-finds('an order released without a journal', $order->('declined', 'released_at = now()'), 'order_release declined 1 0');
+finds('a release deleted', $delete->('release of order'), 'order_release order 1 0', 'order_pending order 0 900',
+    'balance seller_pending -900 0', 'balance seller_available 200 -700');
+finds('a refunded amount changed', $order->('order', 'refunded_amount = 5'), 'order_refunds order 5 0');
 finds('an order not released, with a journal', $order->('order', 'released_at = NULL'), 'order_release order 0 1');
 finds('a capture deleted', $delete->('capture of order'),
-    'order_capture order 1 0', 'order_capture order 1000 0', 'order_capture order -100 0',
+    'order_capture order 1 0', 'order_capture order 1000 0', 'order_capture order -100 0', 'order_pending order 0 -900',
     'balance psp_receivable 0 1000', 'balance platform_fee 0 -100', 'balance seller_pending 900 0');
 finds('a capture twice', $copy->('capture of order'),
-    'order_capture order 1 2', 'order_capture order 1000 2000', 'order_capture order -100 -200',
+    'order_capture order 1 2', 'order_capture order 1000 2000', 'order_capture order -100 -200', 'order_pending order 0 900',
     'balance psp_receivable 2000 1000', 'balance platform_fee -200 -100', 'balance seller_pending -900 0');
-finds('a release twice', $copy->('release of order'), 'order_release order 1 2',
+finds('a release twice', $copy->('release of order'), 'order_release order 1 2', 'order_pending order 0 -900',
     'balance seller_pending 900 0', 'balance seller_available -1600 -700');
 
 finds('a paid payout back on its way', $payout->('paid', "status = 'in_transit'"), 'payout paid 0 1');
@@ -250,10 +252,10 @@ finds('several at once', $leg->('euros', 1, 'amount = 8') . '; ' . $slot->('d', 
 }
 
 # Every check of verify() has found something here, but for those of detached
-# partitions, which have a test of their own.
+# partitions and of refunds, which have tests of their own.
 {
     my $all = 'balance closed_account entry_account entry_amount entry_journal hold_limit hold_posted hold_state '
-      . 'journal_entries limit order_capture order_release payout reversal reversal_record slot_account zero_sum';
+      . 'journal_entries limit order_capture order_pending order_refunds order_release payout reversal reversal_record slot_account zero_sum';
     is(join(' ', sort keys %seen), $all, 'each check found something');
 }
 
