@@ -715,6 +715,7 @@ CREATE TABLE payment.refund_record (
     reason text CHECK (reason IN ('requested_by_customer', 'duplicate', 'fraudulent')),
     requested_by text NOT NULL,
     updated_at timestamptz NOT NULL,
+    settled_at timestamptz,
     CHECK (amount = fee_share + from_pending + from_available + from_receivable)
 ) PARTITION BY RANGE (id);
 
@@ -1109,6 +1110,7 @@ COMMENT ON COLUMN payment.refund_record.failure_message IS 'Why it failed, in wo
 COMMENT ON COLUMN payment.refund_record.reason IS 'requested_by_customer, duplicate or fraudulent; null: not said.';
 COMMENT ON COLUMN payment.refund_record.requested_by IS 'The role that asked for it.';
 COMMENT ON COLUMN payment.refund_record.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.refund_record.settled_at IS 'When a settlement line was found for it; null: none was.';
 COMMENT ON TABLE payment.refund_record_default IS 'Refunds for which no partition was made.';
 
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';

@@ -129,6 +129,7 @@ static const GuardedColumn refund_columns[] = {
 	{ "reason", 16, RULE_IMMUTABLE },
 	{ "requested_by", 17, RULE_IMMUTABLE },
 	{ "updated_at", 18, RULE_UPDATED_AT },
+	{ "settled_at", 19, RULE_OURS },
 };
 
 static const GuardedColumn payout_columns[] = {

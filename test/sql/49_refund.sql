@@ -175,6 +175,20 @@ SELECT * FROM pg_temp.seller(5);
 SELECT pg_temp.tell(:'r', 'succeeded', 're_late');
 SELECT type FROM payment.exception_record WHERE order_id = :'r';
 
+-- the settlement file: each refund once, what nobody asked for, what came back
+SELECT payment.import_settlement('refunds', 'stripe_csv', 'refunds.csv', convert_to(E'balance_transaction_id,currency,gross,fee,net,reporting_category,payment_intent_id,source_id\n'
+    'txn_r1,eur,-33.33,0.00,-33.33,refund,pi_1100.00,re_1\n'
+    'txn_r1x,eur,-33.33,0.00,-33.33,refund,pi_1100.00,re_1\n'
+    'txn_r2,eur,-33.32,0.00,-33.32,refund,pi_1100.00,re_2\n'
+    'txn_r3,eur,-33.34,0.00,-33.34,refund,pi_1100.00,re_3\n'
+    'txn_s33,eur,-40.00,0.00,-40.00,refund,pi_2100.00,re_s33\n'
+    'txn_s35,eur,40.00,0.00,40.00,refund_failure,pi_2100.00,re_s33\n'
+    'txn_back,eur,-10.00,0.00,-10.00,refund,pi_5100.00,re_back\n'
+    'txn_who,eur,-1.00,0.00,-1.00,refund,pi_5100.00,re_nobody\n', 'UTF8')) IS NOT NULL AS imported;
+SELECT lines_matched, lines_excepted FROM payment.reconcile('refunds', 'infinity');
+SELECT l.external_id, l.match, x.type, x.expected_amount, x.actual_amount, x.detail FROM payment.settlement_line AS l
+    LEFT JOIN payment.exception_record AS x ON x.line_id = l.id WHERE l.psp_id = pg_temp.psp() ORDER BY l.line_no;
+
 -- all or nothing: S16 turned around
 CREATE FUNCTION pg_temp.all_or_nothing(name text, capture text) RETURNS void LANGUAGE sql AS $$
     SELECT payment.checkout('refunds ' || name, 'payer', (SELECT jsonb_agg(jsonb_build_object('seller', 'refund seller 7', 'amount', n || '0.00',

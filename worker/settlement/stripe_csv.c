@@ -370,16 +370,22 @@ parse_amounts(StripeParser *parser, SettlementLine *line)
 static bool
 parse_texts(StripeParser *parser, SettlementLine *line)
 {
-	static const Column references[] = { COLUMN_PAYMENT_INTENT, COLUMN_CHARGE,
+	static const Column of_payment[] = { COLUMN_PAYMENT_INTENT, COLUMN_CHARGE,
 										 COLUMN_SOURCE };
+	static const Column of_refund[] = { COLUMN_SOURCE, COLUMN_PAYMENT_INTENT,
+										COLUMN_CHARGE };
+	const Column	   *references =
+		  line->kind == SETTLEMENT_REFUND ? of_refund : of_payment;
 
 	if (!copy_text(parser, COLUMN_EXTERNAL_ID, &line->external_id) ||
 		!copy_text(parser, COLUMN_CATEGORY, &line->category) ||
 		!copy_text(parser, COLUMN_PAYOUT, &line->payout_reference) ||
 		!copy_text(parser, COLUMN_DESCRIPTION, &line->description))
 		return false;
-	/* the first that is there: what we know the payment by comes first */
-	for (int i = 0; i < (int) lengthof(references); i++)
+	line->kind = find_kind(line->category);
+	references = line->kind == SETTLEMENT_REFUND ? of_refund : of_payment;
+	/* the first that is there: what we know it by comes first */
+	for (int i = 0; i < (int) lengthof(of_payment); i++)
 	{
 		if (line->psp_reference == NULL &&
 			!copy_text(parser, references[i], &line->psp_reference))
@@ -410,7 +416,6 @@ parse_line(StripeParser *parser)
 								  parser->length[COLUMN_CLAIMED_ORDER],
 								  line->claimed_order_id);
 
-	line->kind = find_kind(line->category);
 	if (line->kind == SETTLEMENT_DISPUTE ||
 		line->kind == SETTLEMENT_ADJUSTMENT || line->kind == SETTLEMENT_OTHER)
 		settlement_warn(&parser->base, "not_matched", line->category,
