@@ -131,7 +131,7 @@ SELECT pg_temp.attempt($$INSERT INTO payment.settlement_file (id, psp_id, format
     SELECT payment.new_id(), psp_id, format, 'x', 'x', 'received', imported_at, 'x' FROM payment.settlement_file LIMIT 1$$);
 SELECT pg_temp.attempt($$UPDATE payment.settlement_file SET sha256 = 'x'$$);
 SELECT pg_temp.attempt($$UPDATE payment.settlement_file SET line_count = 0$$);
-SELECT pg_temp.attempt($$UPDATE payment.settlement_file SET status = 'reconciled'$$);
+SELECT pg_temp.attempt($$UPDATE payment.settlement_file SET status = 'reconciled' WHERE psp_id = (SELECT id FROM payment.psp WHERE name = 'import_psp')$$);
 SELECT pg_temp.attempt($$DELETE FROM payment.settlement_file$$);
 SELECT pg_temp.attempt($$TRUNCATE payment.settlement_file$$);
 SELECT pg_temp.attempt($$UPDATE payment.settlement_line SET gross = 0$$);
