@@ -684,7 +684,7 @@ CREATE TABLE payment.order_record (
     pending_amount bigint NOT NULL DEFAULT 0 CHECK (pending_amount >= 0),
     refunded_amount bigint NOT NULL DEFAULT 0 CHECK (refunded_amount BETWEEN 0 AND captured_amount),
     fee_returned bigint NOT NULL DEFAULT 0 CHECK (fee_returned BETWEEN 0 AND refunded_amount),
-    captured_fee bigint NOT NULL DEFAULT 0 CHECK (captured_fee BETWEEN 0 AND captured_amount)
+    captured_fee bigint NOT NULL DEFAULT 0 CHECK (captured_fee >= 0)
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (

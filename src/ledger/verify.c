@@ -244,6 +244,7 @@ static const VerifyCheck checks[] = {
 	  "count(*) AS journals FROM payment.journal WHERE kind = 'release' "
 	  "GROUP BY subject) r ON r.subject = o.id "
 	  "CROSS JOIN LATERAL (VALUES (CASE WHEN o.released_at IS NULL THEN 0 "
+	  "WHEN o.captured_amount = 0 THEN 1 "
 	  "WHEN o.capture_no > 1 OR o.refunded_amount > 0 "
 	  "THEN coalesce(r.journals, 0) "
 	  "WHEN o.captured_amount > CASE WHEN o.captured_amount < o.amount "

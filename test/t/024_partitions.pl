@@ -11,7 +11,7 @@ use Test::More;
 
 my $t = PaymentTest->new('partitions');
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my @tables = qw(journal entry payment_record order_record payout_record status_history attempt settlement_line);
+my @tables = qw(journal entry payment_record order_record refund_record payout_record status_history attempt settlement_line event);
 
 # those, and others that this test writes nothing to
 my $parents = $t->sql(q{SELECT count(*) FROM pg_partitioned_table AS p JOIN pg_class AS c ON c.oid = p.partrelid
@@ -41,6 +41,7 @@ sub order_flow
             c.currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
         FROM payment.claim_tasks((SELECT id FROM payment.psp), 100, 60000) c;
         SELECT payment.release(id) FROM payment.order_record WHERE released_at IS NULL;
+        SELECT payment.refund(max(id::text)::uuid, 100, 'refund $name') FROM payment.order_record;
         SELECT payment.payout(payment.seller_id('alice'), 500, 'USD', 'bank', 'payout $name');
         SELECT payment.import_settlement('psp', 'stripe_csv', 'file $name',
             convert_to('balance_transaction_id,created_utc,available_on_utc,currency,gross,fee,net,reporting_category,source_id'

@@ -228,6 +228,15 @@ finds('a capture twice', $copy->('capture of order'),
 finds('a release twice', $copy->('release of order'), 'order_release order 1 2', 'order_pending order 0 -900',
     'balance seller_pending 900 0', 'balance seller_available -1600 -700');
 
+finds('more refunded than refunds say', $order->('order', 'refunded_amount = 7'), 'order_refunds order 7 0');
+finds('more of the fee returned than refunds say', $order->('order', 'refunded_amount = 7, fee_returned = 3'),
+    'order_refunds order 7 0', 'order_refunds order 3 0');
+finds('a refund that nobody asked for', "INSERT INTO payment.refund_record SELECT '01900000-0000-7000-8000-000000000001', id, seller_id,
+    psp_id, 2000, currency, 2000, 0, 0, 0, 'pending', 1, NULL, NULL, NULL, NULL, 'me', now() FROM payment.order_record WHERE id = id('order')",
+    'order_refunds order 0 2000', 'order_refunds order 0 2000', 'order_refunds order 0 1000',
+    'refund ? 1 0', 'refund ? -2000 0');
+finds('a pending amount that is not there', $order->('order', 'pending_amount = 5'), 'order_pending order 5 0');
+
 finds('a paid payout back on its way', $payout->('paid', "status = 'in_transit'"), 'payout paid 0 1');
 finds('a failed payout paid', $payout->('failed', "status = 'paid'"), 'payout failed 1 0', 'payout failed 0 1');
 finds('a payout of another amount', $payout->('paid', 'amount = 199'), 'payout paid -199 -200');
@@ -252,10 +261,10 @@ finds('several at once', $leg->('euros', 1, 'amount = 8') . '; ' . $slot->('d', 
 }
 
 # Every check of verify() has found something here, but for those of detached
-# partitions and of refunds, which have tests of their own.
+# partitions, which have a test of their own.
 {
     my $all = 'balance closed_account entry_account entry_amount entry_journal hold_limit hold_posted hold_state '
-      . 'journal_entries limit order_capture order_pending order_refunds order_release payout reversal reversal_record slot_account zero_sum';
+      . 'journal_entries limit order_capture order_pending order_refunds order_release payout refund reversal reversal_record slot_account zero_sum';
     is(join(' ', sort keys %seen), $all, 'each check found something');
 }
 
