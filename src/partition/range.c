@@ -25,19 +25,14 @@
 
 #include "partition/partition.h"
 
-/* groups ascend */
+/* the last one has the highest group */
 const PartitionedTable partitioned_tables[PARTITIONED_TABLES] = {
-	{ "journal", "id", LEDGER_GROUP },
-	{ "entry", "journal_id", LEDGER_GROUP },
-	{ "payment_record", "id", 1 },
-	{ "order_record", "id", 2 },
-	{ "payout_record", "id", 3 },
-	{ "status_history", "id", 4 },
-	{ "attempt", "id", 5 },
-	{ "settlement_line", "id", 6 },
-	{ "webhook_event", "id", 7 },
+	{ "journal", "id", LEDGER_GROUP }, { "entry", "journal_id", LEDGER_GROUP },
+	{ "payment_record", "id", 1 },	   { "order_record", "id", 2 },
+	{ "payout_record", "id", 3 },	   { "refund_record", "id", REFUND_GROUP },
+	{ "status_history", "id", 4 },	   { "attempt", "id", 5 },
+	{ "settlement_line", "id", 6 },	   { "webhook_event", "id", 7 },
 	{ "event", "id", EVENT_GROUP },
-	{ "refund_record", "id", REFUND_GROUP },
 };
 
 static TimestampTz
