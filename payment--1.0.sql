@@ -785,7 +785,7 @@ CREATE INDEX status_history_default_object_idx ON payment.status_history_default
 CREATE TABLE payment.task (
     id uuid NOT NULL PRIMARY KEY,
     psp_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'register')),
     step text NOT NULL DEFAULT 'send' CHECK (step IN ('send', 'lookup')),
     object_id uuid NOT NULL,
     run_at timestamptz NOT NULL,
@@ -825,6 +825,30 @@ COMMENT ON COLUMN payment.circuit_breaker.probe_at IS 'When an open one lets a f
 COMMENT ON COLUMN payment.circuit_breaker.pause_ms IS 'Milliseconds from opening until then; 0 when closed';
 COMMENT ON COLUMN payment.circuit_breaker.reason IS 'Why it opened; null when closed';
 COMMENT ON COLUMN payment.circuit_breaker.version IS 'One more with each change';
+
+-- The PSP's page at which a payer pays an order.
+CREATE TABLE payment.hosted_page (
+    order_id uuid NOT NULL PRIMARY KEY,
+    payment_id uuid NOT NULL UNIQUE,
+    success_url text NOT NULL,
+    cancel_url text NOT NULL,
+    locale text,
+    lifetime_s integer,
+    psp_reference text,
+    url text,
+    open_until timestamptz
+);
+
+COMMENT ON TABLE payment.hosted_page IS 'Pages of PSPs at which payers pay: where they are, and no word of what is typed there.';
+COMMENT ON COLUMN payment.hosted_page.order_id IS 'The payment order.';
+COMMENT ON COLUMN payment.hosted_page.payment_id IS 'Its payment, which has no other order.';
+COMMENT ON COLUMN payment.hosted_page.success_url IS 'Where the page sends who has paid. That somebody comes there proves nothing.';
+COMMENT ON COLUMN payment.hosted_page.cancel_url IS 'Where it sends who wants to go back.';
+COMMENT ON COLUMN payment.hosted_page.locale IS 'Its language, as the PSP calls it; null: as the payer''s browser has it.';
+COMMENT ON COLUMN payment.hosted_page.lifetime_s IS 'Seconds for which it is to be open; null: as the PSP likes.';
+COMMENT ON COLUMN payment.hosted_page.psp_reference IS 'The PSP''s name of the page; null: it is not known to exist.';
+COMMENT ON COLUMN payment.hosted_page.url IS 'Where the payer goes.';
+COMMENT ON COLUMN payment.hosted_page.open_until IS 'When the PSP closes it, as it says; null: it does not.';
 
 -- One row per try: what was sent under which key, and what came of it.
 CREATE TABLE payment.attempt (
@@ -902,7 +926,11 @@ CREATE TYPE payment.claimed_task AS (
     final boolean,
     reason text,
     total_amount bigint,
-    captured_amount bigint
+    captured_amount bigint,
+    success_url text,
+    cancel_url text,
+    locale text,
+    expires_at timestamptz
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -913,7 +941,8 @@ CREATE TYPE payment.claimed_task AS (
 -- (a lookup: the PSP has no such object), key_spent (a send: unknown, and the
 -- PSP replays its own failure for this key, so that it never executes again),
 -- authorized (reserved: amount and currency say how much; nothing moved),
--- voided (what was reserved is free again), expired (the same, by time).
+-- voided (what was reserved is free again), expired (the same, by time; or a
+-- hosted page at which nobody paid), requires_action (a hosted page is open).
 CREATE TYPE payment.attempt_outcome AS (
     attempt_id uuid,
     outcome text,
@@ -1399,13 +1428,13 @@ COMMENT ON COLUMN payment.checkout_result.order_ids IS 'Ids of its payment order
 
 CREATE FUNCTION payment.checkout(idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL,
     payment_method text DEFAULT NULL, metadata jsonb DEFAULT '{}', payment_methods jsonb DEFAULT NULL,
-    capture text DEFAULT 'automatic', on_partial_failure text DEFAULT 'keep')
+    capture text DEFAULT 'automatic', on_partial_failure text DEFAULT 'keep', hosted jsonb DEFAULT NULL)
     RETURNS payment.checkout_result
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'payment_checkout';
 
-COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text) IS
+COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text, jsonb) IS
     'Pay one or more sellers: makes a payment with one payment order each, which the worker sends once the transaction '
     'commits. orders: an array of {"seller": reference or id, "amount": minor units as a number (1234) or major units '
     'as a string ("12.34"), "currency": "USD", "reference": text, "description": text, "metadata": object}, the last '
@@ -1413,7 +1442,9 @@ COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb
     'could do it. payment_method: the PSP''s name of it; or payment_methods: what each PSP calls it, as {"psp name": "token"}, '
     'then only these PSPs are chosen from, and an order that was certainly not executed at one goes on to the next. capture: '
     'automatic, or manual: the money is only reserved, until capture() or void(). on_partial_failure: keep what succeeded, or '
-    'all_or_nothing: when an order comes to nothing, the others are cancelled, voided or refunded. The same '
+    'all_or_nothing: when an order comes to nothing, the others are cancelled, voided or refunded. hosted: instead of a payment method, '
+    'the payer pays at a page of the PSP''s, whose address payment.payment shows as hosted_url: {"success_url": …, '
+    '"cancel_url": …, "expires_in_s": 3600 to 82800, "locale": "de"}, the last two as you like; one order only. The same '
     'idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, PY011, '
     'PY100, PY303 (the seller is suspended).';
 
@@ -1540,7 +1571,9 @@ COMMENT ON FUNCTION payment.classic_status(text) IS
 
 CREATE VIEW payment.payment AS
 SELECT p.id, p.payer, v.name AS psp, p.payment_method, p.status, p.order_count, p.succeeded_count, p.failed_count,
-    p.metadata, payment.id_time(p.id) AS created_at, p.updated_at, p.capture_method, p.on_partial_failure
+    p.metadata, payment.id_time(p.id) AS created_at, p.updated_at, p.capture_method, p.on_partial_failure,
+    (SELECT h.url FROM payment.hosted_page h
+     WHERE h.payment_id = p.id AND p.status = 'awaiting_customer') AS hosted_url
 FROM payment.payment_record p
 JOIN payment.psp v ON v.id = p.psp_id;
 
@@ -1559,6 +1592,7 @@ COMMENT ON COLUMN payment.payment.failed_count IS 'Those that came to nothing.';
 COMMENT ON COLUMN payment.payment.metadata IS 'What the application added.';
 COMMENT ON COLUMN payment.payment.created_at IS 'When it was made.';
 COMMENT ON COLUMN payment.payment.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.payment.hosted_url IS 'Where the payer pays, while it is awaiting_customer.';
 
 CREATE VIEW payment.payment_order AS
 SELECT o.id, o.payment_id, o.seller_id, s.reference AS seller, v.name AS psp, o.amount, o.currency, o.platform_fee,
@@ -1700,7 +1734,7 @@ GRANT EXECUTE ON FUNCTION payment.quote_fee(uuid, bigint, text, text, text, time
     TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.seller_id(text)
     TO payment_app, payment_admin;
-GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text), payment.submit(jsonb),
+GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text, jsonb), payment.submit(jsonb),
     payment.capture(uuid, text, bigint, boolean), payment.void(uuid, text), payment.cancel(uuid, text),
     payment.refund(uuid, bigint, text, text, text),
     payment.payout(uuid, bigint, text, text, text, text), payment.retry_order(uuid, text, text, text) TO payment_app;
@@ -1794,6 +1828,17 @@ COMMENT ON FUNCTION payment.save_breaker(uuid, text, timestamptz, timestamptz, i
     'Stores the state of a PSP''s circuit breaker, as in payment.circuit_breaker, when version is still that of the stored '
     'one (0: none is stored), and returns the new version; null when somebody else has changed it, or when there is no such '
     'PSP. For the dispatcher. Errors: PY001 bad argument.';
+
+CREATE FUNCTION payment.record_hosted_page(attempt uuid, psp_reference text, url text, open_until timestamptz)
+    RETURNS boolean
+    LANGUAGE c
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_record_hosted_page';
+
+COMMENT ON FUNCTION payment.record_hosted_page(uuid, text, text, timestamptz) IS
+    'Stores what the PSP calls the hosted page that the attempt registered or looked at, its address and until when it is '
+    'open (null: not said). For the dispatcher, just before it records the outcome. Returns whether that was new. Errors: '
+    'PY001 bad argument.';
 
 CREATE FUNCTION payment.reset_breaker(psp text) RETURNS boolean
     LANGUAGE c
@@ -1965,6 +2010,10 @@ COMMENT ON COLUMN payment.claimed_task.reason IS
     'Of a refund: requested_by_customer, duplicate or fraudulent; null: not said, or another operation';
 COMMENT ON COLUMN payment.claimed_task.total_amount IS
     'Of a capture: minor units that are authorised in all; null: another operation';
+COMMENT ON COLUMN payment.claimed_task.success_url IS 'Where the hosted page sends who has paid (register)';
+COMMENT ON COLUMN payment.claimed_task.cancel_url IS 'Where it sends who wants to go back (register)';
+COMMENT ON COLUMN payment.claimed_task.locale IS 'Its language; null: as the payer''s browser has it';
+COMMENT ON COLUMN payment.claimed_task.expires_at IS 'When it is to close, the same for all tries; null: as the PSP likes';
 COMMENT ON COLUMN payment.claimed_task.captured_amount IS
     'Of a capture: minor units that earlier ones captured of total_amount; null: another operation';
 
@@ -1995,7 +2044,8 @@ COMMENT ON COLUMN payment.attempt_outcome.child_reference IS
 
 REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),
-    payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint), payment.reset_breaker(text),
+    payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint), payment.record_hosted_page(uuid, text, text, timestamptz),
+    payment.reset_breaker(text),
     payment.move_waiting_orders(uuid, integer, timestamptz),
     payment.retry_dead_letter(uuid), payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) FROM PUBLIC;
@@ -2003,10 +2053,12 @@ GRANT EXECUTE ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[])
     payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.expire_authorizations(integer),
     payment.undo_partial_failures(integer), payment.next_task_due(uuid, integer[]),
     payment.save_breaker(uuid, text, timestamptz, timestamptz, integer, text, bigint),
+    payment.record_hosted_page(uuid, text, text, timestamptz),
     payment.move_waiting_orders(uuid, integer, timestamptz) TO payment_worker;
 GRANT EXECUTE ON FUNCTION payment.retry_dead_letter(uuid), payment.reset_breaker(text) TO payment_admin;
 GRANT EXECUTE ON FUNCTION payment.resolve_unknown(uuid, text, text, text, text),
     payment.reject_unknown_resolution(uuid, text, text) TO payment_finance;
+GRANT SELECT ON payment.hosted_page TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.resolution TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.dead_letter, payment.queue_depth, payment.circuit_breaker
     TO payment_worker, payment_admin, payment_finance, payment_auditor;
@@ -3387,6 +3439,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.reversal', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.detached_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.detached_balance', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.resolution', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.hosted_page', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.seller', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.fee_schedule', '');

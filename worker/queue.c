@@ -36,6 +36,7 @@ static SPIPlanPtr due_plan = NULL;
 static SPIPlanPtr record_plan = NULL;
 static SPIPlanPtr move_plan = NULL;
 static SPIPlanPtr save_plan = NULL;
+static SPIPlanPtr page_plan = NULL;
 
 static SPIPlanPtr
 prepare(SPIPlanPtr *plan, const char *sql, int count, Oid *types)
@@ -361,8 +362,9 @@ queue_load_psps(dlist_head *psps, MemoryContext context)
 static void
 fill_task(PspTask *task, uint64 row, MemoryContext context)
 {
-	char *operation = get_text(row, "operation", context);
-	char *step = get_text(row, "step", context);
+	char	   *operation = get_text(row, "operation", context);
+	char	   *step = get_text(row, "step", context);
+	TimestampTz expires_at;
 
 	if (!psp_operation_of(operation, &task->operation))
 		elog(ERROR, "operation \"%s\" is unknown", operation);
@@ -384,6 +386,12 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->reason = get_text(row, "reason", context);
 	task->total_amount = get_int64(row, "total_amount");
 	task->captured_amount = get_int64(row, "captured_amount");
+	task->success_url = get_text(row, "success_url", context);
+	task->cancel_url = get_text(row, "cancel_url", context);
+	task->locale = get_text(row, "locale", context);
+	expires_at = get_time(row, "expires_at");
+	task->expires_at_s =
+		expires_at == 0 ? 0 : (int64) timestamptz_to_time_t(expires_at);
 }
 
 /* It must outlive the PSP's next load. */
@@ -619,6 +627,32 @@ make_outcome(OutcomeRow *row, Delivery *delivery)
 									row->descriptor);
 }
 
+/* Where payers can pay: stored before it is said that they can. */
+static void
+record_page(const Delivery *delivery)
+{
+	Oid				  types[] = { UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID };
+	Datum			  values[lengthof(types)];
+	char			  nulls[] = "    ";
+	const PspOutcome *outcome = &delivery->outcome;
+
+	if (outcome->kind != PSP_REQUIRES_ACTION)
+		return;
+	values[0] = UUIDPGetDatum(&delivery->attempt_id);
+	values[1] = CStringGetTextDatum(outcome->reference);
+	values[2] = CStringGetTextDatum(outcome->hosted_url);
+	values[3] = TimestampTzGetDatum(
+		time_t_to_timestamptz((pg_time_t) outcome->hosted_until_s));
+	nulls[3] = outcome->hosted_until_s == 0 ? 'n' : ' ';
+	if (SPI_execute_plan(prepare(&page_plan,
+								 "SELECT payment.record_hosted_page($1, $2,"
+								 " $3, $4)",
+								 lengthof(types), types),
+						 values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call payment.record_hosted_page");
+	SPI_freetuptable(SPI_tuptable);
+}
+
 void
 queue_record(Delivery **deliveries, int count)
 {
@@ -632,7 +666,10 @@ queue_record(Delivery **deliveries, int count)
 	row.values = palloc0(row.descriptor->natts * sizeof(Datum));
 	row.nulls = palloc(row.descriptor->natts * sizeof(bool));
 	for (int i = 0; i < count; i++)
+	{
+		record_page(deliveries[i]);
 		rows[i] = make_outcome(&row, deliveries[i]);
+	}
 	value = PointerGetDatum(
 		construct_array(rows, count, type, -1, false, TYPALIGN_DOUBLE));
 	execute(prepare(&record_plan, "SELECT payment.record_outcomes($1)", 1,

@@ -198,7 +198,7 @@ check_array(Jsonb *orders)
 
 /*
  * payment.checkout(idempotency_key, payer, orders, psp, payment_method,
- * metadata, payment_methods, capture, on_partial_failure)
+ * metadata, payment_methods, capture, on_partial_failure, hosted)
  * -> payment.checkout_result
  */
 Datum
@@ -223,6 +223,8 @@ payment_checkout(PG_FUNCTION_ARGS)
 		event.payment_methods = object_argument(fcinfo, 6, "payment_methods");
 	event.capture = text_argument(fcinfo, 7, "capture");
 	event.on_partial_failure = text_argument(fcinfo, 8, "on_partial_failure");
+	if (!PG_ARGISNULL(9))
+		event.hosted_json = object_argument(fcinfo, 9, "hosted");
 	check_array(orders);
 	event_prepare_pay_in(&event, &orders->root, VARSIZE(orders) - VARHDRSZ);
 	event_accept(&event, 1);

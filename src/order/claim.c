@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 25
+#define CLAIMED_TASK_COLUMNS 29
 
 static void
 put_text(Datum *values, bool *nulls, int column, const char *text)
@@ -79,6 +79,14 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	nulls[23] = claim->total_amount == 0;
 	values[24] = Int64GetDatum(claim->captured_amount);
 	nulls[24] = claim->total_amount == 0;
+	put_text(values, nulls, 25, claim->success_url);
+	put_text(values, nulls, 26, claim->cancel_url);
+	put_text(values, nulls, 27, claim->locale);
+	/* the same whenever it is sent again under its key */
+	nulls[28] = claim->lifetime_s == 0 || first_sent_at == 0;
+	values[28] = TimestampTzGetDatum(
+		TimestampTzPlusMilliseconds(first_sent_at,
+									claim->lifetime_s * INT64CONST(1000)));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

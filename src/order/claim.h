@@ -27,6 +27,7 @@ typedef struct Claim
 {
 	pg_uuid_t		 task_id;
 	const Operation *operation;
+	bool			 registers; /* a hosted page */
 	const char		*step;
 	pg_uuid_t		 object_id;
 	int32			 tries;
@@ -55,6 +56,12 @@ typedef struct Claim
 	const char *reason_given; /* of a refund */
 	int64		total_amount;
 	int64		captured_amount;
+
+	/* a hosted page */
+	const char *success_url;
+	const char *cancel_url;
+	const char *locale;
+	int32		lifetime_s; /* 0: as the PSP likes */
 
 	ClaimFate	fate;
 	const char *reason;	  /* of being buried */

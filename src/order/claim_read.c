@@ -21,6 +21,7 @@
 #include "order/batch.h"
 #include "order/claim.h"
 #include "order/evidence.h"
+#include "order/hosted.h"
 #include "order/move.h"
 #include "order/plan.h"
 
@@ -102,6 +103,8 @@ lock_tasks(ClaimBatch *batch, const int32 *of_lane)
 
 		row_uuid(row, 1, &claim->task_id);
 		claim->operation = operation_of(row_text(row, 2));
+		claim->registers =
+			strcmp(claim->operation->name, OPERATION_REGISTER) == 0;
 		claim->step = row_text(row, 3);
 		row_uuid(row, 4, &claim->object_id);
 		claim->tries = row_int32(row, 5);
@@ -156,6 +159,16 @@ claim_lock_tasks(ClaimBatch *batch, int32 max_tasks)
 }
 
 static void
+read_page(Claim *claim, uint64 row)
+{
+	claim->psp_reference = row_text(row, 19);
+	claim->success_url = row_text(row, 20);
+	claim->cancel_url = row_text(row, 21);
+	claim->locale = row_text(row, 22);
+	claim->lifetime_s = row_int32(row, 23);
+}
+
+static void
 read_order(Claim *claim, uint64 row)
 {
 	const char *operation = claim->operation->name;
@@ -170,6 +183,8 @@ read_order(Claim *claim, uint64 row)
 	if (!operation_is_follow_up(operation))
 	{
 		claim->capture_method = row_text(row, 13);
+		if (claim->registers)
+			read_page(claim, row);
 		return;
 	}
 	claim->attempt_no = operation_no;
@@ -210,10 +225,12 @@ static const char order_query[] =
 	" o.operation_no, p.capture_method,"
 	" coalesce(o.authorization_reference, o.psp_reference),"
 	" o.capturing_amount, o.capture_final, o.authorized_amount,"
-	" o.captured_amount"
+	" o.captured_amount, h.psp_reference, h.success_url, h.cancel_url,"
+	" h.locale, h.lifetime_s"
 	" FROM unnest($1, $2) AS u (id, number)"
 	" JOIN payment.order_record AS o ON o.id = u.id"
-	" JOIN payment.payment_record AS p ON p.id = o.payment_id";
+	" JOIN payment.payment_record AS p ON p.id = o.payment_id"
+	" LEFT JOIN payment.hosted_page AS h ON h.order_id = o.id";
 
 static const char refund_query[] =
 	"SELECT u.number, r.status, r.attempt_no, r.amount, r.currency,"

@@ -59,7 +59,8 @@ pick_ids(const ClaimBatch *batch, ClaimPick pick, Datum *array)
 static const pg_uuid_t *
 pick_payment(const Claim *claim)
 {
-	return claim->begins && claim->operation->object == OBJECT_PAYMENT_ORDER &&
+	return claim->begins && !claim->registers &&
+				   claim->operation->object == OBJECT_PAYMENT_ORDER &&
 				   claim->payment_created
 			   ? &claim->payment_id
 			   : NULL;
@@ -75,7 +76,10 @@ pick_payment(const Claim *claim)
 	}
 #define IS_WRITTEN (claim->begins || claim->in_doubt || claim->is_lost)
 
-PICK_OBJECTS(pick_new_order, OBJECT_PAYMENT_ORDER, claim->begins)
+PICK_OBJECTS(pick_new_order, OBJECT_PAYMENT_ORDER,
+			 claim->begins && !claim->registers)
+PICK_OBJECTS(pick_new_page, OBJECT_PAYMENT_ORDER,
+			 claim->begins && claim->registers)
 PICK_OBJECTS(pick_doubtful_order, OBJECT_PAYMENT_ORDER, claim->in_doubt)
 PICK_OBJECTS(pick_lost_order, OBJECT_PAYMENT_ORDER, claim->is_lost)
 PICK_OBJECTS(pick_written_order, OBJECT_PAYMENT_ORDER, IS_WRITTEN)
@@ -123,7 +127,7 @@ begin_payments(const ClaimBatch *batch)
  * What was cancelled since it was read is not in the result, and not sent.
  */
 static void
-keep_begun(ClaimBatch *batch, TransitionObject object, uint64 rows)
+keep_begun(ClaimBatch *batch, ClaimPick pick, uint64 rows)
 {
 	pg_uuid_t *begun = palloc(Max(rows, 1) * sizeof(pg_uuid_t));
 
@@ -135,7 +139,7 @@ keep_begun(ClaimBatch *batch, TransitionObject object, uint64 rows)
 	{
 		Claim *claim = &batch->claims[i];
 
-		if (!claim->begins || claim->operation->object != object)
+		if (pick(claim) == NULL)
 			continue;
 		if (bsearch(&claim->object_id, begun, rows, sizeof(pg_uuid_t),
 					(int (*)(const void *, const void *)) uuid_compare))
@@ -187,21 +191,29 @@ become_unknown(SPIPlanPtr *plan, const char *sql, const ClaimBatch *batch,
 static void
 write_orders(ClaimBatch *batch)
 {
-	static SPIPlanPtr plans[4] = { NULL };
+	static SPIPlanPtr plans[5] = { NULL };
 	Datum			  ids;
 
 	lock_written(&plans[0], LOCK_SQL("order_record"), batch,
 				 pick_doubtful_order, pick_lost_order, pick_written_order);
 	if (pick_ids(batch, pick_new_order, &ids) > 0)
-		keep_begun(batch, OBJECT_PAYMENT_ORDER,
+		keep_begun(batch, pick_new_order,
 				   order_write(plan_keep(&plans[1],
 										 BEGIN_SQL("order_record", "created",
 												   "executing"),
 										 1, id_array_type),
 							   &ids, NULL, CAUSE_CLAIM));
+	if (pick_ids(batch, pick_new_page, &ids) > 0)
+		keep_begun(batch, pick_new_page,
+				   order_write(plan_keep(&plans[4],
+										 BEGIN_SQL("order_record", "created",
+												   "registering"),
+										 1, id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
 	become_unknown(&plans[2],
 				   UNKNOWN_SQL("order_record",
-							   "executing', 'capturing', 'voiding"),
+							   "executing', 'capturing', 'voiding',"
+							   " 'registering"),
 				   batch, pick_doubtful_order, CAUSE_LEASE);
 	become_unknown(&plans[3], UNKNOWN_SQL("order_record", "pending"), batch,
 				   pick_lost_order, CAUSE_LOOKUP);
@@ -216,7 +228,7 @@ write_refunds(ClaimBatch *batch)
 	lock_written(&plans[0], LOCK_SQL("refund_record"), batch,
 				 pick_doubtful_refund, pick_lost_refund, pick_written_refund);
 	if (pick_ids(batch, pick_new_refund, &ids) > 0)
-		keep_begun(batch, OBJECT_REFUND,
+		keep_begun(batch, pick_new_refund,
 				   order_write(plan_keep(&plans[1],
 										 BEGIN_SQL("refund_record", "created",
 												   "submitting"),
@@ -237,7 +249,7 @@ write_payouts(ClaimBatch *batch)
 	lock_written(&plans[0], LOCK_SQL("payout_record"), batch,
 				 pick_doubtful_payout, pick_lost_payout, pick_written_payout);
 	if (pick_ids(batch, pick_new_payout, &ids) > 0)
-		keep_begun(batch, OBJECT_PAYOUT,
+		keep_begun(batch, pick_new_payout,
 				   order_write(plan_keep(&plans[1],
 										 BEGIN_SQL("payout_record",
 												   "scheduled", "submitting"),

@@ -80,6 +80,8 @@ typedef struct Event
 	Jsonb	   *metadata;
 	const char *capture;			/* automatic or manual; NULL: automatic */
 	const char *on_partial_failure; /* keep or all_or_nothing; NULL: keep */
+	struct HostedPage *hosted;		/* or NULL; see hosted.h */
+	Jsonb			  *hosted_json; /* as passed */
 
 	/* pay-out */
 	const char *destination;

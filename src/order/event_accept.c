@@ -18,6 +18,7 @@
 
 #include "order/batch.h"
 #include "order/event.h"
+#include "order/hosted.h"
 #include "order/idempotency.h"
 #include "order/plan.h"
 #include "order/route.h"
@@ -46,8 +47,9 @@ add_task(Column *columns, const Event *event, const pg_uuid_t *object_id)
 	uuid7_generate(id);
 	column_add_uuid(&columns[0], id);
 	column_add_uuid(&columns[1], &event->psp_id);
-	column_add_text(&columns[2],
-					event->type == EVENT_PAY_IN ? "pay" : "payout");
+	column_add_text(&columns[2], event->type == EVENT_PAY_OUT ? "payout"
+								 : event->hosted ? OPERATION_REGISTER
+												 : "pay");
 	column_add_uuid(&columns[3], object_id);
 }
 
@@ -130,7 +132,10 @@ event_accept(Event *events, int count)
 		route_resolve(&psps, fresh, pay_ins);
 		fee_resolve(fresh, pay_ins, now);
 		if (pay_ins > 0)
+		{
 			payment_create(fresh, pay_ins);
+			hosted_create(fresh, pay_ins);
+		}
 		if (pay_outs > 0)
 			payout_create(fresh + pay_ins, pay_outs);
 		queue_tasks(fresh, pay_ins + pay_outs);

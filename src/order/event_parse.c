@@ -16,6 +16,7 @@
 
 #include "money.h"
 #include "order/event.h"
+#include "order/hosted.h"
 #include "order/idempotency.h"
 #include "order/json_object.h"
 #include "payment.h"
@@ -342,11 +343,32 @@ check_tokens(const Event *event)
 	}
 }
 
+/* What the payer pays with is chosen at the page. */
 static void
-check_methods(const Event *event)
+check_hosted(Event *event)
+{
+	if (event->payment_method || event->payment_methods)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"hosted\" and a payment method exclude each "
+						"other"),
+				 errdetail("The payer chooses the payment method at the PSP's "
+						   "page."),
+				 errhint("Pass only one of them.")));
+	event->hosted = hosted_parse(&event->place, event->hosted_json);
+	event->payment_method = HOSTED_PAYMENT_METHOD;
+}
+
+static void
+check_methods(Event *event)
 {
 	const EventPlace *place = &event->place;
 
+	if (event->hosted_json)
+	{
+		check_hosted(event);
+		return;
+	}
 	if (event->payment_methods == NULL)
 	{
 		event_check_text(place, "payment_method", event->payment_method);
@@ -402,6 +424,13 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	if (event->metadata == NULL)
 		event->metadata = event_empty_metadata();
 	read_orders(event, orders);
+	if (event->hosted && event->order_count != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
+				 errmsg("a hosted page is for one payment order"),
+				 errdetail("There are %d.", event->order_count),
+				 errhint("Make a payment of its own for each seller, or pass "
+						 "a payment method.")));
 
 	fingerprint_begin(&fingerprint);
 	fingerprint_text(&fingerprint, event->payer);
@@ -410,6 +439,9 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	if (event->payment_methods)
 		fingerprint_json(&fingerprint, &event->payment_methods->root,
 						 VARSIZE(event->payment_methods) - VARHDRSZ);
+	if (event->hosted_json)
+		fingerprint_json(&fingerprint, &event->hosted_json->root,
+						 VARSIZE(event->hosted_json) - VARHDRSZ);
 	fingerprint_json(&fingerprint, &event->metadata->root,
 					 VARSIZE(event->metadata) - VARHDRSZ);
 	fingerprint_json(&fingerprint, orders, orders_size);

@@ -52,6 +52,9 @@ is_settled(const Subject *subject, const char *operation)
 	if (subject->object != OBJECT_PAYMENT_ORDER)
 		return !status_is_one_of(status, open[subject->object]);
 	/* in doubt is what was begun last */
+	if (strcmp(status, "unknown") == 0 &&
+		strcmp(operation, OPERATION_REGISTER) == 0)
+		return subject->authorized_amount > 0;
 	if (strcmp(status, "unknown") == 0)
 		return strcmp(operation, subject_operation(subject)) != 0;
 	if (operation_is_follow_up(operation))
@@ -268,6 +271,43 @@ weigh_takes_back(Weighing *w, Subject *subject, Evidence *evidence)
 	return true;
 }
 
+static bool
+is_at_page(const Subject *subject, const Evidence *evidence)
+{
+	static const char *const at_page[] = { "registering", "requires_action",
+										   NULL };
+
+	return subject->object == OBJECT_PAYMENT_ORDER &&
+		   status_is_one_of(subject->path.now, at_page) &&
+		   evidence->kind != EVIDENCE_REQUIRES_ACTION &&
+		   evidence->kind != EVIDENCE_UNKNOWN;
+}
+
+/*
+ * What the payer did at the page counts once the page is known here.  A card
+ * that was declined there says nothing: another one may follow, until the page
+ * itself is done or has expired.
+ */
+static bool
+leave_page(Subject *subject, Evidence *evidence)
+{
+	bool refused = evidence->kind == EVIDENCE_DECLINED ||
+				   evidence->kind == EVIDENCE_FAILED ||
+				   evidence->kind == EVIDENCE_VOIDED ||
+				   evidence->kind == EVIDENCE_EXPIRED;
+
+	if (strcmp(subject->path.now, "registering") == 0)
+	{
+		if (evidence->cause == CAUSE_WEBHOOK)
+			evidence->effect = EVIDENCE_TOO_EARLY;
+		return evidence->cause != CAUSE_WEBHOOK;
+	}
+	if (refused && evidence->cause == CAUSE_WEBHOOK)
+		return false;
+	return evidence->kind == EVIDENCE_EXPIRED ||
+		   subject_step(subject, "executing", evidence->cause);
+}
+
 static void
 weigh_by_object(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -304,6 +344,8 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 	else if (status_is_one_of(subject->path.now, unsent) ||
 			 awaits_answer(subject, evidence))
 		evidence->effect = EVIDENCE_TOO_EARLY;
+	else if (is_at_page(subject, evidence) && !leave_page(subject, evidence))
+		return;
 	else if (weigh_has_foreign_reference(w, evidence))
 		weigh_contradict(w, subject, evidence, "duplicate", subject->amount,
 						 psprintf("The reference \"%s\" already belongs to "

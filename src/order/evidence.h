@@ -30,7 +30,8 @@ typedef enum EvidenceKind
 	EVIDENCE_UNKNOWN,	 /* sent, and no telling what came of it */
 	EVIDENCE_AUTHORIZED, /* reserved: amount and currency say how much */
 	EVIDENCE_VOIDED,	 /* what was reserved is free again ... */
-	EVIDENCE_EXPIRED	 /* ... by time */
+	EVIDENCE_EXPIRED,	 /* ... by time, or nobody paid at a hosted page */
+	EVIDENCE_REQUIRES_ACTION /* the payer has a page to pay at */
 } EvidenceKind;
 
 typedef enum EvidenceEffect

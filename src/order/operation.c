@@ -11,6 +11,8 @@
 
 static const Operation operations[] = {
 	{ OPERATION_PAY, OBJECT_PAYMENT_ORDER, "created", "executing", "pending" },
+	{ OPERATION_REGISTER, OBJECT_PAYMENT_ORDER, "created", "registering",
+	  "pending" },
 	{ OPERATION_CAPTURE, OBJECT_PAYMENT_ORDER, NULL, "capturing", NULL },
 	{ OPERATION_VOID, OBJECT_PAYMENT_ORDER, NULL, "voiding", NULL },
 	{ OPERATION_REFUND, OBJECT_REFUND, "created", "submitting", "pending" },

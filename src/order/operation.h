@@ -15,6 +15,7 @@
 #define OPERATION_CAPTURE "capture"
 #define OPERATION_VOID "void"
 #define OPERATION_REFUND "refund"
+#define OPERATION_REGISTER "register"
 
 typedef struct Operation
 {

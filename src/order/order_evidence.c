@@ -375,7 +375,9 @@ order_gone(Subject *subject, Evidence *evidence)
 {
 	const char *to = evidence->kind == EVIDENCE_VOIDED ? "voided" : "expired";
 
-	if (subject->authorized_amount == 0)
+	if (strcmp(subject->path.now, "requires_action") == 0)
+		to = "expired"; /* the page, and nobody had paid */
+	else if (subject->authorized_amount == 0)
 		to = "failed"; /* it was never there */
 	else if (subject->captured_amount > 0)
 		to = "captured";
@@ -432,6 +434,9 @@ order_weigh(Weighing *w, Subject *subject, Evidence *evidence)
 		case EVIDENCE_DECLINED:
 		case EVIDENCE_FAILED:
 			order_refused(w, subject, evidence);
+			break;
+		case EVIDENCE_REQUIRES_ACTION:
+			weigh_step(subject, "requires_action", evidence);
 			break;
 		case EVIDENCE_UNKNOWN:
 		case EVIDENCE_NOTHING:

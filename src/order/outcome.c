@@ -21,6 +21,7 @@
 #include "order/backoff.h"
 #include "order/batch.h"
 #include "order/evidence.h"
+#include "order/hosted.h"
 #include "order/new_key.h"
 #include "order/outcome.h"
 #include "order/plan.h"
@@ -30,6 +31,7 @@
 PG_FUNCTION_INFO_V1(payment_record_outcomes);
 
 /* A PSP that asks for a longer pause is asked again anyway. */
+#define PAGE_POLL_MAX_MS INT64CONST(900000)
 #define RETRY_AFTER_MAX_MS INT64CONST(86400000)
 
 /* the task as it was claimed, with the settings of its PSP */
@@ -127,6 +129,12 @@ read_attempts(Outcome *outcomes, int count)
 	}
 }
 
+static bool
+registers(const Outcome *outcome)
+{
+	return strcmp(outcome->operation, OPERATION_REGISTER) == 0;
+}
+
 /* What a lookup could not tell changes nothing of what is known. */
 static EvidenceKind
 evidence_kind(const Outcome *outcome)
@@ -150,6 +158,8 @@ evidence_kind(const Outcome *outcome)
 			return EVIDENCE_VOIDED;
 		case OUTCOME_EXPIRED:
 			return EVIDENCE_EXPIRED;
+		case OUTCOME_REQUIRES_ACTION:
+			return EVIDENCE_REQUIRES_ACTION;
 		case OUTCOME_RETRY:
 		case OUTCOME_NOT_FOUND:
 			break;
@@ -204,12 +214,14 @@ apply_evidence(const Outcome *outcomes, int count)
 			.kind = evidence_kind(o),
 			.cause = o->lookup ? CAUSE_LOOKUP : CAUSE_RESPONSE,
 			.attempt_no = o->attempt_no,
-			.psp_reference = o->psp_reference,
+			/* a page's name is none of the charge that it made */
+			.psp_reference =
+				registers(o) ? o->child_reference : o->psp_reference,
 			.amount = o->amount,
 			.currency = o->currency,
 			.is_total = strcmp(o->operation, OPERATION_CAPTURE) != 0,
 			.authorized_until = o->authorized_until,
-			.child_reference = o->child_reference,
+			.child_reference = registers(o) ? NULL : o->child_reference,
 			.failure_code = o->error_code,
 			.failure_message = o->error_message,
 			.attempt_id = &o->attempt_id,
@@ -276,6 +288,20 @@ left_no_trace(const Outcome *outcome, const Task *task)
 		   (!outcome->has_http_status || outcome->http_status < 500);
 }
 
+/*
+ * Webhooks tell sooner, and are lost rarely: the longer a page is open, the
+ * less often it is looked at.
+ */
+static int64
+page_poll_ms(const Task *task, TimestampTz now)
+{
+	int64 age_ms = task->first_sent_at == 0
+					   ? 0
+					   : (now - task->first_sent_at) / INT64CONST(1000);
+
+	return Max(task->poll_interval_ms, Min(age_ms / 8, PAGE_POLL_MAX_MS));
+}
+
 static NextRun
 next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 		 TimestampTz now)
@@ -304,6 +330,11 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 			if (!task->can_be_asked)
 				next.delay_ms = (int64) task->key_lifetime_s * 1000;
 			break;
+		case OUTCOME_REQUIRES_ACTION:
+			/* the payer takes as long as he likes */
+			next.tries = 0;
+			next.delay_ms = page_poll_ms(task, now);
+			break;
 		case OUTCOME_RETRY:
 			next.step = outcome->lookup ? "lookup" : "send";
 			next.delay_ms = backoff;
@@ -330,7 +361,8 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 		default:
 			break;
 	}
-	if (outcome->has_retry_after && outcome->kind != OUTCOME_PENDING)
+	if (outcome->has_retry_after && outcome->kind != OUTCOME_PENDING &&
+		outcome->kind != OUTCOME_REQUIRES_ACTION)
 		next.delay_ms = outcome->retry_after_ms;
 	next.delay_ms = Min(next.delay_ms, RETRY_AFTER_MAX_MS);
 	return next;

@@ -25,7 +25,8 @@ typedef enum OutcomeKind
 	OUTCOME_KEY_SPENT,
 	OUTCOME_AUTHORIZED,
 	OUTCOME_VOIDED,
-	OUTCOME_EXPIRED
+	OUTCOME_EXPIRED,
+	OUTCOME_REQUIRES_ACTION
 } OutcomeKind;
 
 /* a payment.attempt_outcome, and the attempt it is about */

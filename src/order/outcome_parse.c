@@ -57,12 +57,18 @@ static const Oid field_types[FIELD_COUNT] = {
 };
 
 static const char *const kind_names[] = {
-	[OUTCOME_SUCCEEDED] = "succeeded",	 [OUTCOME_PENDING] = "pending",
-	[OUTCOME_DECLINED] = "declined",	 [OUTCOME_FAILED] = "failed",
-	[OUTCOME_RETRY] = "retry",			 [OUTCOME_UNKNOWN] = "unknown",
-	[OUTCOME_NOT_FOUND] = "not_found",	 [OUTCOME_KEY_SPENT] = "key_spent",
-	[OUTCOME_AUTHORIZED] = "authorized", [OUTCOME_VOIDED] = "voided",
+	[OUTCOME_SUCCEEDED] = "succeeded",
+	[OUTCOME_PENDING] = "pending",
+	[OUTCOME_DECLINED] = "declined",
+	[OUTCOME_FAILED] = "failed",
+	[OUTCOME_RETRY] = "retry",
+	[OUTCOME_UNKNOWN] = "unknown",
+	[OUTCOME_NOT_FOUND] = "not_found",
+	[OUTCOME_KEY_SPENT] = "key_spent",
+	[OUTCOME_AUTHORIZED] = "authorized",
+	[OUTCOME_VOIDED] = "voided",
 	[OUTCOME_EXPIRED] = "expired",
+	[OUTCOME_REQUIRES_ACTION] = "requires_action",
 };
 
 static const char *const decline_classes[] = {
@@ -131,7 +137,7 @@ parse_kind(Outcome *outcome, const char *name, int number)
 	}
 	refuse(number, "The outcome is none of succeeded, authorized, pending, "
 				   "declined, failed, voided, expired, retry, unknown, "
-				   "not_found and key_spent.");
+				   "not_found, key_spent and requires_action.");
 }
 
 static void

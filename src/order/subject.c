@@ -367,6 +367,8 @@ subject_operation(const Subject *subject)
 		return OPERATION_CAPTURE;
 	if (strcmp(status, "voiding") == 0)
 		return OPERATION_VOID;
+	if (strcmp(status, "registering") == 0)
+		return OPERATION_REGISTER;
 	if (strcmp(status, "unknown") != 0 || subject->authorized_amount == 0)
 		return OPERATION_PAY;
 	return subject->capturing_amount > 0 ? OPERATION_CAPTURE : OPERATION_VOID;
@@ -413,6 +415,7 @@ count_order(SubjectSet *set, const Subject *subject)
 	payment->succeeded_count += succeeded;
 	payment->failed_count = Max(payment->failed_count + failed, 0);
 	payment->counted = true;
+	payment->expires = strcmp(path->now, "expired") == 0;
 	payment->cause = path->steps[path->step_count - 1].cause;
 }
 
@@ -441,6 +444,10 @@ conclude_payment(PaymentState *payment)
 		to = strcmp(to, "failed") == 0 ? "cancelled" : "created";
 	if (strcmp(path->now, to) == 0)
 		return;
+	/* nobody paid: nothing was ever processed */
+	if (payment->expires && strcmp(to, "failed") == 0 &&
+		path_step(path, OBJECT_PAYMENT, "expired", payment->cause))
+		return;
 	if (strcmp(to, "cancelled") == 0)
 	{
 		(void) path_step(path, OBJECT_PAYMENT, to, payment->cause);
@@ -451,6 +458,26 @@ conclude_payment(PaymentState *payment)
 		return;
 	if (strcmp(path->now, to) != 0)
 		(void) path_step(path, OBJECT_PAYMENT, to, payment->cause);
+}
+
+/* The payer is at the page, or has done there what there was to do. */
+static void
+follow_page(SubjectSet *set, const Subject *subject)
+{
+	const StatusPath *path = &subject->path;
+	PaymentState	  key = { .id = subject->payment_id };
+	PaymentState	 *payment;
+	bool			  waits = strcmp(path->now, "requires_action") == 0;
+
+	if (path->step_count == 0 ||
+		(!waits && strcmp(path->first, "requires_action") != 0))
+		return;
+	payment = bsearch(&key, set->payments, set->payment_count,
+					  sizeof(PaymentState), payment_compare);
+	if (payment && !payment->counted)
+		(void) path_step(&payment->path, OBJECT_PAYMENT,
+						 waits ? "awaiting_customer" : "processing",
+						 path->steps[path->step_count - 1].cause);
 }
 
 static bool
@@ -777,6 +804,12 @@ subjects_write(SubjectSet *set)
 	{
 		if (set->payments[i].counted)
 			conclude_payment(&set->payments[i]);
+	}
+
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->subjects[i].object == OBJECT_PAYMENT_ORDER)
+			follow_page(set, &set->subjects[i]);
 	}
 
 	rounds = longest_path(set);

@@ -38,6 +38,7 @@ typedef struct PaymentState
 	int32			failed_count;
 	bool			all_or_nothing;
 	bool			counted; /* the counts differ from the table's */
+	bool			expires; /* for an order of it has expired */
 	TransitionCause cause;	 /* of the last change of an order */
 } PaymentState;
 

@@ -12,7 +12,7 @@ SELECT has_table('payment', name::name, 'table ' || name)
 FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
     'fee_schedule', 'counted_volume', 'seller_volume', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
     'refund_record', 'refund_record_default', 'partial_failure', 'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
-    'attempt', 'attempt_default', 'resolution', 'settlement_file', 'settlement_line', 'settlement_line_default',
+    'attempt', 'attempt_default', 'resolution', 'hosted_page', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run', 'instance',
     'event', 'event_default', 'event_consumer', 'webhook_endpoint', 'event_delivery', 'synchronous_standby', 'webhook_event', 'webhook_event_default', 'webhook_key', 'webhook_waiting', 'webhook_unverified',
     'webhook_rejection']) AS name;
@@ -34,7 +34,8 @@ FROM (VALUES
     ('checkout', 'idempotency_key text, payer text, orders jsonb, psp text DEFAULT NULL::text, '
         'payment_method text DEFAULT NULL::text, metadata jsonb DEFAULT ''{}''::jsonb, '
         'payment_methods jsonb DEFAULT NULL::jsonb, capture text DEFAULT ''automatic''::text, '
-        'on_partial_failure text DEFAULT ''keep''::text -> payment.checkout_result'),
+        'on_partial_failure text DEFAULT ''keep''::text, hosted jsonb DEFAULT NULL::jsonb -> payment.checkout_result'),
+    ('record_hosted_page', 'attempt uuid, psp_reference text, url text, open_until timestamp with time zone -> boolean'),
     ('capture', 'payment_order uuid, idempotency_key text, amount bigint DEFAULT NULL::bigint, final boolean DEFAULT true -> integer'),
     ('void', 'payment_order uuid, idempotency_key text -> boolean'),
     ('cancel', 'object uuid, idempotency_key text -> integer'),

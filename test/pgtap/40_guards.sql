@@ -46,7 +46,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     c.relname ~ '^(payment|order|refund|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
-    AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'webhook_waiting',
+    AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'hosted_page', 'webhook_waiting',
         'event_consumer', 'webhook_endpoint', 'event_delivery')
     -- empty until something is detached, which cannot be done here
     AND c.relname NOT IN ('detached_balance', 'detached_partition')

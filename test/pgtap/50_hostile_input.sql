@@ -102,6 +102,8 @@ INSERT INTO right_value VALUES
     (NULL, 'after_journal', 'NULL::uuid'), (NULL, 'after_leg', 'NULL::integer'), (NULL, 'page_size', '10'),
     ('adopt', 'reason', '''a copy'''), (NULL, 'may_have_sent', 'false'), (NULL, 'max_standbys', '10'),
     (NULL, 'older_than', '''2000-01-01''::timestamptz'), (NULL, 'all_tables', 'false'),
+    ('record_hosted_page', 'attempt', quote_literal(:'attempt')), ('record_hosted_page', 'psp_reference', '''cs_1'''),
+    ('record_hosted_page', 'url', '''https://127.0.0.1:1/c'''), (NULL, 'open_until', 'now()'), (NULL, 'hosted', 'NULL::jsonb'),
     (NULL, 'payment_methods', 'NULL::jsonb'), (NULL, 'capture', '''automatic'''), (NULL, 'on_partial_failure', '''keep'''),
     ('capture', 'amount', '1000::bigint'), (NULL, 'final', 'true'), (NULL, 'max_payments', '10'), ('refund', 'reason', '''duplicate'''), (NULL, 'fee_policy', '''none'''),
     ('refund', 'payment_order', quote_literal(:'paid')),

@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * hosted.h
+ *	  Payments that the payer makes at a page of the PSP's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PAYMENT_HOSTED_H
+#define PAYMENT_HOSTED_H
+
+#include "order/event.h"
+#include "order/operation.h"
+
+/* Stands for the payment method, which nobody here will ever know. */
+#define HOSTED_PAYMENT_METHOD "hosted_page"
+
+typedef struct HostedPage
+{
+	const char *success_url;
+	const char *cancel_url;
+	const char *locale;		/* or NULL */
+	int32		lifetime_s; /* 0: as the PSP likes */
+} HostedPage;
+
+/* The argument of checkout(); raises PY001 for what is wrong with it. */
+extern HostedPage *hosted_parse(const EventPlace *place, Jsonb *hosted);
+
+/* Rows for those of the payments that have a page; needs SPI. */
+extern void hosted_create(Event **events, int count);
+
+#endif /* PAYMENT_HOSTED_H */
