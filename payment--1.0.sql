@@ -956,7 +956,12 @@ CREATE TYPE payment.attempt_outcome AS (
     retry_after_ms bigint,
     decline_class text,
     authorized_until timestamptz,
-    child_reference text
+    child_reference text,
+    settled_amount bigint,
+    settled_currency text,
+    exchange_rate numeric,
+    psp_fee bigint,
+    payment_method text
 );
 
 COMMENT ON TABLE payment.psp IS 'Payment service providers, written by payment.register_psp().';
@@ -2041,6 +2046,14 @@ COMMENT ON COLUMN payment.attempt_outcome.decline_class IS
 COMMENT ON COLUMN payment.attempt_outcome.authorized_until IS 'Until when what was authorised can be captured; null: not said';
 COMMENT ON COLUMN payment.attempt_outcome.child_reference IS
     'The PSP''s name of the authorisation or capture, where it is another one than psp_reference; at most 255 bytes';
+COMMENT ON COLUMN payment.attempt_outcome.settled_amount IS
+    'What the PSP credits for amount before its fee, minor units of settled_currency; null: not said';
+COMMENT ON COLUMN payment.attempt_outcome.settled_currency IS
+    'ISO 4217 code, upper case, of settled_amount and psp_fee; needed with either of them';
+COMMENT ON COLUMN payment.attempt_outcome.exchange_rate IS 'Units of settled_currency for one of currency; null: not said';
+COMMENT ON COLUMN payment.attempt_outcome.psp_fee IS 'What the PSP keeps for this, minor units of settled_currency; null: not said';
+COMMENT ON COLUMN payment.attempt_outcome.payment_method IS
+    'The PSP''s name of the payment method that the payer chose at its page; null: not said';
 
 REVOKE ALL ON FUNCTION payment.claim_tasks(uuid, integer, integer, integer[]),
     payment.record_outcomes(payment.attempt_outcome[]), payment.expire_leases(), payment.next_task_due(uuid, integer[]),

@@ -597,6 +597,24 @@ put_text(OutcomeRow *row, const char *name, const char *value)
 	put(row, name, is_null, is_null ? (Datum) 0 : CStringGetTextDatum(value));
 }
 
+static void
+put_settled(OutcomeRow *row, const PspOutcome *outcome)
+{
+	bool unsaid = outcome->exchange_rate == NULL;
+
+	put(row, "settled_amount", !outcome->has_settled_amount,
+		Int64GetDatum(outcome->settled_amount));
+	put(row, "psp_fee", !outcome->has_psp_fee,
+		Int64GetDatum(outcome->psp_fee));
+	put_text(row, "settled_currency", outcome->settled_currency);
+	put(row, "exchange_rate", unsaid,
+		unsaid ? (Datum) 0
+			   : DirectFunctionCall3(numeric_in,
+									 CStringGetDatum(outcome->exchange_rate),
+									 ObjectIdGetDatum(InvalidOid),
+									 Int32GetDatum(-1)));
+}
+
 static Datum
 make_outcome(OutcomeRow *row, Delivery *delivery)
 {
@@ -622,6 +640,8 @@ make_outcome(OutcomeRow *row, Delivery *delivery)
 		TimestampTzGetDatum(
 			time_t_to_timestamptz((pg_time_t) outcome->authorized_until_s)));
 	put_text(row, "child_reference", outcome->child_reference);
+	put_settled(row, outcome);
+	put_text(row, "payment_method", outcome->payment_method);
 	return heap_copy_tuple_as_datum(heap_form_tuple(row->descriptor,
 													row->values, row->nulls),
 									row->descriptor);

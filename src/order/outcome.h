@@ -50,6 +50,15 @@ typedef struct Outcome
 	TimestampTz authorized_until; /* 0: not said */
 	const char *child_reference;
 
+	/* of what was charged, in the currency in which the PSP pays it out */
+	bool		has_settled_amount;
+	int64		settled_amount;
+	const char *settled_currency; /* NULL: not said */
+	const char *exchange_rate;	  /* a decimal number; NULL: not said */
+	bool		has_psp_fee;
+	int64		psp_fee;
+	const char *payment_method; /* chosen at the PSP's page; NULL: not said */
+
 	/* read from the attempt */
 	bool		known;
 	pg_uuid_t	task_id;

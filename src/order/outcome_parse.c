@@ -48,12 +48,18 @@ enum
 	FIELD_DECLINE_CLASS,
 	FIELD_AUTHORIZED_UNTIL,
 	FIELD_CHILD_REFERENCE,
+	FIELD_SETTLED_AMOUNT,
+	FIELD_SETTLED_CURRENCY,
+	FIELD_EXCHANGE_RATE,
+	FIELD_PSP_FEE,
+	FIELD_PAYMENT_METHOD,
 	FIELD_COUNT
 };
 
 static const Oid field_types[FIELD_COUNT] = {
-	UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID,		INT8OID, TEXTOID,
-	TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
+	UUIDOID, TEXTOID, INT4OID, INT4OID,	   TEXTOID, INT8OID,
+	TEXTOID, TEXTOID, TEXTOID, INT8OID,	   TEXTOID, TIMESTAMPTZOID,
+	TEXTOID, INT8OID, TEXTOID, NUMERICOID, INT8OID, TEXTOID,
 };
 
 static const char *const kind_names[] = {
@@ -140,6 +146,13 @@ parse_kind(Outcome *outcome, const char *name, int number)
 				   "not_found, key_spent and requires_action.");
 }
 
+static bool
+is_currency_code(const char *code)
+{
+	return strlen(code) == CURRENCY_CODE_LENGTH &&
+		   strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == CURRENCY_CODE_LENGTH;
+}
+
 static void
 parse_money(Outcome *outcome, const Datum *values, const bool *nulls,
 			int number)
@@ -153,10 +166,36 @@ parse_money(Outcome *outcome, const Datum *values, const bool *nulls,
 	outcome->currency = field_text(values, nulls, FIELD_CURRENCY);
 	if (outcome->amount < 0)
 		refuse(number, "The amount is negative.");
-	if (strlen(outcome->currency) != CURRENCY_CODE_LENGTH ||
-		strspn(outcome->currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") !=
-			CURRENCY_CODE_LENGTH)
+	if (!is_currency_code(outcome->currency))
 		refuse(number, "The currency is not three upper-case letters.");
+}
+
+/* What the PSP credits and keeps for it, perhaps in another currency. */
+static void
+parse_settled(Outcome *outcome, const Datum *values, const bool *nulls,
+			  int number)
+{
+	outcome->has_settled_amount = !nulls[FIELD_SETTLED_AMOUNT];
+	if (outcome->has_settled_amount)
+		outcome->settled_amount = DatumGetInt64(values[FIELD_SETTLED_AMOUNT]);
+	outcome->has_psp_fee = !nulls[FIELD_PSP_FEE];
+	if (outcome->has_psp_fee)
+		outcome->psp_fee = DatumGetInt64(values[FIELD_PSP_FEE]);
+	outcome->settled_currency =
+		field_text(values, nulls, FIELD_SETTLED_CURRENCY);
+	if (outcome->settled_currency == NULL)
+	{
+		if (outcome->has_settled_amount || outcome->has_psp_fee)
+			refuse(number, "What is settled needs a currency.");
+	}
+	else if (!is_currency_code(outcome->settled_currency))
+		refuse(number, "The settled currency is not three upper-case "
+					   "letters.");
+	if (outcome->settled_amount < 0)
+		refuse(number, "The settled amount is negative.");
+	if (!nulls[FIELD_EXCHANGE_RATE])
+		outcome->exchange_rate = DatumGetCString(
+			DirectFunctionCall1(numeric_out, values[FIELD_EXCHANGE_RATE]));
 }
 
 static void
@@ -212,6 +251,7 @@ parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
 	outcome->attempt_id = *DatumGetUUIDP(values[FIELD_ATTEMPT_ID]);
 	parse_kind(outcome, field_text(values, nulls, FIELD_OUTCOME), number);
 	parse_money(outcome, values, nulls, number);
+	parse_settled(outcome, values, nulls, number);
 	parse_numbers(outcome, values, nulls, number);
 	parse_decline_class(outcome,
 						field_text(values, nulls, FIELD_DECLINE_CLASS),
@@ -221,6 +261,8 @@ parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
 		field_reference(values, nulls, FIELD_PSP_REFERENCE, number);
 	outcome->child_reference =
 		field_reference(values, nulls, FIELD_CHILD_REFERENCE, number);
+	outcome->payment_method =
+		field_reference(values, nulls, FIELD_PAYMENT_METHOD, number);
 	if (!nulls[FIELD_AUTHORIZED_UNTIL])
 		outcome->authorized_until =
 			DatumGetTimestampTz(values[FIELD_AUTHORIZED_UNTIL]);

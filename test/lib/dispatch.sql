@@ -51,14 +51,17 @@ $$;
 CREATE FUNCTION pg_temp.record(name text, outcome text, psp_reference text DEFAULT NULL, amount bigint DEFAULT NULL,
     currency text DEFAULT 'EUR', error_code text DEFAULT NULL, error_message text DEFAULT NULL,
     retry_after_ms bigint DEFAULT NULL, earlier integer DEFAULT 0, decline_class text DEFAULT NULL,
-    authorized_until timestamptz DEFAULT NULL, child_reference text DEFAULT NULL) RETURNS integer LANGUAGE sql AS $$
+    authorized_until timestamptz DEFAULT NULL, child_reference text DEFAULT NULL,
+    settled_amount bigint DEFAULT NULL, settled_currency text DEFAULT NULL, exchange_rate numeric DEFAULT NULL,
+    psp_fee bigint DEFAULT NULL, payment_method text DEFAULT NULL) RETURNS integer LANGUAGE sql AS $$
     SELECT payment.record_outcomes(ARRAY[ROW(
         (SELECT a.id FROM payment.attempt AS a WHERE a.object_id = pg_temp.object(name)
          ORDER BY a.id DESC OFFSET earlier LIMIT 1),
         outcome, 200, 25, psp_reference,
         coalesce(amount, (SELECT o.amount FROM payment.order_record AS o WHERE o.id = pg_temp.object(name)),
             (SELECT p.amount FROM payment.payout_record AS p WHERE p.id = pg_temp.object(name))),
-        currency, error_code, error_message, retry_after_ms, decline_class, authorized_until, child_reference)::payment.attempt_outcome])
+        currency, error_code, error_message, retry_after_ms, decline_class, authorized_until, child_reference,
+        settled_amount, settled_currency, exchange_rate, psp_fee, payment_method)::payment.attempt_outcome])
 $$;
 
 -- no waiting: what is scheduled falls due; claims stay claims, so that the

@@ -40,7 +40,7 @@ DECLARE
     outcomes payment.attempt_outcome[];
 BEGIN
     SELECT array_agg(ROW(c.attempt_id, outcome, 200, 25, 'ref_' || c.object_id, c.amount, c.currency, NULL, NULL,
-            NULL, NULL, NULL, NULL)::payment.attempt_outcome)
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)
         INTO outcomes FROM payment.claim_tasks(pg_temp.psp(), 10000, 60000) AS c;
     RETURN payment.record_outcomes(outcomes);
 END

@@ -12,7 +12,7 @@ SELECT order_ids[1] AS first, order_ids[2] AS second, order_ids[3] AS third FROM
     (SELECT jsonb_agg('{"seller": "guards", "amount": 1000, "currency": "EUR"}'::jsonb) FROM generate_series(1, 3)),
     'guards', 'pm') \gset
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'succeeded', 200, 1, 'pi_' || object_id,
-    CASE object_id WHEN :'second' THEN 1001 ELSE 1000 END, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)) AS recorded
+    CASE object_id WHEN :'second' THEN 1001 ELSE 1000 END, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)) AS recorded
 FROM payment.claim_tasks(:'psp', 10, 60000) \gset
 SELECT payment.release(:'first') \gset
 SELECT payment.payout(:'seller', 400, 'EUR', 'account', 'guards payout', 'guards') AS payout \gset
@@ -23,7 +23,7 @@ SELECT (payment.reconcile('guards')).run_id AS run \gset
 SELECT payment.reverse_journal(id, 1) AS reversal FROM payment.journal WHERE kind = 'release' AND subject = :'first' \gset
 SELECT payment.refund(:'first', 1, 'guards refund', fee_policy => 'none') AS refund \gset
 SELECT (payment.checkout('guards lost', 'payer', '[{"seller": "guards", "amount": 1000, "currency": "EUR"}]', 'guards', 'pm')).order_ids[1] AS lost \gset
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
 UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT payment.resolve_unknown(:'lost', 'failed', 'somebody', 'a reason') \gset

@@ -34,7 +34,7 @@ DECLARE
     wrong int := CASE WHEN pg_temp.below(20) = 0 THEN 1 ELSE 0 END;
 BEGIN
     RETURN ROW(t.attempt_id, outcome, 200, 1, CASE WHEN outcome IN ('succeeded', 'pending') THEN 'ref_' || t.psp_key END,
-        CASE WHEN outcome = 'succeeded' THEN t.amount + wrong END, t.currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome;
+        CASE WHEN outcome = 'succeeded' THEN t.amount + wrong END, t.currency, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome;
 END
 $$;
 CREATE FUNCTION pg_temp.work(psp uuid) RETURNS int LANGUAGE plpgsql AS $$

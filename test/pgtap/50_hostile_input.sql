@@ -19,9 +19,9 @@ SELECT order_ids[1] AS captured, order_ids[2] AS created FROM payment.checkout('
     '[{"seller": "hostile", "amount": 100000, "currency": "EUR"}, {"seller": "hostile", "amount": 1000, "currency": "EUR"}]',
     'hostile', 'pm') \gset
 SELECT payment.record_outcomes(array_agg(ROW(attempt_id, CASE object_id WHEN :'captured' THEN 'succeeded' ELSE 'pending' END, 200, 1,
-    'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)) AS recorded
+    'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)) AS recorded
 FROM payment.claim_tasks(:'psp', 10, 60000) \gset
-SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 1, r.reference, r.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 1, r.reference, r.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.attempt AS a, (VALUES ('pi_again', 100000), ('pi_' || :'captured', 100001)) AS r (reference, amount) WHERE a.object_id = :'captured' \gset
 SELECT id AS duplicate FROM payment.exception_record WHERE order_id = :'captured' AND type = 'duplicate' \gset
 SELECT id AS proposed FROM payment.exception_record WHERE order_id = :'captured' AND type = 'amount' \gset
@@ -30,18 +30,18 @@ SELECT payment.release(:'captured') AS released \gset
 SELECT payment.payout(:'seller', 10, 'EUR', 'account', 'hostile payout', 'hostile') AS payout \gset
 SELECT attempt_id AS attempt FROM payment.claim_tasks(:'psp', 1, 60000) \gset
 SELECT (payment.checkout('hostile lost', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm')).order_ids[1] AS lost \gset
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'lost' \gset
 UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT (payment.checkout('hostile declined', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm')).order_ids[1] AS declined \gset
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp', 10, 60000) WHERE object_id = :'declined' \gset
 SELECT payment.register_psp('hostile none', 'none', 'http://127.0.0.1:1', 'none', '{"payouts": false}') AS psp_none \gset
 SELECT (payment.checkout('hostile paid', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile none', 'pm')).order_ids[1] AS paid \gset
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'succeeded', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'succeeded', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp_none', 10, 60000) WHERE object_id = :'paid' \gset
 SELECT (payment.checkout('hostile reserved', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile none', 'pm', capture => 'manual')).order_ids[1] AS reserved \gset
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'authorized', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, now() + interval '1 day', NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'authorized', 200, 1, 'pi_' || object_id, amount, currency, NULL, NULL, NULL, NULL, now() + interval '1 day', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     AS recorded FROM payment.claim_tasks(:'psp_none', 10, 60000) WHERE object_id = :'reserved' \gset
 SELECT payment.checkout('hostile too', 'payer', '[{"seller": "hostile", "amount": 1000, "currency": "EUR"}]', 'hostile', 'pm') \g /dev/null
 SELECT payment.set_fee_schedule(0, 0, :'seller', 'JPY') AS schedule \gset
@@ -86,7 +86,7 @@ INSERT INTO right_value VALUES
     (NULL, 'event_ids', format('ARRAY[%L]::uuid[]', :'event')), (NULL, 'tries', 'ARRAY[1]'), (NULL, 'http_statuses', 'ARRAY[200]'),
     (NULL, 'errors', '''{NULL}''::text[]'), (NULL, 'retry_after_ms', '''{NULL}''::bigint[]'),
     (NULL, 'status', '''captured'''), (NULL, 'max_tasks', '1'), (NULL, 'lease_ms', '1000'),
-    (NULL, 'outcomes', format('ARRAY[ROW(%L, ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]', :'attempt')),
+    (NULL, 'outcomes', format('ARRAY[ROW(%L, ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]', :'attempt')),
     (NULL, 'format', '''stripe_csv'''), (NULL, 'file_name', '''hostile.csv'''),
     (NULL, 'content', $$convert_to(E'balance_transaction_id,currency,gross,fee,net,reporting_category\ntxn_1,eur,1.00,0.10,0.90,charge\n', 'UTF8')$$),
     (NULL, 'object', quote_literal(:'lost')), (NULL, 'outcome', quote_literal('failed')), (NULL, 'person', quote_literal('somebody')),
@@ -180,11 +180,11 @@ SELECT 'jsonb', v || '::jsonb' FROM unnest(ARRAY['''null''', '''1''', '''"x"''',
     '''[{"payment_type": "steal"}]''', '(SELECT jsonb_agg(jsonb_build_object(''seller'', ''hostile'', ''amount'', 1, ''currency'', ''EUR'')) FROM generate_series(1, 20000))',
     '(SELECT jsonb_object_agg(n, n) FROM generate_series(1, 20000) AS n)']) AS v
 UNION ALL
-SELECT 'payment.attempt_outcome[]', v || '::payment.attempt_outcome[]' FROM unnest(ARRAY['''{}''', '''{NULL}''', 'ARRAY[ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]',
-    'ARRAY[ROW(gen_random_uuid(), ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]',
-    'array_fill(ROW(gen_random_uuid(), ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome, ARRAY[10001])',
+SELECT 'payment.attempt_outcome[]', v || '::payment.attempt_outcome[]' FROM unnest(ARRAY['''{}''', '''{NULL}''', 'ARRAY[ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]',
+    'ARRAY[ROW(gen_random_uuid(), ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]',
+    'array_fill(ROW(gen_random_uuid(), ''unknown'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome, ARRAY[10001])',
     'array_fill(NULL::payment.attempt_outcome, ARRAY[2, 2])'] || ARRAY(
-        SELECT format('ARRAY[ROW(%L, %s, NULL, NULL, NULL)]', :'attempt', rest) FROM unnest(ARRAY['NULL, 200, 1, NULL, NULL, NULL, NULL, NULL, NULL',
+        SELECT format('ARRAY[ROW(%L, %s, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]', :'attempt', rest) FROM unnest(ARRAY['NULL, 200, 1, NULL, NULL, NULL, NULL, NULL, NULL',
             '''no such word'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL', '''succeeded'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL',
             '''succeeded'', 200, 1, ''r'', -1, ''EUR'', NULL, NULL, NULL', '''succeeded'', 200, 1, ''r'', 0, ''EUR'', NULL, NULL, NULL',
             '''succeeded'', 200, 1, ''r'', 9223372036854775807, ''EUR'', NULL, NULL, NULL', '''succeeded'', 200, 1, ''r'', 10, ''eur'', NULL, NULL, NULL',
@@ -194,7 +194,7 @@ SELECT 'payment.attempt_outcome[]', v || '::payment.attempt_outcome[]' FROM unne
             '''unknown'', 200, -1, NULL, NULL, NULL, NULL, NULL, NULL', '''unknown'', 200, 1, NULL, NULL, NULL, repeat(''x'', 1000000), repeat(''é'', 1000000), NULL',
             '''unknown'', 200, 1, NULL, NULL, NULL, NULL, ''4111 1111 1111 1111'', NULL', '''retry'', 200, 1, NULL, NULL, NULL, NULL, NULL, -1',
             '''retry'', 200, 1, NULL, NULL, NULL, NULL, NULL, 9223372036854775807', '''not_found'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL']) AS rest)
-    || ARRAY(SELECT format('ARRAY[ROW(%L, ''declined'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, %s, NULL, NULL)]', :'attempt', class)
+    || ARRAY(SELECT format('ARRAY[ROW(%L, ''declined'', 200, 1, NULL, NULL, NULL, NULL, NULL, NULL, %s, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]', :'attempt', class)
         FROM unnest(ARRAY['''no such class''', '''''', 'repeat(''x'', 1000000)']) AS class)) AS v;
 
 -- every argument that goes in, with a right value and all hostile ones

@@ -16,7 +16,7 @@ SELECT pg_temp.buy('a', 'payout alice', '100.00', 'USD');
 SELECT pg_temp.error_of('SELECT payment.release(pg_temp.object(''a''))');
 SELECT count(*) AS claimed FROM payment.claim_tasks(pg_temp.psp(), 10, 60000);
 SELECT pg_temp.error_of('SELECT payment.release(pg_temp.object(''a''))');
-SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 5, 'ref a', 10000, 'USD', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 5, 'ref a', 10000, 'USD', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
 FROM payment.attempt AS a WHERE a.object_id = pg_temp.object('a');
 SELECT * FROM pg_temp.wallet('payout alice');
 SELECT payment.release(pg_temp.object('a'));
@@ -64,7 +64,7 @@ SELECT * FROM pg_temp.wallet('payout alice');
 -- one is paid, one fails: its money comes back
 SELECT count(*) AS claimed FROM payment.claim_tasks(pg_temp.psp(), 10, 60000);
 SELECT payment.record_outcomes(array_agg(ROW(a.id, CASE WHEN a.object_id = :'first' THEN 'succeeded' ELSE 'failed' END,
-    200, 5, CASE WHEN a.object_id = :'first' THEN 'po_1' END, p.amount, 'USD', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+    200, 5, CASE WHEN a.object_id = :'first' THEN 'po_1' END, p.amount, 'USD', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
 FROM payment.attempt AS a JOIN payment.payout_record AS p ON p.id = a.object_id WHERE a.psp_id = pg_temp.psp();
 SELECT destination, status FROM payment.payout WHERE psp = 'payout' ORDER BY id;
 SELECT * FROM pg_temp.wallet('payout alice');

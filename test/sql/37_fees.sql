@@ -69,7 +69,7 @@ SELECT payment.set_fee_schedule(0, 100, psp => 'fees a') IS NOT NULL AS a, payme
 SELECT payment.set_routing_rule('fees first', 'fees b', 1), payment.set_routing_rule('fees second', 'fees a', 2);
 SELECT (payment.checkout('fees routed', 'payer', '[{"seller": "fees seller", "amount": 10000, "currency": "EUR", "reference": "routed"}]',
     payment_methods => '{"fees a": "pm_a", "fees b": "pm_b"}')).payment_id IS NOT NULL AS made;
-SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', 402, 5, NULL, NULL, NULL, 'c', 'm', NULL, 'soft', NULL, NULL)::payment.attempt_outcome))
+SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'declined', 402, 5, NULL, NULL, NULL, 'c', 'm', NULL, 'soft', NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
 FROM payment.psp AS p, payment.claim_tasks(p.id, 10, 60000) WHERE p.name = 'fees b';
 SELECT p.name AS now_at, pg_temp.fee_of('routed') FROM payment.order_record AS o JOIN payment.psp AS p ON p.id = o.psp_id WHERE reference = 'routed';
 SELECT payment.remove_routing_rule('fees ' || n) FROM unnest('{first,second}'::text[]) AS n;

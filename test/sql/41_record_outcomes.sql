@@ -18,7 +18,7 @@ SELECT pg_temp.sqlstate_of('SELECT payment.record_outcomes(NULL)');
 SELECT payment.record_outcomes('{}');
 SELECT pg_temp.sqlstate_of('SELECT payment.record_outcomes(ARRAY[NULL]::payment.attempt_outcome[])');
 SELECT pg_temp.sqlstate_of('SELECT payment.record_outcomes(ARRAY[ARRAY[NULL]]::payment.attempt_outcome[])');
-SELECT pg_temp.sqlstate_of(format('SELECT payment.record_outcomes(ARRAY[ROW(%s, NULL, NULL, NULL)::payment.attempt_outcome])', fields))
+SELECT pg_temp.sqlstate_of(format('SELECT payment.record_outcomes(ARRAY[ROW(%s, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome])', fields))
 FROM (VALUES
     ('NULL, ''failed'', 400, 1, NULL, NULL, NULL, NULL, NULL, NULL'),
     ('''00000000-0000-7000-8000-000000000000'', ''failed'', 400, 1, NULL, NULL, NULL, NULL, NULL, NULL'),
@@ -34,7 +34,7 @@ FROM (VALUES
     ('payment.new_id(), ''retry'', 429, 1, NULL, NULL, NULL, NULL, NULL, -1'),
     ('payment.new_id(), ''pending'', 200, 1, repeat(''x'', 256), NULL, NULL, NULL, NULL, NULL')) AS f (fields);
 SELECT pg_temp.sqlstate_of('SELECT payment.record_outcomes(array_fill(ROW(payment.new_id(), ''failed'', NULL, NULL, NULL,'
-    ' NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome, ARRAY[10001]))');
+    ' NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome, ARRAY[10001]))');
 
 -- succeeded: the money is posted, the task is gone
 SELECT pg_temp.pay('ok', '10.00', '20.00', '30.00');
@@ -59,9 +59,9 @@ SELECT pg_temp.pay('part', '10.00', '20.00', '30.00');
 SELECT count(*) FROM pg_temp.claim();
 SELECT payment.record_outcomes(array_agg(CASE WHEN o.reference = 'part/2'
         THEN ROW(a.id, 'declined', 402, 9, 'record_part/2', NULL, NULL, 'insufficient_funds',
-            'Your card has insufficient funds.', NULL, NULL, NULL, NULL)::payment.attempt_outcome
+            'Your card has insufficient funds.', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome
         ELSE ROW(a.id, 'succeeded', 200, 9, 'record_' || o.reference, o.amount, 'EUR', NULL, NULL,
-            NULL, NULL, NULL, NULL)::payment.attempt_outcome END))
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome END))
     FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id WHERE o.psp_id = pg_temp.psp() AND o.reference LIKE 'part/%';
 SELECT * FROM pg_temp.show('part/%');
 SELECT * FROM pg_temp.payment_of('part/%');
@@ -195,7 +195,7 @@ SELECT count(*) FROM pg_temp.exceptions('wrong/%');
 SELECT pg_temp.pay('same', '10.00', '20.00', '30.00');
 SELECT count(*) FROM pg_temp.claim();
 SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 9,
-        CASE WHEN o.reference = 'same/3' THEN 'record_same/3' ELSE 'record_ok/1' END, o.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL
+        CASE WHEN o.reference = 'same/3' THEN 'record_same/3' ELSE 'record_ok/1' END, o.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     )::payment.attempt_outcome))
     FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id WHERE o.psp_id = pg_temp.psp() AND o.reference LIKE 'same/%';
 SELECT * FROM pg_temp.show('same/%');
@@ -204,7 +204,7 @@ SELECT pg_temp.name_of(object_id) FROM payment.psp_reference WHERE reference = '
 -- two new orders under one new reference: the first keeps it
 SELECT pg_temp.pay('twin', '10.00', '20.00');
 SELECT count(*) FROM pg_temp.claim();
-SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 9, 'record_twin', o.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL
+SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 9, 'record_twin', o.amount, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     )::payment.attempt_outcome))
     FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id WHERE o.psp_id = pg_temp.psp() AND o.reference LIKE 'twin/%';
 SELECT status, count(*) FROM pg_temp.show('twin/%') GROUP BY 1 ORDER BY 1;
@@ -224,7 +224,7 @@ SELECT pg_temp.record('text/2', 'succeeded', 'record_text/2');
 
 -- what kind of decline it is: only of what was declined or failed
 SELECT outcome, class, pg_temp.sqlstate_of(format('SELECT payment.record_outcomes(ARRAY[ROW(payment.new_id(), %L, 200, 1, NULL,'
-    ' 1, ''EUR'', NULL, NULL, NULL, %L, NULL, NULL)::payment.attempt_outcome])', outcome, class)) AS refused
+    ' 1, ''EUR'', NULL, NULL, NULL, %L, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome])', outcome, class)) AS refused
 FROM (VALUES ('declined', 'maybe'), ('declined', ''), ('failed', 'SOFT'), ('succeeded', 'soft'), ('pending', 'not_applicable'),
     ('unknown', 'hard'), ('retry', 'soft')) AS v (outcome, class);
 SELECT pg_temp.pay('class', '1.00', '2.00', '3.00'), pg_temp.pay('class_no', '4.00', '5.00');
@@ -239,8 +239,8 @@ SELECT o.reference, a.outcome, a.decline_class FROM payment.attempt AS a JOIN pa
 SELECT pg_temp.pay('all', '10.00');
 SELECT count(*) FROM pg_temp.claim();
 SELECT pg_temp.sqlstate_of(format('SELECT payment.record_outcomes(ARRAY[ROW(%L, ''succeeded'', 200, 9, ''record_all/1'', 1000,'
-    ' ''EUR'', NULL, NULL, NULL, NULL, NULL, NULL), ROW(''00000000-0000-7000-8000-000000000000'', ''failed'', 400, 9, NULL, NULL, NULL,'
-    ' NULL, NULL, NULL, NULL, NULL, NULL)]::payment.attempt_outcome[])', a.id))
+    ' ''EUR'', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), ROW(''00000000-0000-7000-8000-000000000000'', ''failed'', 400, 9, NULL, NULL, NULL,'
+    ' NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)]::payment.attempt_outcome[])', a.id))
     FROM payment.attempt AS a WHERE a.object_id = pg_temp.object('all/1');
 SELECT name, status, queue FROM pg_temp.show('all/%');
 SELECT pg_temp.record('all/1', 'succeeded', 'record_all/1');

@@ -136,7 +136,7 @@ SELECT count(payment.checkout('dispatch payout both', 'payer',
 SELECT pg_temp.pay_out('bank 9', 9000);
 SELECT name, operation, step FROM pg_temp.claim() ORDER BY name;
 SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 9, 'payout_' || a.operation,
-        CASE a.operation WHEN 'pay' THEN 500 ELSE 9000 END, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+        CASE a.operation WHEN 'pay' THEN 500 ELSE 9000 END, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
     FROM payment.attempt AS a WHERE a.object_id IN (pg_temp.object('both'), pg_temp.object('bank 9'));
 SELECT name, status FROM pg_temp.show('b%') WHERE name IN ('both', 'bank 9');
 SELECT * FROM pg_temp.balances();

@@ -50,7 +50,7 @@ SELECT * FROM pg_temp.attempts('after/1');
 -- S22, S25: told twice in one batch: one effect, one journal
 SELECT pg_temp.pay('twice', '10.00');
 SELECT count(*) FROM pg_temp.claim();
-SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 9, 'evidence_twice/1', 1000, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL
+SELECT payment.record_outcomes(array_agg(ROW(a.id, 'succeeded', 200, 9, 'evidence_twice/1', 1000, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     )::payment.attempt_outcome)) FROM payment.attempt AS a, generate_series(1, 3)
     WHERE a.object_id = pg_temp.object('twice/1');
 SELECT * FROM pg_temp.payment_of('twice/%');
@@ -59,7 +59,7 @@ SELECT count(*) FROM pg_temp.journals('twice/1');
 -- several steps in one batch: each is in the history, in order
 SELECT pg_temp.pay('steps', '10.00');
 SELECT count(*) FROM pg_temp.claim();
-SELECT payment.record_outcomes(array_agg(ROW(a.id, s.outcome, 200, 9, 'evidence_steps/1', 1000, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL
+SELECT payment.record_outcomes(array_agg(ROW(a.id, s.outcome, 200, 9, 'evidence_steps/1', 1000, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     )::payment.attempt_outcome ORDER BY s.n)) FROM payment.attempt AS a,
     (VALUES (1, 'unknown'), (2, 'pending'), (3, 'succeeded')) AS s (n, outcome)
     WHERE a.object_id = pg_temp.object('steps/1');

@@ -37,7 +37,7 @@ CREATE FUNCTION pg_temp.outcome(name text, outcome text, class text DEFAULT NULL
     n integer DEFAULT NULL, amount bigint DEFAULT 1000) RETURNS payment.attempt_outcome LANGUAGE sql AS $$
     SELECT ROW((SELECT a.id FROM payment.attempt AS a WHERE a.object_id = pg_temp.object(name)
             ORDER BY CASE WHEN n IS NULL THEN a.id END DESC, a.id OFFSET coalesce(n, 1) - 1 LIMIT 1),
-        outcome, http, 5, reference, amount, 'EUR', 'code', 'message', NULL, class, NULL, NULL)::payment.attempt_outcome
+        outcome, http, 5, reference, amount, 'EUR', 'code', 'message', NULL, class, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome
 $$;
 CREATE FUNCTION pg_temp.answer(name text, outcome text, class text DEFAULT NULL, reference text DEFAULT NULL, http integer DEFAULT 200,
     n integer DEFAULT NULL) RETURNS integer LANGUAGE sql AS $$

@@ -36,11 +36,11 @@ SELECT * FROM pg_temp.claim('a');
 SELECT pg_temp.buy('2 refused');
 SELECT count(*) FROM pg_temp.claim('a');
 SELECT payment.record_outcomes(ARRAY[ROW((SELECT a.id FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id
-    WHERE o.reference = 'wt 2 refused'), 'retry', 429, 5, NULL, NULL, NULL, 'busy', NULL, 0, NULL, NULL, NULL)::payment.attempt_outcome]);
+    WHERE o.reference = 'wt 2 refused'), 'retry', 429, 5, NULL, NULL, NULL, 'busy', NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]);
 SELECT pg_temp.buy('3 unknown');
 SELECT count(*) FROM pg_temp.claim('a') WHERE name = '3 unknown';
 SELECT payment.record_outcomes(ARRAY[ROW((SELECT a.id FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id
-    WHERE o.reference = 'wt 3 unknown'), 'unknown', NULL, 5, NULL, NULL, NULL, 'lost', NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]);
+    WHERE o.reference = 'wt 3 unknown'), 'unknown', NULL, 5, NULL, NULL, NULL, 'lost', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]);
 SELECT pg_temp.buy('4 doubted');
 UPDATE payment.task SET first_sent_at = now() WHERE object_id = (SELECT id FROM payment.order_record WHERE reference = 'wt 4 doubted');
 SELECT pg_temp.buy('5 chosen', psp => 'wait a'), pg_temp.buy('6 one token', methods => '{"wait a": "wt_a"}'),

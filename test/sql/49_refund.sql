@@ -33,7 +33,7 @@ CREATE FUNCTION pg_temp.tell(refund uuid, outcome text, reference text DEFAULT N
     RETURNS integer LANGUAGE sql AS $$
     SELECT payment.record_outcomes(ARRAY[ROW((SELECT a.id FROM payment.attempt AS a WHERE a.object_id = refund ORDER BY a.id DESC LIMIT 1),
         outcome, 200, 5, reference, coalesce(amount, (SELECT r.amount FROM payment.refund AS r WHERE r.id = refund)), 'EUR', error, NULL, NULL,
-        NULL, NULL, NULL)::payment.attempt_outcome])
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome])
 $$;
 CREATE FUNCTION pg_temp.seller(n integer) RETURNS TABLE (pending bigint, available bigint, owed bigint) LANGUAGE sql AS $$
     SELECT w.pending, w.available, w.owed FROM payment.wallet AS w WHERE w.seller = 'refund seller ' || n

@@ -27,7 +27,7 @@ BEGIN
     LOOP
         PERFORM payment.record_outcomes(ARRAY[ROW(claimed.attempt_id, outcome, 200, 1,
             CASE outcome WHEN 'succeeded' THEN 'pi_' || reference END, claimed.amount, claimed.currency,
-            NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]);
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome]);
     END LOOP;
     RETURN made.order_ids[1];
 END
@@ -142,7 +142,7 @@ WHERE e.order_reference = 'b6' ORDER BY h.id;
 SELECT status FROM payment.settlement WHERE file_name = 'late.csv';
 
 -- A line was there before we knew that the order was captured.
-SELECT payment.record_outcomes(ARRAY(SELECT ROW(a.id, 'succeeded', 200, 1, 'pi_b5', 5000, 'USD', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome
+SELECT payment.record_outcomes(ARRAY(SELECT ROW(a.id, 'succeeded', 200, 1, 'pi_b5', 5000, 'USD', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome
     FROM payment.attempt a WHERE a.object_id = :'b5' ORDER BY a.id DESC LIMIT 1)) AS late_outcome;
 SELECT status FROM payment.order_record WHERE id = :'b5';
 SELECT * FROM pg_temp.run('infinity');

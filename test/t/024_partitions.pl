@@ -38,7 +38,7 @@ sub order_flow
         SELECT payment.checkout('key $name ' || n, 'payer', '[{"seller": "alice", "amount": 1000, "currency": "USD"}]',
             payment_method => 'pm') FROM generate_series(1, 5) n;
         SELECT payment.record_outcomes(array_agg(ROW(c.attempt_id, 'succeeded', 200, 25, 'ref_' || c.object_id, c.amount,
-            c.currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+            c.currency, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
         FROM payment.claim_tasks((SELECT id FROM payment.psp), 100, 60000) c;
         SELECT payment.release(id) FROM payment.order_record WHERE released_at IS NULL;
         SELECT payment.refund(max(id::text)::uuid, 100, 'refund $name') FROM payment.order_record;

@@ -78,7 +78,7 @@ $until = make_partitions('order_record');
 $t->sql(q{
     SELECT payment.checkout('key', 'payer', '[{"seller": "alice", "amount": 1000, "currency": "USD"}]', payment_method => 'pm');
     SELECT payment.record_outcomes(array_agg(ROW(c.attempt_id, 'succeeded', 200, 25, 'ref', c.amount, c.currency, NULL, NULL,
-        NULL, NULL, NULL, NULL)::payment.attempt_outcome)) FROM payment.claim_tasks((SELECT id FROM payment.psp), 100, 60000) c;
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome)) FROM payment.claim_tasks((SELECT id FROM payment.psp), 100, 60000) c;
     SELECT payment.release(id) FROM payment.order_record;
     -- as if it was settled
     ALTER TABLE payment.unsettled_order DISABLE TRIGGER ALL;

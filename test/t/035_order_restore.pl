@@ -32,7 +32,7 @@ sub outcome
     my ($outcome, $count) = @_;
     return $t->sql(qq{
         SELECT payment.record_outcomes(array_agg(ROW(c.attempt_id, '$outcome', 200, 5, 'ref ' || c.object_id, c.amount,
-            c.currency, 'code', E'a\\tb', NULL, NULL, NULL, NULL)::payment.attempt_outcome))
+            c.currency, 'code', E'a\\tb', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome))
         FROM payment.claim_tasks((SELECT id FROM payment.psp), $count, 60000) AS c});
 }
 

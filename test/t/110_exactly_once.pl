@@ -219,7 +219,7 @@ subtest 'S07 the answer of one who was given up comes after all' => sub {
     my $late = sub {
         my ($outcome, $reference, $amount) = @_;
         return $t->sql("SELECT payment.record_outcomes(ARRAY[ROW('$attempt', '$outcome', 200, 5, $reference, $amount,"
-              . " 'USD', NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome])");
+              . " 'USD', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome])");
     };
     is($late->('unknown', 'NULL', 'NULL'), 1, 'it does not know');
     is($late->('succeeded', "'$charge->{payment_intent_id}'", 1000), 1, 'then it does');

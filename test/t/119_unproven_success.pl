@@ -25,7 +25,8 @@ sub insists
 {
     my ($payment, $order) = @_;
     my $attempt = $t->sql("SELECT id FROM payment.attempt WHERE object_id = '$order' LIMIT 1");
-    my $claim = "ARRAY[ROW('$attempt', 'succeeded', 200, 5, 'pi_claimed', 1000, 'USD', NULL, NULL, NULL, NULL, NULL, NULL)"
+    my $claim = "ARRAY[ROW('$attempt', 'succeeded', 200, 5, 'pi_claimed', 1000, 'USD', NULL, NULL, NULL, NULL, NULL, NULL"
+      . ', NULL, NULL, NULL, NULL, NULL)'
       . '::payment.attempt_outcome]';
     my @tries = (
         [ 'to release the money' => 'PY303', "SELECT payment.release('$order')" ],

@@ -37,7 +37,7 @@ SELECT payment.checkout('k', 'payer', '[{"seller": "seller", "amount": 1000, "cu
     {"seller": "seller", "amount": 300, "currency": "USD", "reference": "declined"}]', payment_method => 'pm');
 CREATE FUNCTION answer(outcomes text[]) RETURNS void LANGUAGE sql AS $$
     SELECT payment.record_outcomes(array_agg(ROW(c.attempt_id, outcomes[c.n], 200, 25, 'ref_' || c.object_id, c.amount,
-        c.currency, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome ORDER BY n))
+        c.currency, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::payment.attempt_outcome ORDER BY n))
     FROM (SELECT *, row_number() OVER (ORDER BY object_id) AS n FROM payment.claim_tasks((SELECT id FROM payment.psp), 100, 60000)) c $$;
 SELECT answer('{succeeded,declined}');
 INSERT INTO name SELECT reference, id FROM payment.order_record;

@@ -183,6 +183,15 @@ typedef struct PspOutcome
 	const char	   *child_reference;	/* of the authorisation or capture */
 	const char	   *hosted_url;			/* with PSP_REQUIRES_ACTION */
 	int64			hosted_until_s;		/* Unix time; 0: not said */
+
+	/* of amount, in the currency in which the PSP pays it out */
+	bool		has_settled_amount; /* before the fee */
+	int64		settled_amount;
+	bool		has_psp_fee;
+	int64		psp_fee;
+	char		settled_currency[4]; /* "" when not said */
+	const char *exchange_rate;		 /* a decimal number */
+	const char *payment_method;		 /* that the payer chose at the page */
 } PspOutcome;
 
 /* What an event is about: the words of payment.webhook_event.about */
