@@ -219,46 +219,69 @@ write_orders(ClaimBatch *batch)
 				   pick_lost_order, CAUSE_LOOKUP);
 }
 
+/* What goes out has the same life in both tables, by names of their own. */
+typedef struct Outgoing
+{
+	const char *lock;
+	const char *begin;
+	const char *doubt;
+	const char *lose;
+	ClaimPick	begun;
+	ClaimPick	doubtful;
+	ClaimPick	lost;
+	ClaimPick	written;
+	SPIPlanPtr	plans[4];
+} Outgoing;
+
+#define OUTGOING_SQL(table, unsent, accepted)                                 \
+	.lock = LOCK_SQL(table), .begin = BEGIN_SQL(table, unsent, "submitting"), \
+	.doubt = UNKNOWN_SQL(table, "submitting"),                                \
+	.lose = UNKNOWN_SQL(table, accepted)
+
+static void
+write_outgoing(ClaimBatch *batch, Outgoing *what)
+{
+	Datum ids;
+
+	lock_written(&what->plans[0], what->lock, batch, what->doubtful,
+				 what->lost, what->written);
+	if (pick_ids(batch, what->begun, &ids) > 0)
+		keep_begun(batch, what->begun,
+				   order_write(plan_keep(&what->plans[1], what->begin, 1,
+										 id_array_type),
+							   &ids, NULL, CAUSE_CLAIM));
+	become_unknown(&what->plans[2], what->doubt, batch, what->doubtful,
+				   CAUSE_LEASE);
+	become_unknown(&what->plans[3], what->lose, batch, what->lost,
+				   CAUSE_LOOKUP);
+}
+
 static void
 write_refunds(ClaimBatch *batch)
 {
-	static SPIPlanPtr plans[4] = { NULL };
-	Datum			  ids;
+	static Outgoing refunds = {
+		OUTGOING_SQL("refund_record", "created", "pending"),
+		.begun = pick_new_refund,
+		.doubtful = pick_doubtful_refund,
+		.lost = pick_lost_refund,
+		.written = pick_written_refund,
+	};
 
-	lock_written(&plans[0], LOCK_SQL("refund_record"), batch,
-				 pick_doubtful_refund, pick_lost_refund, pick_written_refund);
-	if (pick_ids(batch, pick_new_refund, &ids) > 0)
-		keep_begun(batch, pick_new_refund,
-				   order_write(plan_keep(&plans[1],
-										 BEGIN_SQL("refund_record", "created",
-												   "submitting"),
-										 1, id_array_type),
-							   &ids, NULL, CAUSE_CLAIM));
-	become_unknown(&plans[2], UNKNOWN_SQL("refund_record", "submitting"),
-				   batch, pick_doubtful_refund, CAUSE_LEASE);
-	become_unknown(&plans[3], UNKNOWN_SQL("refund_record", "pending"), batch,
-				   pick_lost_refund, CAUSE_LOOKUP);
+	write_outgoing(batch, &refunds);
 }
 
 static void
 write_payouts(ClaimBatch *batch)
 {
-	static SPIPlanPtr plans[4] = { NULL };
-	Datum			  ids;
+	static Outgoing payouts = {
+		OUTGOING_SQL("payout_record", "scheduled", "in_transit"),
+		.begun = pick_new_payout,
+		.doubtful = pick_doubtful_payout,
+		.lost = pick_lost_payout,
+		.written = pick_written_payout,
+	};
 
-	lock_written(&plans[0], LOCK_SQL("payout_record"), batch,
-				 pick_doubtful_payout, pick_lost_payout, pick_written_payout);
-	if (pick_ids(batch, pick_new_payout, &ids) > 0)
-		keep_begun(batch, pick_new_payout,
-				   order_write(plan_keep(&plans[1],
-										 BEGIN_SQL("payout_record",
-												   "scheduled", "submitting"),
-										 1, id_array_type),
-							   &ids, NULL, CAUSE_CLAIM));
-	become_unknown(&plans[2], UNKNOWN_SQL("payout_record", "submitting"),
-				   batch, pick_doubtful_payout, CAUSE_LEASE);
-	become_unknown(&plans[3], UNKNOWN_SQL("payout_record", "in_transit"),
-				   batch, pick_lost_payout, CAUSE_LOOKUP);
+	write_outgoing(batch, &payouts);
 }
 
 static void

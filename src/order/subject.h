@@ -119,6 +119,8 @@ extern const char *subject_operation(const Subject *subject);
 /* the next status, if that is legal */
 extern bool subject_step(Subject *subject, const char *to,
 						 TransitionCause cause);
+extern bool status_path_step(StatusPath *path, TransitionObject object,
+							 const char *to, TransitionCause cause);
 extern void subjects_write(SubjectSet *set);
 
 /* the operation of each key is done with: its task goes */
