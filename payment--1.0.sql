@@ -716,6 +716,7 @@ CREATE TABLE payment.refund_record (
     requested_by text NOT NULL,
     updated_at timestamptz NOT NULL,
     settled_at timestamptz,
+    event_count integer NOT NULL DEFAULT 0,
     CHECK (amount = fee_share + from_pending + from_available + from_receivable)
 ) PARTITION BY RANGE (id);
 
@@ -1145,6 +1146,7 @@ COMMENT ON COLUMN payment.refund_record.reason IS 'requested_by_customer, duplic
 COMMENT ON COLUMN payment.refund_record.requested_by IS 'The role that asked for it.';
 COMMENT ON COLUMN payment.refund_record.updated_at IS 'When it last changed.';
 COMMENT ON COLUMN payment.refund_record.settled_at IS 'When a settlement line was found for it; null: none was.';
+COMMENT ON COLUMN payment.refund_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON TABLE payment.refund_record_default IS 'Refunds for which no partition was made.';
 
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';

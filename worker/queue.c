@@ -656,7 +656,8 @@ record_page(const Delivery *delivery)
 	char			  nulls[] = "    ";
 	const PspOutcome *outcome = &delivery->outcome;
 
-	if (outcome->kind != PSP_REQUIRES_ACTION)
+	/* a refund that waits for the payer has no page */
+	if (outcome->kind != PSP_REQUIRES_ACTION || outcome->hosted_url == NULL)
 		return;
 	values[0] = UUIDPGetDatum(&delivery->attempt_id);
 	values[1] = CStringGetTextDatum(outcome->reference);

@@ -48,7 +48,8 @@ PG_FUNCTION_INFO_V1(payment_event_types);
 
 /*
  * What applications are told.  Not: how an object begins, which its maker
- * knows, and what lasts as long as a request.
+ * knows, but for refunds, which a payment's own rule makes too; and what lasts
+ * as long as a request.
  */
 static const struct
 {
@@ -74,6 +75,13 @@ static const struct
 	{ OBJECT_PAYMENT_ORDER, "voided" },
 	{ OBJECT_PAYMENT_ORDER, "expired" },
 	{ OBJECT_PAYMENT_ORDER, "reversed" },
+	{ OBJECT_REFUND, "created" },
+	{ OBJECT_REFUND, "pending" },
+	{ OBJECT_REFUND, "requires_action" },
+	{ OBJECT_REFUND, "succeeded" },
+	{ OBJECT_REFUND, "failed" },
+	{ OBJECT_REFUND, "cancelled" },
+	{ OBJECT_REFUND, "unknown" },
 	{ OBJECT_PAYOUT, "pending_approval" },
 	{ OBJECT_PAYOUT, "approved" },
 	{ OBJECT_PAYOUT, "rejected" },
@@ -122,6 +130,22 @@ static const DataField order_fields[] = {
 	{ "metadata", 18 },
 };
 
+static const DataField refund_fields[] = {
+	{ "id", 1 },
+	{ "order_id", 2 },
+	{ "seller_id", 3 },
+	{ "psp_id", 4 },
+	{ "amount", 5 },
+	{ "currency", 6 },
+	{ "fee_share", 7 },
+	{ "status", 11 },
+	{ "attempt_no", 12 },
+	{ "psp_reference", 13 },
+	{ "failure_code", 14 },
+	{ "failure_message", 15 },
+	{ "reason", 16 },
+};
+
 static const DataField payout_fields[] = {
 	{ "id", 1 },
 	{ "seller_id", 2 },
@@ -145,6 +169,7 @@ static const struct
 	{ OBJECT_PAYMENT, payment_fields, lengthof(payment_fields), "id" },
 	{ OBJECT_PAYMENT_ORDER, order_fields, lengthof(order_fields),
 	  "payment_id" },
+	{ OBJECT_REFUND, refund_fields, lengthof(refund_fields), NULL },
 	{ OBJECT_PAYOUT, payout_fields, lengthof(payout_fields), NULL },
 };
 

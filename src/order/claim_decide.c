@@ -65,7 +65,9 @@ static void
 give_up(Claim *claim, const char *reason)
 {
 	claim->begins = false;
-	claim->is_lost = status_is(claim, claim->operation->accepted);
+	claim->is_lost = status_is(claim, claim->operation->accepted) ||
+					 (claim->operation->object == OBJECT_REFUND &&
+					  status_is(claim, "requires_action"));
 	bury(claim, reason);
 }
 

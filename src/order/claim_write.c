@@ -260,7 +260,7 @@ static void
 write_refunds(ClaimBatch *batch)
 {
 	static Outgoing refunds = {
-		OUTGOING_SQL("refund_record", "created", "pending"),
+		OUTGOING_SQL("refund_record", "created", "pending', 'requires_action"),
 		.begun = pick_new_refund,
 		.doubtful = pick_doubtful_refund,
 		.lost = pick_lost_refund,

@@ -244,7 +244,8 @@ is_of_this_try(const Subject *subject, const Evidence *evidence)
 static bool
 was_accepted(const Subject *subject)
 {
-	static const char *const accepted[] = { "pending", "in_transit", NULL };
+	static const char *const accepted[] = { "pending", "in_transit",
+											"requires_action", NULL };
 
 	return status_is_one_of(subject->path.now, accepted);
 }

@@ -130,6 +130,7 @@ static const GuardedColumn refund_columns[] = {
 	{ "requested_by", 17, RULE_IMMUTABLE },
 	{ "updated_at", 18, RULE_UPDATED_AT },
 	{ "settled_at", 19, RULE_OURS },
+	{ "event_count", 20, RULE_EVENT_COUNT },
 };
 
 static const GuardedColumn payout_columns[] = {

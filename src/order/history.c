@@ -235,9 +235,9 @@ collect_inserts(HistoryBatch *batch, RowSide *after)
 							errhint("payment.transitions() lists the legal "
 									"beginnings.")));
 		pfree(to);
-		if (is_published(batch, after))
-			elog(ERROR, "the beginning of an object has no number");
 		add_history(batch, NULL, after);
+		if (is_published(batch, after))
+			add_event(batch, after);
 	}
 }
 

@@ -312,6 +312,8 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 		evidence->status &&
 		(strcmp(evidence->status, "pending") == 0 ||
 		 strcmp(evidence->status, "in_transit") == 0 ||
+		 (strcmp(evidence->status, "requires_action") == 0 &&
+		  strcmp(outcome->operation, OPERATION_REFUND) == 0) ||
 		 (strcmp(evidence->status, "unknown") == 0 && evidence->named));
 	NextRun next = { .step = "lookup",
 					 .delay_ms = Max(backoff, task->lookup_delay_ms),

@@ -206,9 +206,10 @@ insert_refund(const Refund *refund, const Subject *order)
 						  "INSERT INTO payment.refund_record (id, order_id,"
 						  " seller_id, psp_id, amount, currency, fee_share,"
 						  " from_pending, from_available, from_receivable,"
-						  " reason, requested_by, updated_at, status)"
+						  " reason, requested_by, updated_at, status,"
+						  " event_count)"
 						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-						  " $11, $12, $13, 'created')",
+						  " $11, $12, $13, 'created', 1)",
 						  lengthof(types), types),
 				values, nulls, CAUSE_API);
 }

@@ -31,7 +31,17 @@ order_of(const Weighing *w, const Subject *refund)
 	return order;
 }
 
-/* a status that needs another one in between */
+/* statuses that need another one in between */
+static void
+require_action(Subject *subject, Evidence *evidence)
+{
+	if (is_now(subject, "requires_action"))
+		return;
+	if (!is_now(subject, "pending"))
+		weigh_step(subject, "pending", evidence);
+	weigh_step(subject, "requires_action", evidence);
+}
+
 static void
 leave_action(Subject *subject, Evidence *evidence)
 {
@@ -146,6 +156,9 @@ refund_weigh(Weighing *w, Subject *subject, Evidence *evidence)
 			break;
 		case EVIDENCE_PENDING:
 			weigh_step(subject, "pending", evidence);
+			break;
+		case EVIDENCE_REQUIRES_ACTION:
+			require_action(subject, evidence);
 			break;
 		case EVIDENCE_VOIDED:
 			/* taken back before it was executed */

@@ -202,6 +202,7 @@ static const Transition transitions[] = {
 	{ OBJECT_REFUND, "pending", "cancelled", CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "pending", "unknown", LOST | CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "requires_action", "pending", CAUSE_EVIDENCE },
+	{ OBJECT_REFUND, "requires_action", "unknown", LOST | CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "succeeded", "failed", CAUSE_EVIDENCE },
 
 	{ OBJECT_PAYOUT, NULL, "created", CAUSE_API },

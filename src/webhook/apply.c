@@ -265,6 +265,8 @@ kind_of(const WebhookEvent *event)
 		return EVIDENCE_SUCCEEDED;
 	if (strcmp(outcome, "pending") == 0)
 		return EVIDENCE_PENDING;
+	if (strcmp(outcome, "requires_action") == 0)
+		return EVIDENCE_REQUIRES_ACTION;
 	if (strcmp(outcome, "declined") == 0)
 		return EVIDENCE_DECLINED;
 	if (strcmp(outcome, "failed") == 0)

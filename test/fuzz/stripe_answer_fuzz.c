@@ -454,7 +454,7 @@ static const Case cases[] = {
 	{ "a refund that waits", SEND_REFUND, 200, "", REFUND("pending", ""),
 	  PSP_PENDING, NONE },
 	{ "a refund that needs the payer", SEND_REFUND, 200, "",
-	  REFUND("requires_action", ""), PSP_PENDING, NONE },
+	  REFUND("requires_action", ""), PSP_REQUIRES_ACTION, NONE },
 	{ "S34 a refund that failed", LOOK_UP_REFUND_BY_NAME, 200, "",
 	  REFUND("failed", ",\"failure_reason\":\"expired_or_canceled_card\""),
 	  PSP_FAILED, -1, "", "expired_or_canceled_card / not_applicable" },

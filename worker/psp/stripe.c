@@ -328,9 +328,10 @@ stripe_read_refund(const JsonDocument *json, const JsonNode *object,
 		if (!stripe_read_money(json, object, "amount", outcome))
 			outcome_unreadable(outcome);
 	}
-	else if (strcmp(status, "pending") == 0 ||
-			 strcmp(status, "requires_action") == 0)
+	else if (strcmp(status, "pending") == 0)
 		outcome->kind = PSP_PENDING;
+	else if (strcmp(status, "requires_action") == 0)
+		outcome->kind = PSP_REQUIRES_ACTION;
 	else if (strcmp(status, "failed") == 0)
 	{
 		const char *reason =

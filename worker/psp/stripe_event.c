@@ -55,13 +55,16 @@ static const TypeStatus payout_types[] = {
 static const TypeStatus refund_types[] = {
 	{ "refund.created", "pending" },
 	{ "refund.created", "succeeded" },
+	{ "refund.created", "requires_action" },
 	{ "refund.updated", "pending" },
 	{ "refund.updated", "succeeded" },
+	{ "refund.updated", "requires_action" },
 	{ "refund.updated", "canceled" },
 	{ "refund.updated", "failed" },
 	{ "refund.failed", "failed" },
 	{ "charge.refund.updated", "pending" },
 	{ "charge.refund.updated", "succeeded" },
+	{ "charge.refund.updated", "requires_action" },
 	{ "charge.refund.updated", "canceled" },
 	{ "charge.refund.updated", "failed" },
 	{ NULL, NULL },
@@ -190,6 +193,8 @@ read_refund(const JsonDocument *json, const JsonNode *object, PspEvent *event)
 		event->outcome.kind = PSP_SUCCEEDED;
 	else if (strcmp(status, "pending") == 0)
 		event->outcome.kind = PSP_PENDING;
+	else if (strcmp(status, "requires_action") == 0)
+		event->outcome.kind = PSP_REQUIRES_ACTION;
 	else
 	{
 		const char *reason =
