@@ -164,8 +164,12 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 	if (outcome->kind == PSP_VOIDED || outcome->kind == PSP_EXPIRED)
 		REQUIRE(ok && (done_to_order || registers ||
 					   task->operation == PSP_OPERATION_PAY));
-	if (outcome->kind == PSP_REQUIRES_ACTION)
-		REQUIRE(ok && registers && outcome->reference && outcome->hosted_url &&
+	/* of the payer: at a page, or of a refund, which has none */
+	if (outcome->kind == PSP_REQUIRES_ACTION && !registers)
+		REQUIRE(ok && task->operation == PSP_OPERATION_REFUND &&
+				outcome->reference && !outcome->hosted_url);
+	else if (outcome->kind == PSP_REQUIRES_ACTION)
+		REQUIRE(ok && outcome->reference && outcome->hosted_url &&
 				!outcome->has_amount &&
 				strncmp(outcome->hosted_url, "http", 4) == 0 &&
 				strlen(outcome->hosted_url) <= PSP_URL_LENGTH_MAX);
