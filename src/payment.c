@@ -63,6 +63,8 @@ int	  payment_max_webhook_size_kb = 1024;
 int	  payment_webhook_tolerance_s = 300;
 int	  payment_webhook_lock_timeout_ms = 2000;
 int	  payment_authorization_grace_s = 86400;
+int	  payment_max_undo_refunds = 5;
+int	  payment_undo_refund_delay_ms = 60 * 1000;
 int	  payment_max_webhook_rejections = 1000;
 int	  payment_max_unverified_webhooks = 1000;
 int	  payment_max_parked_webhooks = 10000;
@@ -198,6 +200,14 @@ static const IntegerSetting integer_settings[] = {
 	  "Then it is stored, and the worker applies it.",
 	  &payment_webhook_lock_timeout_ms, 1, 600 * 1000, PGC_SUSET,
 	  GUC_UNIT_MS },
+	{ "payment.max_undo_refunds",
+	  "Refunds of one order that may fail before people have to see to it.",
+	  "Of payments that are all or nothing, whose refunds nobody asked for.",
+	  &payment_max_undo_refunds, 1, 100, PGC_SUSET, 0 },
+	{ "payment.undo_refund_delay_ms",
+	  "How long such a refund is waited with after one that failed.",
+	  "Each further failure doubles it, to a day at most.",
+	  &payment_undo_refund_delay_ms, 0, 86400 * 1000, PGC_SUSET, GUC_UNIT_MS },
 	{ "payment.max_webhook_rejections",
 	  "Most refused webhooks that are remembered.",
 	  "The oldest is written over.", &payment_max_webhook_rejections, 1,

@@ -39,6 +39,8 @@ extern int	 payment_lease_ms;
 extern int	 payment_max_webhook_size_kb;
 extern int	 payment_webhook_tolerance_s;
 extern int	 payment_webhook_lock_timeout_ms;
+extern int	 payment_max_undo_refunds;
+extern int	 payment_undo_refund_delay_ms;
 extern int	 payment_authorization_grace_s;
 extern int	 payment_max_webhook_rejections;
 extern int	 payment_max_unverified_webhooks;

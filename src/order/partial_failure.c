@@ -6,7 +6,8 @@
  * Their other orders are undone by what an application would call: what was
  * not sent is cancelled, what is authorised is voided, what was captured is
  * refunded.  What is under way has to end first, so that a payment stays noted
- * until nothing is left to undo.  The evidence that an order failed only notes
+ * until nothing is left to undo; a refund that fails later notes it again, and
+ * one that fails too often goes to people.  The evidence that an order failed only notes
  * it: it holds the locks of some orders, and may not take those of others.
  *
  *-------------------------------------------------------------------------
@@ -23,6 +24,7 @@
 #include "order/refund.h"
 #include "order/typed_argument.h"
 #include "order/withdraw.h"
+#include "reconcile/exception.h"
 
 PG_FUNCTION_INFO_V1(payment_undo_partial_failures);
 
@@ -113,28 +115,48 @@ is_undone(const Subject *order)
 		   order->refunded_amount == order->captured_amount;
 }
 
+/* Machines have done what they can: what is left to undo is people's. */
+static void
+report(const Subject *order, const char *problem)
+{
+	ExceptionReport what = { .type = "status",
+							 .psp_id = &order->psp_id,
+							 .order_id = &order->id,
+							 .currency = order->currency,
+							 .detail = problem };
+
+	exception_open(&what);
+}
+
 static bool
 undo_payment(const pg_uuid_t *payment_id)
 {
-	SubjectSet set;
-	Refund	 **refunds;
-	bool	   all = true;
+	SubjectSet	 set;
+	Refund	   **refunds;
+	const char **problems;
+	bool		 all = true;
 
 	lock_orders(payment_id, &set);
 	/* what had failed was captured after all: nothing is partial any more */
 	if (set.payment_count == 1 && set.payments[0].failed_count == 0)
 		return true;
 	refunds = palloc0(Max(set.count, 1) * sizeof(Refund *));
+	problems = palloc0(Max(set.count, 1) * sizeof(char *));
 	for (int i = 0; i < set.count; i++)
 	{
 		Subject *order = &set.subjects[i];
 
 		if (!order_withdraw(order, CAUSE_POLICY))
-			refunds[i] = refund_rest(order);
-		all = all && is_undone(order);
+			refunds[i] = refund_rest(order, &problems[i]);
+		all = all && (is_undone(order) || problems[i] != NULL);
 	}
 	subjects_write(&set);
 	orders_withdrawn(&set);
+	for (int i = 0; i < set.count; i++)
+	{
+		if (problems[i])
+			report(&set.subjects[i], problems[i]);
+	}
 	for (int i = 0; i < set.count; i++)
 	{
 		if (refunds[i])

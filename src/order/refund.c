@@ -28,6 +28,7 @@
 #include "order/seller_money.h"
 #include "order/typed_argument.h"
 #include "order/withdraw.h"
+#include "payment.h"
 
 PG_FUNCTION_INFO_V1(payment_refund);
 
@@ -256,14 +257,64 @@ refund_store(const Refund *refund, const Subject *order)
 	move_money(refund, order);
 }
 
+#define UNDO_REFUND_DELAY_MAX_MS INT64CONST(86400000)
+
+/*
+ * Whether it is time to ask for a refund that nobody has asked for.  One that
+ * failed is asked for again, later each time; at last it is people's.
+ */
+static bool
+may_ask(const Subject *order, const char **problem)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(&order->id);
+	int64			  failed;
+	int64			  delay_ms;
+
+	batch_run(plan_keep(&plan,
+						"SELECT count(*), max(updated_at),"
+						" (array_agg(failure_code ORDER BY updated_at DESC)"
+						")[1] FROM payment.refund_record"
+						" WHERE order_id = $1 AND id > $1"
+						" AND status IN ('failed', 'cancelled')",
+						lengthof(types), types),
+			  &id, NULL);
+	failed = row_int64(0, 1);
+	if (failed == 0)
+		return true;
+	if (failed >= payment_max_undo_refunds)
+	{
+		*problem = psprintf(
+			"Its payment is all or nothing and has failed in part, "
+			"but " INT64_FORMAT
+			" refunds of this order have failed, too (the last one: %s): the "
+			"payer's money has to be given back in another way.",
+			failed, row_text(0, 3) ? row_text(0, 3) : "no reason given");
+		return false;
+	}
+	delay_ms = Min((int64) payment_undo_refund_delay_ms << Min(failed - 1, 30),
+				   UNDO_REFUND_DELAY_MAX_MS);
+	return GetCurrentTimestamp() >=
+		   TimestampTzPlusMilliseconds(row_time(0, 2), delay_ms);
+}
+
 Refund *
-refund_rest(Subject *order)
+refund_rest(Subject *order, const char **problem)
 {
 	Refund *refund;
 
 	if (strcmp(order->path.now, "captured") != 0 ||
-		order->captured_amount == order->refunded_amount ||
-		!performs(&order->psp_id, OPERATION_REFUND))
+		order->captured_amount == order->refunded_amount)
+		return NULL;
+	if (!performs(&order->psp_id, OPERATION_REFUND))
+	{
+		*problem = "Its payment is all or nothing and has failed in part, but "
+				   "its PSP cannot be asked for a refund: the payer's money "
+				   "has to be given back in another way.";
+		return NULL;
+	}
+	if (!may_ask(order, problem))
 		return NULL;
 	refund = palloc0(sizeof(Refund));
 	uuid7_generate(&refund->id);

@@ -13,10 +13,11 @@
 typedef struct Refund Refund;
 
 /*
- * All that is left of a captured order, which is locked; NULL: nothing is, or
- * its PSP cannot be asked.  subjects_write() and refund_store() follow.
+ * All that is left of a captured order, which is locked; NULL: nothing is, it
+ * is too early to ask again, or only people can go on, which *problem says.
+ * subjects_write() and refund_store() follow.
  */
-extern Refund *refund_rest(Subject *order);
+extern Refund *refund_rest(Subject *order, const char **problem);
 extern void	   refund_store(const Refund *refund, const Subject *order);
 
 #endif /* PAYMENT_ORDER_REFUND_H */

@@ -126,6 +126,7 @@ give_back(Weighing *w, Subject *refund, bool had_succeeded)
 	order->fee_returned -= refund->fee_share;
 	order->pending_amount += pending;
 	order->books_changed = true;
+	order->refund_failed = true;
 }
 
 static void

@@ -38,6 +38,7 @@ typedef struct PaymentState
 	int32			failed_count;
 	bool			all_or_nothing;
 	bool			counted; /* the counts differ from the table's */
+	bool			refund_failed;
 	bool			expires; /* for an order of it has expired */
 	TransitionCause cause;	 /* of the last change of an order */
 } PaymentState;
@@ -71,6 +72,7 @@ typedef struct Subject
 	int64 captured_fee; /* the platform's part */
 	bool  released;
 	bool  books_changed; /* what refunds change of it */
+	bool  refund_failed; /* a refund of it came to nothing */
 
 	/* of a refund: its order, and where its money comes from */
 	pg_uuid_t order_id;

@@ -349,19 +349,24 @@ write_payments(SubjectSet *set, int round, TransitionCause cause)
 		values, NULL, cause);
 }
 
-/* of payments that are all or nothing the rest has to be undone */
+/* of payments that are all or nothing the rest has to be undone, or again */
 static void
 note_partial_failures(const SubjectSet *set)
 {
 	Column payments;
 
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->subjects[i].refund_failed)
+			payment_of(set, &set->subjects[i])->refund_failed = true;
+	}
 	column_init(&payments, UUIDOID);
 	for (int i = 0; i < set->payment_count; i++)
 	{
 		const PaymentState *p = &set->payments[i];
 
-		if (p->all_or_nothing && p->counted && p->failed_count > 0 &&
-			p->failed_count < p->order_count)
+		if (p->all_or_nothing && (p->counted || p->refund_failed) &&
+			p->failed_count > 0 && p->failed_count < p->order_count)
 			column_add_uuid(&payments, &p->id);
 	}
 	partial_failures_note(&payments);
