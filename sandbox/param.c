@@ -209,7 +209,9 @@ param_expand(Request *request, const char *prefix, unsigned *expand)
 			*expand |= EXPAND_INTENT;
 			what += 15;
 		}
-		if (strcmp(what, "latest_charge") == 0)
+		if (strcmp(what, "balance_transaction") == 0)
+			*expand |= EXPAND_BALANCE_TX;
+		else if (strcmp(what, "latest_charge") == 0)
 			*expand |= EXPAND_LATEST_CHARGE;
 		else if (strcmp(what, "latest_charge.balance_transaction") == 0)
 			*expand |= EXPAND_LATEST_CHARGE | EXPAND_BALANCE_TX;

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "balance.h"
 #include "charge.h"
 #include "currency.h"
 #include "dispute.h"
@@ -44,10 +45,11 @@ static const char *const reason_choices[] = { "duplicate", "fraudulent",
 
 typedef struct RefundParams
 {
-	Charge *charge;
-	int64_t amount; /* 0: all that is left */
-	int		reason;
-	int		outcome; /* -1: nobody said */
+	Charge	*charge;
+	int64_t	 amount; /* 0: all that is left */
+	int		 reason;
+	int		 outcome; /* -1: nobody said */
+	unsigned expand;
 } RefundParams;
 
 static bool
@@ -129,12 +131,14 @@ refund_prepare_create(Request *request)
 	return param_int(request, "amount", 1, AMOUNT_MAX, &params->amount) &&
 		   param_choice(request, "reason", reason_choices, &params->reason) &&
 		   param_metadata(request) && take_outcome(request, params) &&
+		   param_expand(request, "", &params->expand) &&
 		   find_charge(request, params) && params_known(request) &&
 		   is_refundable(request, params);
 }
 
 void
-refund_json(Buf *b, const char *key, const Modification *refund)
+refund_json(Buf *b, const char *key, const Modification *refund,
+			unsigned expand)
 {
 	const Charge *charge = book_charge(refund->charge);
 	bool		  failed = refund->failure_balance_tx != NONE;
@@ -143,8 +147,12 @@ refund_json(Buf *b, const char *key, const Modification *refund)
 	json_str(b, "id", refund->id);
 	json_str(b, "object", "refund");
 	json_int(b, "amount", refund->amount);
-	json_str(b, "balance_transaction",
-			 book_balance_tx(refund->balance_tx)->id);
+	if (expand & EXPAND_BALANCE_TX)
+		balance_tx_json(b, "balance_transaction",
+						book_balance_tx(refund->balance_tx));
+	else
+		json_str(b, "balance_transaction",
+				 book_balance_tx(refund->balance_tx)->id);
 	json_str(b, "charge", charge->id);
 	json_int(b, "created", refund->created_ms / 1000);
 	json_str(b, "currency", currency_lower(refund->currency));
@@ -172,8 +180,11 @@ refund_json(Buf *b, const char *key, const Modification *refund)
 static void
 answer_refund(Request *request, const Modification *refund)
 {
+	const RefundParams *params = request->prepared;
+
 	request->answer.status = 200;
-	refund_json(&request->answer.body, NULL, refund);
+	refund_json(&request->answer.body, NULL, refund,
+				params ? params->expand : 0);
 }
 
 /* The request says it, else a fault, else the card that was charged. */
@@ -275,7 +286,11 @@ find_refund(Request *request, const char *id)
 bool
 refund_prepare_get(Request *request)
 {
-	return params_known(request) && find_refund(request, request->id) != NULL;
+	RefundParams *params = xcalloc(1, sizeof(RefundParams));
+
+	request->prepared = params;
+	return param_expand(request, "", &params->expand) &&
+		   params_known(request) && find_refund(request, request->id) != NULL;
 }
 
 void
@@ -324,8 +339,7 @@ refund_number(const char *id)
 static void
 put_refund(Buf *b, uint32_t number, unsigned expand)
 {
-	(void) expand;
-	refund_json(b, NULL, book_modification(number));
+	refund_json(b, NULL, book_modification(number), expand);
 }
 
 static const ListSource refund_source = { .url = "/v1/refunds",

@@ -20,7 +20,8 @@ extern void refund_list(Request *request);
 /* Called when a refund's time has come. */
 extern void refund_finish(Modification *refund);
 
-extern void refund_json(Buf *b, const char *key, const Modification *refund);
+extern void refund_json(Buf *b, const char *key, const Modification *refund,
+						unsigned expand);
 
 /* Moves one as its bank would. */
 extern void control_refunds(Request *request);

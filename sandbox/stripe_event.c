@@ -83,7 +83,7 @@ stripe_event_refund(const char *type, const Modification *refund)
 
 	if (!notification_wanted(PSP_STRIPE))
 		return;
-	refund_json(&object, NULL, refund);
+	refund_json(&object, NULL, refund, 0);
 	tell(type, &object);
 }
 

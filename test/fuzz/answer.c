@@ -80,6 +80,21 @@ may_have_class(PspOutcomeKind kind)
 	return kind == PSP_DECLINED || kind == PSP_FAILED;
 }
 
+static const char *
+settled_text(const PspOutcome *outcome)
+{
+	const char *rate = outcome->exchange_rate;
+
+	if (!outcome->has_settled_amount)
+		return "nothing";
+	return psprintf(INT64_FORMAT " - %s %s%s%s", outcome->settled_amount,
+					outcome->has_psp_fee
+						? psprintf(INT64_FORMAT, outcome->psp_fee)
+						: "?",
+					outcome->settled_currency, rate ? " at " : "",
+					rate ? rate : "");
+}
+
 static void
 check_case(const Case *c)
 {
@@ -97,6 +112,9 @@ check_case(const Case *c)
 		fail(c->name, "amount");
 	if (strcmp(outcome.currency, c->currency) != 0)
 		fail(c->name, "currency");
+	if (strcmp(settled_text(&outcome), c->settled ? c->settled : "nothing") !=
+		0)
+		fail(c->name, settled_text(&outcome));
 	code = outcome.error_code;
 	class = psp_decline_class_name(outcome.decline_class);
 	if (code && c->code && strstr(c->code, " / "))
@@ -141,6 +159,32 @@ check_truncations(const Case *c)
 		}                                                           \
 	} while (0)
 
+/* What is settled is of money that moved, and fits it. */
+static void
+check_settled(const PspOutcome *outcome)
+{
+	if (outcome->has_settled_amount)
+	{
+		REQUIRE(outcome->kind == PSP_SUCCEEDED && outcome->has_amount);
+		REQUIRE(strlen(outcome->settled_currency) == 3);
+		REQUIRE(outcome->settled_amount >= 0 && outcome->psp_fee >= 0);
+		if (strcmp(outcome->settled_currency, outcome->currency) == 0)
+			REQUIRE(outcome->settled_amount == outcome->amount &&
+					outcome->exchange_rate == NULL);
+		else
+			REQUIRE(outcome->exchange_rate != NULL);
+	}
+	else
+		REQUIRE(!outcome->has_psp_fee && outcome->exchange_rate == NULL &&
+				outcome->settled_currency[0] == '\0');
+	if (outcome->exchange_rate)
+	{
+		REQUIRE(strspn(outcome->exchange_rate, "0123456789.") ==
+				strlen(outcome->exchange_rate));
+		REQUIRE(strtod(outcome->exchange_rate, NULL) > 0);
+	}
+}
+
 /* What must hold of any outcome, whatever was answered */
 static void
 check_promises(const PspTask *task, int status, const PspOutcome *outcome)
@@ -175,6 +219,7 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 				strlen(outcome->hosted_url) <= PSP_URL_LENGTH_MAX);
 	else
 		REQUIRE(outcome->hosted_url == NULL);
+	check_settled(outcome);
 	REQUIRE(outcome->authorized_until_s >= 0);
 	if (outcome->authorized_until_s > 0)
 		REQUIRE(outcome->kind == PSP_AUTHORIZED);

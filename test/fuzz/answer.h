@@ -34,7 +34,8 @@ typedef struct Case
 	PspOutcomeKind kind;
 	int64		   amount; /* -1: none */
 	const char	  *currency;
-	const char	  *code; /* "code" or "code / decline class"; NULL: none */
+	const char	  *code;	/* "code" or "code / decline class"; NULL: none */
+	const char	  *settled; /* "1000 - 59 USD at 1.08"; NULL: nothing said */
 } Case;
 
 typedef struct Suite

@@ -60,6 +60,27 @@
 	"\"field\":\"SENDER_BATCH_ID\",\"issue\":\"Batch with given "         \
 	"sender_batch_id already exists\",\"link\":[" links "]}]}"
 
+#define MONEY(name, currency, value) \
+	"\"" name "\":{\"currency_code\":\"" currency "\",\"value\":\"" value "\"}"
+#define BREAKDOWN(gross, fee, net, more)                                     \
+	ORDER_WITH("COMPLETED",                                                  \
+			   CAPTURES(                                                     \
+				   CAPTURE("COMPLETED", "EUR", "10.99",                      \
+						   ",\"seller_receivable_breakdown\":{" MONEY(       \
+							   "gross_amount", "EUR",                        \
+							   gross) "," MONEY("paypal_"                    \
+												"fee",                       \
+												"EUR",                       \
+												fee) "," MONEY("net_amount", \
+															   "EUR", net)   \
+							   more "}")))
+#define EXCHANGED(value, fee, rate)                        \
+	"," MONEY("receivable_amount", "USD", value) fee       \
+		",\"exchange_rate\":{\"source_currency\":\"EUR\"," \
+		"\"target_currency\":\"USD\",\"value\":\"" rate "\"}"
+#define FEE_IN_USD(value) \
+	"," MONEY("paypal_fee_in_receivable_currency", "USD", value)
+
 typedef enum Question
 {
 	PAY,
@@ -89,6 +110,28 @@ typedef enum Question
 } Question;
 
 static const Case cases[] = {
+	{ "S63 credited as charged", PAY, 201, "",
+	  BREAKDOWN("10.99", "0.59", "10.40", ""), PSP_SUCCEEDED, 1099, "EUR",
+	  NULL, "1099 - 59 EUR" },
+	{ "S63 credited in another currency", PAY, 201, "",
+	  BREAKDOWN("10.99", "0.59", "10.40",
+				EXCHANGED("11.28", FEE_IN_USD("0.64"), "1.0845")),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL, "1192 - 64 USD at 1.0845" },
+	{ "S63 credited in another currency, without fee", PAY, 201, "",
+	  BREAKDOWN("10.99", "0.00", "10.99", EXCHANGED("11.92", "", "1.0845")),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL, "1192 - 0 USD at 1.0845" },
+	{ "S63 credited in another currency, after a fee", PAY, 201, "",
+	  BREAKDOWN("10.99", "0.59", "10.40", EXCHANGED("11.28", "", "1.0845")),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 credited by a hostile rate", PAY, 201, "",
+	  BREAKDOWN("10.99", "0.00", "10.99", EXCHANGED("11.92", "", "Infinity")),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 net is not gross less fee", PAY, 201, "",
+	  BREAKDOWN("10.99", "0.59", "10.39", ""), PSP_SUCCEEDED, 1099, "EUR",
+	  NULL },
+	{ "S63 gross is another amount", PAY, 201, "",
+	  BREAKDOWN("11.99", "0.59", "11.40", ""), PSP_SUCCEEDED, 1099, "EUR",
+	  NULL },
 	{ "completed at once", PAY, 201, "", CAPTURED("COMPLETED", "EUR", "10.99"),
 	  PSP_SUCCEEDED, 1099, "EUR", NULL },
 	{ "completed by a capture", TAKE, 201, "",

@@ -61,6 +61,16 @@
 	"{\"error\":{\"type\":\"" type "\",\"code\":\"" code \
 	"\",\"message\":\"no\"" more "}}"
 
+/* what is settled of a charge or refund */
+#define TX(currency, amount, fee, rate)                                      \
+	"\"balance_transaction\":{\"id\":\"txn_1\",\"amount\":" amount           \
+	",\"fee\":" fee ",\"currency\":\"" currency "\",\"exchange_rate\":" rate \
+	"}"
+#define SETTLED(currency, amount, fee, rate) \
+	",\"latest_charge\":{\"id\":\"ch_1\"," TX(currency, amount, fee, rate) "}"
+#define PAID(currency, amount, fee, rate) \
+	INTENT("succeeded", SETTLED(currency, amount, fee, rate))
+
 typedef enum Question
 {
 	PAY,
@@ -90,6 +100,88 @@ typedef enum Question
 } Question;
 
 static const Case cases[] = {
+	{ "S63 settled as charged", PAY, 200, "",
+	  PAID("eur", "1099", "59", "null"), PSP_SUCCEEDED, 1099, "EUR", NULL,
+	  "1099 - 59 EUR" },
+	{ "S63 settled in another currency", PAY, 200, "",
+	  PAID("usd", "1192", "65", "1.0845"), PSP_SUCCEEDED, 1099, "EUR", NULL,
+	  "1192 - 65 USD at 1.0845" },
+	{ "S63 settled in a currency of three decimals", PAY, 200, "",
+	  PAID("kwd", "3297", "100", "0.3"), PSP_SUCCEEDED, 1099, "EUR", NULL,
+	  "3297 - 100 KWD at 0.3" },
+	{ "S63 settled in a currency without decimals", PAY, 200, "",
+	  PAID("jpy", "1758", "30", "160"), PSP_SUCCEEDED, 1099, "EUR", NULL,
+	  "1758 - 30 JPY at 160" },
+	{ "S63 a rate of minor units", PAY, 200, "",
+	  PAID("jpy", "1758", "30", "1.6"), PSP_SUCCEEDED, 1099, "EUR", NULL,
+	  "1758 - 30 JPY at 1.6" },
+	{ "S63 transaction not shown", PAY, 200, "",
+	  INTENT("succeeded",
+			 ",\"latest_charge\":{\"balance_transaction\":\"txn_1\"}"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 less settled in the same currency", PAY, 200, "",
+	  PAID("eur", "1098", "59", "null"), PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 settled by another rate than told", PAY, 200, "",
+	  PAID("usd", "596", "40", "1.0845"), PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 no rate", PAY, 200, "", PAID("usd", "1192", "65", "null"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 hostile rate: zero", PAY, 200, "", PAID("usd", "0", "0", "0.000"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 hostile rate: negative", PAY, 200, "",
+	  PAID("usd", "1192", "65", "-1.0845"), PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 hostile rate: exponent", PAY, 200, "",
+	  PAID("usd", "1192", "65", "1.0845e0"), PSP_SUCCEEDED, 1099, "EUR",
+	  NULL },
+	{ "S63 hostile rate: not a number", PAY, 200, "",
+	  PAID("usd", "1192", "65", "\"NaN\""), PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 hostile rate: without end", PAY, 200, "",
+	  PAID("usd", "1192", "65", "1.08450000000000000000000000000000000001"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 a rate of thirty digits", PAY, 200, "",
+	  PAID("usd", "1192", "65", "1.0845000000000000000000000001"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL,
+	  "1192 - 65 USD at 1.0845000000000000000000000001" },
+	{ "S63 a rate so small that nothing is left", PAY, 200, "",
+	  PAID("usd", "9007199254740993", "0", "0.0000000000000000000000000001"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 hostile amount", PAY, 200, "",
+	  PAID("usd", "9223372036854775807", "65", "8392512400000000"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 hostile fee", PAY, 200, "",
+	  PAID("usd", "1192", "9223372036854775807", "1.0845"), PSP_SUCCEEDED,
+	  1099, "EUR", NULL },
+	{ "S63 negative fee", PAY, 200, "", PAID("usd", "1192", "-65", "1.0845"),
+	  PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 negative amount", PAY, 200, "",
+	  PAID("usd", "-1192", "65", "1.0845"), PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 no such currency", PAY, 200, "",
+	  PAID("zzz", "1192", "65", "1.0845"), PSP_SUCCEEDED, 1099, "EUR", NULL },
+	{ "S63 authorized, and nothing settled", AUTHORIZE, 200, "",
+	  MANUAL("requires_capture",
+			 ",\"amount_capturable\":1099" SETTLED("usd", "1192", "65",
+												   "1.0845")),
+	  PSP_AUTHORIZED, 1099, "EUR", NULL },
+	{ "S63 taken, in another currency", TAKE, 200, "",
+	  PARENT("succeeded",
+			 RECEIVED("500") SETTLED("usd", "542", "46", "1.0845")),
+	  PSP_SUCCEEDED, 500, "EUR", NULL, "542 - 46 USD at 1.0845" },
+	{ "S63 another part taken", TAKE_PART, 200, "",
+	  PARENT("requires_capture",
+			 RECEIVED("500") SETTLED("usd", "325", "39", "1.0845")),
+	  PSP_SUCCEEDED, 300, "EUR", NULL, "325 - 39 USD at 1.0845" },
+	{ "S63 another part taken, all of them settled", TAKE_PART, 200, "",
+	  PARENT("requires_capture",
+			 RECEIVED("500") SETTLED("usd", "542", "46", "1.0845")),
+	  PSP_SUCCEEDED, 300, "EUR", NULL },
+	{ "S63 session paid, in another currency", LOOK_UP_SESSION, 200, "",
+	  COMPLETE(PAID("usd", "1192", "65", "1.0845")), PSP_SUCCEEDED, 1099,
+	  "EUR", NULL, "1192 - 65 USD at 1.0845" },
+	{ "S63 refunded in another currency", SEND_REFUND, 200, "",
+	  REFUND("succeeded", "," TX("usd", "-325", "0", "1.0845")), PSP_SUCCEEDED,
+	  300, "EUR", NULL, "325 - ? USD at 1.0845" },
+	{ "S63 refunded, and money came", SEND_REFUND, 200, "",
+	  REFUND("succeeded", "," TX("usd", "325", "0", "1.0845")), PSP_SUCCEEDED,
+	  300, "EUR", NULL },
 	{ "session registered", REGISTER, 200, "", OPEN(PAGE), PSP_REQUIRES_ACTION,
 	  NONE },
 	{ "session still open", LOOK_UP_SESSION, 200, "", OPEN(PAGE),
@@ -562,6 +654,8 @@ set_question(int question, PspTask *task)
 	}
 }
 
+#define OF_CHARGE "latest_charge.balance_transaction"
+
 static void
 check_request(int question, const char *method, const char *url,
 			  const char *body)
@@ -589,20 +683,27 @@ check_modifications(void)
 	PspOutcome outcome;
 
 	check_request(TAKE, "POST", "payment_intents/parent_1/capture",
-				  "amount_to_capture=500");
+				  "amount_to_capture=500&expand%5B%5D=" OF_CHARGE);
 	check_request(TAKE_PART, "POST", "payment_intents/parent_1/capture",
-				  "amount_to_capture=300&final_capture=false");
-	check_request(TAKE_SHOW, "GET", "payment_intents/parent_1", "");
-	check_request(LOOK_UP_CAPTURE, "GET", "payment_intents/parent_1", "");
+				  "amount_to_capture=300&final_capture=false"
+				  "&expand%5B%5D=" OF_CHARGE);
+	check_request(TAKE_SHOW, "GET",
+				  "payment_intents/parent_1?expand%5B%5D=" OF_CHARGE, "");
+	check_request(LOOK_UP_CAPTURE, "GET",
+				  "payment_intents/parent_1?expand%5B%5D=" OF_CHARGE, "");
 	check_request(RELEASE, "POST", "payment_intents/parent_1/cancel", "");
 	check_request(LOOK_UP_VOID, "GET", "payment_intents/parent_1", "");
 	check_request(SEND_REFUND, "POST", "refunds",
 				  "payment_intent=parent_1&amount=300&reason=duplicate"
+				  "&expand%5B%5D=balance_transaction"
 				  "&metadata%5Brefund%5D=" ORDER
 				  "&metadata%5Bpayment%5D=" OTHER "&metadata%5Battempt%5D=1");
 	check_request(LOOK_UP_REFUND, "GET",
-				  "refunds?limit=100&payment_intent=parent_1", "");
-	check_request(LOOK_UP_REFUND_BY_NAME, "GET", "refunds/re_1", "");
+				  "refunds?limit=100&payment_intent=parent_1"
+				  "&expand%5B%5D=data.balance_transaction",
+				  "");
+	check_request(LOOK_UP_REFUND_BY_NAME, "GET",
+				  "refunds/re_1?expand%5B%5D=balance_transaction", "");
 
 	/* All that is left leaves nothing for another capture. */
 	task.amount = 899;
@@ -633,7 +734,9 @@ check_sessions(void)
 	};
 
 	check_request(LOOK_UP_SESSION, "GET",
-				  "checkout/sessions/cs_1?expand%5B%5D=payment_intent", "");
+				  "checkout/sessions/cs_1?expand%5B%5D="
+				  "payment_intent." OF_CHARGE,
+				  "");
 	psp_stripe.read(&task, &response, &outcome);
 	if (strcmp(outcome.hosted_url, "https://pay.example.com/c/cs_1#x") != 0 ||
 		strcmp(outcome.reference, "cs_1") != 0 ||

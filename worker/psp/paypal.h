@@ -59,6 +59,10 @@ extern void paypal_judge_capture(const JsonDocument *json,
 extern bool paypal_read_money(const JsonDocument *json, const JsonNode *amount,
 							  const char *currency_name, PspOutcome *outcome);
 
+/* What is credited for a capture that has succeeded, where it is shown */
+extern void paypal_read_settled(const JsonDocument *json,
+								const JsonNode *capture, PspOutcome *outcome);
+
 /* An id of PayPal's, fit for a path, as a string of its own */
 extern const char *paypal_id(const JsonDocument *json, const JsonNode *object,
 							 const char *name);

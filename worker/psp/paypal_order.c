@@ -248,6 +248,7 @@ set_moved(const JsonDocument *json, const JsonNode *capture,
 		!paypal_read_money(json, json_member(json, capture, "amount"),
 						   "currency_code", outcome))
 		outcome_unreadable(outcome);
+	paypal_read_settled(json, capture, outcome);
 }
 
 static void

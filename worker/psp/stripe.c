@@ -31,6 +31,10 @@
 /* a capture or void goes on by looking at the PaymentIntent */
 #define CURSOR_SHOW "show"
 
+/* what is settled of it, in which currency, and what the fee is */
+#define EXPAND_TRANSACTION "balance_transaction"
+#define EXPAND_CHARGE "latest_charge." EXPAND_TRANSACTION
+
 /* What differs between the objects */
 typedef struct StripeObject
 {
@@ -145,8 +149,8 @@ add_payment(const PspTask *task, StringInfo body)
 		form_add(body, 0, "capture_method", "manual");
 		form_add(body, 0, "payment_method_options[card][request_multicapture]",
 				 "if_available");
-		form_add(body, 0, "expand[]", "latest_charge");
 	}
+	form_add(body, 0, "expand[]", EXPAND_CHARGE);
 }
 
 /* Without "final", what is left is released; with it, some cards refuse. */
@@ -158,6 +162,7 @@ add_capture(const PspTask *task, StringInfo body)
 	form_add_int64(body, 0, "amount_to_capture", task->amount);
 	if (!task->final && task->amount < left)
 		form_add(body, 0, "final_capture", "false");
+	form_add(body, 0, "expand[]", EXPAND_CHARGE);
 }
 
 static void
@@ -186,6 +191,7 @@ build_send_body(const PspTask *task, StringInfo body)
 			form_add(body, 0, "payment_intent", task->parent_reference);
 			form_add_int64(body, 0, "amount", task->amount);
 			form_add(body, 0, "reason", task->reason);
+			form_add(body, 0, "expand[]", EXPAND_TRANSACTION);
 			break;
 	}
 	if (task->operation != PSP_OPERATION_REFUND)
@@ -216,20 +222,42 @@ build_list_query(const PspTask *task, StringInfo url)
 			form_add_int64(url, start, "created[lte]", task->made_to_s);
 	}
 	form_add(url, start, "starting_after", task->cursor);
-	if (is_manual(task))
-		form_add(url, start, "expand[]", "data.latest_charge");
+	if (task->operation == PSP_OPERATION_REFUND)
+		form_add(url, start, "expand[]", "data." EXPAND_TRANSACTION);
+	else if (task->operation != PSP_OPERATION_PAYOUT)
+		form_add(url, start, "expand[]", "data." EXPAND_CHARGE);
+}
+
+static const char *
+expansion_of(const PspTask *task)
+{
+	switch (task->operation)
+	{
+		case PSP_OPERATION_REGISTER:
+			return "payment_intent." EXPAND_CHARGE;
+		case PSP_OPERATION_REFUND:
+			return EXPAND_TRANSACTION;
+		case PSP_OPERATION_PAYOUT:
+		case PSP_OPERATION_VOID:
+			break;
+		case PSP_OPERATION_PAY:
+		case PSP_OPERATION_CAPTURE:
+			return EXPAND_CHARGE;
+	}
+	return NULL;
 }
 
 static void
 build_show(const PspTask *task, StringInfo url)
 {
+	const char *expansion = expansion_of(task);
+
 	appendStringInfoChar(url, '/');
 	form_encode(url, name_of(task));
-	if (is_manual(task) || task->operation == PSP_OPERATION_REGISTER)
+	if (expansion)
 	{
 		appendStringInfoChar(url, '?');
-		form_add(url, url->len, "expand[]",
-				 is_manual(task) ? "latest_charge" : "payment_intent");
+		form_add(url, url->len, "expand[]", expansion);
 	}
 }
 
@@ -327,6 +355,7 @@ stripe_read_refund(const JsonDocument *json, const JsonNode *object,
 		outcome->kind = PSP_SUCCEEDED;
 		if (!stripe_read_money(json, object, "amount", outcome))
 			outcome_unreadable(outcome);
+		stripe_read_settled(json, object, true, outcome);
 	}
 	else if (strcmp(status, "pending") == 0)
 		outcome->kind = PSP_PENDING;

@@ -34,6 +34,14 @@ extern void stripe_read_refund(const JsonDocument *json,
 							   const JsonNode *object, const char *status,
 							   PspOutcome *outcome);
 
+/*
+ * What the balance transaction of a charge or refund says, where it is shown;
+ * of what leaves us with the other sign.
+ */
+extern void stripe_read_settled(const JsonDocument *json,
+								const JsonNode *object, bool leaves,
+								PspOutcome *outcome);
+
 /* A hosted page: what makes it, and what it says in that status */
 extern void stripe_add_session(const PspTask *task, StringInfo body);
 extern void stripe_read_session(const PspTask *task, const JsonDocument *json,

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "psp/settled.h"
 #include "psp/stripe.h"
 
 /* Amount and currency of the object; false when it does not say them. */
@@ -24,6 +25,25 @@ stripe_read_money(const JsonDocument *json, const JsonNode *object,
 		return false;
 	outcome->has_amount = true;
 	return true;
+}
+
+void
+stripe_read_settled(const JsonDocument *json, const JsonNode *object,
+					bool leaves, PspOutcome *outcome)
+{
+	const JsonNode *tx = json_member(json, object, "balance_transaction");
+	PspSettled		settled = { .has_fee = !leaves };
+
+	if (tx == NULL || tx->type != JSON_OBJECT ||
+		!json_int64(json, json_member(json, tx, "amount"), &settled.amount) ||
+		!json_int64(json, json_member(json, tx, "fee"), &settled.fee) ||
+		!member_currency(json, tx, "currency", settled.currency) ||
+		settled.amount < -PSP_SETTLED_AMOUNT_MAX)
+		return;
+	if (leaves)
+		settled.amount = -settled.amount;
+	settled.rate = member_rate(json, tx, "exchange_rate");
+	outcome_settled(outcome, &settled);
 }
 
 /* When what is reserved goes back by itself, where the charge is shown */
@@ -118,6 +138,8 @@ read_received(const JsonDocument *json, const JsonNode *object,
 	if (!stripe_read_money(json, object, "amount_received", outcome) &&
 		!stripe_read_money(json, object, "amount", outcome))
 		outcome_unreadable(outcome);
+	stripe_read_settled(json, json_member(json, object, "latest_charge"),
+						false, outcome);
 }
 
 void
@@ -154,7 +176,12 @@ stripe_read_capture(const PspTask *task, const JsonDocument *json,
 		if (!stripe_read_money(json, object, "amount_received", outcome))
 			outcome_unreadable(outcome);
 		else
+		{
 			outcome_captured_in_all(task, is_open, outcome);
+			stripe_read_settled(json,
+								json_member(json, object, "latest_charge"),
+								false, outcome);
+		}
 	}
 	else if (strcmp(status, "processing") == 0)
 		outcome->kind = PSP_PENDING;
