@@ -2,8 +2,8 @@
  * page.c
  *		The payment page and the page of the payer's bank, for every PSP.
  *
- * It works by keyboard and without scripts. Errors are listed on top, take
- * the focus of a reader by their role and lead to their field. That the payer
+ * It works by keyboard, without scripts and on the narrowest screen. Errors
+ * are listed on top, have the focus and lead to their field. That the payer
  * comes back to the merchant proves nothing, here as elsewhere.
  */
 #include "page.h"
@@ -17,17 +17,22 @@
 #include "session.h"
 
 static const char style[] =
-	"body{font:1.05rem/1.5 sans-serif;margin:0;color:#1a1a1a;background:#fff}"
+	"body{font:1.05rem/1.5 sans-serif;margin:0;color:#1a1a1a;background:#fff;"
+	"overflow-wrap:anywhere}"
 	"header,main,footer{max-width:36rem;margin:0 auto;padding:1rem}"
 	"header,footer{color:#444}"
-	"fieldset{border:1px solid #767676;border-radius:.3rem;margin:1rem 0}"
-	".card{display:flex;gap:.6rem;padding:.4rem 0;align-items:baseline}"
-	".card small{display:block;color:#444}"
+	"fieldset{border:1px solid #767676;border-radius:.3rem;margin:1rem 0;"
+	"min-width:0}"
+	".card{display:grid;grid-template-columns:auto 1fr;gap:0 .6rem;"
+	"padding:.4rem 0;align-items:center}"
+	".card input{width:1.5rem;height:1.5rem;margin:0}"
+	".card small{grid-column:2;color:#444}"
 	".error{border:2px solid #b00020;border-radius:.3rem;padding:.2rem 1rem}"
 	"button{font:inherit;padding:.6rem 1.2rem;border:2px solid #0b4a8f;"
-	"border-radius:.3rem;background:#0b4a8f;color:#fff;cursor:pointer}"
+	"border-radius:.3rem;background:#0b4a8f;color:#fff;cursor:pointer;"
+	"margin:0 .4rem .4rem 0}"
 	"button.second{background:#fff;color:#0b4a8f}"
-	":focus-visible{outline:3px solid #c45500;outline-offset:2px}"
+	":focus-visible,.error:focus{outline:3px solid #c45500;outline-offset:2px}"
 	"dt{font-weight:bold}dd{margin:0 0 .5rem;white-space:pre-line}";
 
 /* Text in HTML, between tags or quotes. */
@@ -62,7 +67,8 @@ put_text(Buf *b, const char *text)
 static void
 begin_page(Request *request, int status, const char *title)
 {
-	Buf *b = &request->answer.body;
+	Buf		   *b = &request->answer.body;
+	const char *prefix = status == 422 ? "Error: " : "";
 
 	request->answer.status = status;
 	request->answer.content_type = "text/html; charset=utf-8";
@@ -73,10 +79,10 @@ begin_page(Request *request, int status, const char *title)
 			   "<meta name=\"viewport\" "
 			   "content=\"width=device-width, initial-scale=1\">\n"
 			   "<meta name=\"robots\" content=\"noindex\">\n"
-			   "<title>%s</title>\n<style>%s</style>\n</head>\n<body>\n"
+			   "<title>%s%s</title>\n<style>%s</style>\n</head>\n<body>\n"
 			   "<header><p>Sandbox: no money moves, and no card number is "
 			   "ever asked for.</p></header>\n<main>\n<h1>%s</h1>\n",
-			   title, style, title);
+			   prefix, title, style, title);
 }
 
 static void
@@ -154,14 +160,20 @@ redirect_to_merchant(Request *request, const Session *session)
 static void
 answer_over(Request *request, const Session *session)
 {
+	Buf url = { 0 };
+
+	/* Not to where those go who did not pay. */
 	if (session->status == SESSION_COMPLETE)
+	{
+		owner_of(session)->put_return_url(&url, session);
 		answer_sentence(request, 200, "This is done",
-						"There is nothing more to do on this page.",
-						cancel_url(session));
+						"There is nothing more to do on this page.", url.data);
+	}
 	else
 		answer_sentence(request, 410, "This page has expired",
 						"It is too late to pay here. You were not charged.",
 						cancel_url(session));
+	buf_free(&url);
 }
 
 static void
@@ -205,10 +217,10 @@ put_summary(Buf *b, const Session *session)
 static void
 put_error(Buf *b, const char *message)
 {
-	buf_puts(b, "<div class=\"error\" role=\"alert\" id=\"error\" "
-				"aria-labelledby=\"error-title\">\n"
+	buf_puts(b, "<div class=\"error\" role=\"alert\" tabindex=\"-1\" "
+				"autofocus aria-labelledby=\"error-title\">\n"
 				"<h2 id=\"error-title\">There is a problem</h2>\n"
-				"<ul><li><a href=\"#card-0\">");
+				"<ul><li><a id=\"error\" href=\"#card-0\">");
 	put_text(b, message);
 	buf_puts(b, "</a></li></ul>\n</div>\n");
 }
@@ -216,7 +228,9 @@ put_error(Buf *b, const char *message)
 static void
 put_cards(Buf *b, const PageCard *cards, const char *chosen, bool wrong)
 {
-	buf_printf(b, "<fieldset%s>\n<legend>Choose a test card</legend>\n",
+	buf_printf(b,
+			   "<fieldset role=\"radiogroup\"%s>\n"
+			   "<legend>Choose a test card</legend>\n",
 			   wrong ? " aria-invalid=\"true\" aria-describedby=\"error\""
 					 : "");
 	for (int i = 0; cards[i].method != NULL; i++)
@@ -225,11 +239,12 @@ put_cards(Buf *b, const PageCard *cards, const char *chosen, bool wrong)
 
 		buf_printf(b,
 				   "<div class=\"card\"><input type=\"radio\" name=\"card\" "
-				   "id=\"card-%d\" value=\"%s\"%s required>"
-				   "<label for=\"card-%d\">%s<small>%s</small></label>"
-				   "</div>\n",
-				   i, cards[i].method, checked ? " checked" : "", i,
-				   cards[i].label, cards[i].hint);
+				   "id=\"card-%d\" aria-describedby=\"hint-%d\" "
+				   "value=\"%s\"%s required>"
+				   "<label for=\"card-%d\">%s</label>"
+				   "<small id=\"hint-%d\">%s</small></div>\n",
+				   i, i, cards[i].method, checked ? " checked" : "", i,
+				   cards[i].label, i, cards[i].hint);
 	}
 	buf_puts(b, "</fieldset>\n");
 }
@@ -440,9 +455,10 @@ keeps_500(const Request *request)
 static void
 add_headers(Request *request)
 {
+	/* No form-action: it would keep payers from going back to the shop. */
 	answer_header(request, "Content-Security-Policy",
 				  "default-src 'none'; style-src 'unsafe-inline'; "
-				  "base-uri 'none'");
+				  "base-uri 'none'; frame-ancestors 'none'");
 	answer_header(request, "Referrer-Policy", "no-referrer");
 	answer_header(request, "X-Content-Type-Options", "nosniff");
 }

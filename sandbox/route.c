@@ -652,12 +652,22 @@ run_get(Request *request)
 		request->route->execute(request);
 }
 
+/* The operator's, which nothing holds up, and payers' pages. */
+static void
+run_unprepared(Request *request)
+{
+	if (!is_control(request) && !sleep_unlocked(fault_latency_ms()))
+		request->answer.delivery = DELIVER_NOTHING;
+	else
+		request->route->execute(request);
+}
+
 static void
 run_under_lock(Request *request)
 {
 	counts_of(request)->requests++;
 	if (request->route->prepare == NULL)
-		request->route->execute(request);
+		run_unprepared(request);
 	else if (strcmp(request->method, "POST") == 0)
 		run_post(request);
 	else

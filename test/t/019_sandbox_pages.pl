@@ -96,7 +96,7 @@ subtest 'a payment' => sub {
     my $nothing = submit($session->{url});
     is($nothing->{status}, 422, 'no card chosen');
     is_accessible($nothing->{content}, 'the error');
-    like($nothing->{content}, qr/role="alert".*There is a problem.*<a href="#card-0">Choose one of the cards/s, 'an error on top that leads to the field');
+    like($nothing->{content}, qr/role="alert".*There is a problem.*<a id="error" href="#card-0">Choose one of the cards/s, 'an error on top that leads to the field');
     my $declined = submit($session->{url}, card => 'pm_card_chargeDeclinedExpiredCard');
     is($declined->{status}, 422, 'declined');
     like($declined->{content}, qr/The card has expired/, 'with the reason');
@@ -119,7 +119,8 @@ subtest 'a payment' => sub {
     $done = submit($session->{url}, card => 'pm_card_visa');
     is($done->{status}, 303, 'a second click');
     is_deeply([ @{ book()->{eur} }{qw(charges_succeeded charges_declined)} ], [ 1, 1 ], 'charges nothing');
-    like(browse($session->{url})->{content}, qr/This is done/, 'nor does coming back');
+    like(browse($session->{url})->{content}, qr{This is done.*href="http://127.0.0.1:1/done\?s=$session->{id}"}s,
+        'nor does coming back, which leads to where those go who have paid');
     is(browse(sandbox()->{url} . '/pay/cs_unknown')->{status}, 404, 'an unknown page');
     is(browse(sandbox()->{url} . '/pay/')->{status}, 404, 'none at all');
 };
