@@ -569,6 +569,7 @@ order_apply_evidence(Evidence *evidence, int count)
 		return;
 	nest_level = batch_begin();
 	weighing_init(&w, evidence, count);
+	refunds_lock_sellers(&w.set, evidence, count);
 	for (int i = 0; i < count; i++)
 	{
 		Subject *subject = subject_of(&w, &evidence[i]);

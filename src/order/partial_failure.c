@@ -22,6 +22,7 @@
 #include "order/partial_failure.h"
 #include "order/plan.h"
 #include "order/refund.h"
+#include "order/seller_money.h"
 #include "order/typed_argument.h"
 #include "order/withdraw.h"
 #include "reconcile/exception.h"
@@ -76,19 +77,26 @@ take_due(pg_uuid_t *payments, int32 most)
 }
 
 static void
-lock_orders(const pg_uuid_t *payment_id, SubjectSet *set)
+lock_orders(const pg_uuid_t *payments, int payment_count, SubjectSet *set)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDOID };
-	Datum			  id = UUIDPGetDatum(payment_id);
+	const Oid		  types[] = { UUIDARRAYOID };
+	Column			  ids;
+	Datum			  value;
 	SubjectKey		 *keys;
 	int				  count;
 
-	count = (int) batch_run(plan_keep(&plan,
-									  "SELECT id FROM payment.order_record"
-									  " WHERE payment_id = $1 AND id > $1",
-									  1, types),
-							&id, NULL);
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < payment_count; i++)
+		column_add_uuid(&ids, &payments[i]);
+	value = column_array(&ids);
+	count =
+		(int) batch_run(plan_keep(&plan,
+								  "SELECT o.id FROM unnest($1) AS u (id)"
+								  " JOIN payment.order_record AS o"
+								  " ON o.payment_id = u.id AND o.id > u.id",
+								  lengthof(types), types),
+						&value, NULL);
 	keys = palloc0(Max(count, 1) * sizeof(SubjectKey));
 	for (int row = 0; row < count; row++)
 	{
@@ -128,64 +136,138 @@ report(const Subject *order, const char *problem)
 	exception_open(&what);
 }
 
+/* NULL: what had failed was captured after all, nothing is partial any more */
+static PaymentState *
+payment_to_undo(SubjectSet *set, const pg_uuid_t *id)
+{
+	PaymentState *payment = payment_find(set, id);
+
+	return payment && payment->failed_count > 0 ? payment : NULL;
+}
+
 static bool
-undo_payment(const pg_uuid_t *payment_id)
+is_refundable(const Subject *order)
+{
+	return strcmp(order->path.now, "captured") == 0 &&
+		   order->captured_amount > order->refunded_amount;
+}
+
+static void
+lock_sellers(SubjectSet *set)
+{
+	SellerKey *sellers = palloc(Max(set->count, 1) * sizeof(SellerKey));
+	int		   count = 0;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		const Subject *order = &set->subjects[i];
+
+		if (is_refundable(order) && payment_to_undo(set, &order->payment_id))
+			sellers[count++] =
+				(SellerKey){ order->seller_id, order->currency };
+	}
+	sellers_lock(sellers, count);
+}
+
+/* what the refunds before it take of the same seller's available money */
+static int64
+taken_before(const SubjectSet *set, Refund *const *refunds, int number)
+{
+	const Subject *order = &set->subjects[number];
+	int64		   taken = 0;
+
+	for (int i = 0; i < number; i++)
+	{
+		const Subject *other = &set->subjects[i];
+
+		if (refunds[i] &&
+			uuid_compare(&other->seller_id, &order->seller_id) == 0 &&
+			strcmp(other->currency, order->currency) == 0)
+			taken += refund_from_available(refunds[i]);
+	}
+	return taken;
+}
+
+static void
+store(SubjectSet *set, Refund *const *refunds, const char *const *problems)
+{
+	Posting *postings = palloc(Max(set->count, 1) * sizeof(Posting));
+	int		 count = 0;
+
+	subjects_write(set);
+	orders_withdrawn(set);
+	for (int i = 0; i < set->count; i++)
+	{
+		if (problems[i])
+			report(&set->subjects[i], problems[i]);
+		if (refunds[i])
+			postings[count++] = refund_store(refunds[i], &set->subjects[i]);
+	}
+	/* last: from here on the busiest rows of all are locked */
+	posting_post(postings, count);
+}
+
+/* *later: the payment has to be looked at again */
+static void
+undo(const pg_uuid_t *payments, bool *later, int count)
 {
 	SubjectSet	 set;
 	Refund	   **refunds;
 	const char **problems;
-	bool		 all = true;
 
-	lock_orders(payment_id, &set);
-	/* what had failed was captured after all: nothing is partial any more */
-	if (set.payment_count == 1 && set.payments[0].failed_count == 0)
-		return true;
+	lock_orders(payments, count, &set);
+	lock_sellers(&set);
 	refunds = palloc0(Max(set.count, 1) * sizeof(Refund *));
 	problems = palloc0(Max(set.count, 1) * sizeof(char *));
 	for (int i = 0; i < set.count; i++)
 	{
-		Subject *order = &set.subjects[i];
+		Subject		 *order = &set.subjects[i];
+		PaymentState *payment = payment_to_undo(&set, &order->payment_id);
 
-		if (!order_withdraw(order, CAUSE_POLICY))
-			refunds[i] = refund_rest(order, &problems[i]);
-		all = all && (is_undone(order) || problems[i] != NULL);
+		if (payment == NULL)
+			continue;
+		if (!order_withdraw(order, CAUSE_POLICY) && is_refundable(order))
+			refunds[i] = refund_rest(order, taken_before(&set, refunds, i),
+									 &problems[i]);
+		if (!is_undone(order) && problems[i] == NULL)
+			payment->undo_later = true;
 	}
-	subjects_write(&set);
-	orders_withdrawn(&set);
-	for (int i = 0; i < set.count; i++)
+	store(&set, refunds, problems);
+	for (int i = 0; i < count; i++)
 	{
-		if (problems[i])
-			report(&set.subjects[i], problems[i]);
+		const PaymentState *payment = payment_to_undo(&set, &payments[i]);
+
+		later[i] = payment && payment->undo_later;
 	}
-	for (int i = 0; i < set.count; i++)
-	{
-		if (refunds[i])
-			refund_store(refunds[i], &set.subjects[i]);
-	}
-	return all;
 }
 
 static void
-settle(const pg_uuid_t *payment_id, bool done)
+settle(const pg_uuid_t *payments, const bool *later, int count)
 {
 	static SPIPlanPtr done_plan = NULL;
 	static SPIPlanPtr later_plan = NULL;
-	const Oid		  types[] = { UUIDOID, TIMESTAMPTZOID };
+	const Oid		  types[] = { UUIDARRAYOID, TIMESTAMPTZOID };
+	Column			  ids[2];
 	Datum			  values[2];
 
-	values[0] = UUIDPGetDatum(payment_id);
-	values[1] = TimestampTzGetDatum(
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNDO_PAUSE_MS));
-	if (done)
+	column_init(&ids[false], UUIDOID);
+	column_init(&ids[true], UUIDOID);
+	for (int i = 0; i < count; i++)
+		column_add_uuid(&ids[later[i]], &payments[i]);
+	values[0] = column_array(&ids[false]);
+	if (ids[false].count > 0)
 		order_write(plan_keep(&done_plan,
 							  "DELETE FROM payment.partial_failure"
-							  " WHERE payment_id = $1",
+							  " WHERE payment_id = ANY ($1)",
 							  1, types),
 					values, NULL, CAUSE_POLICY);
-	else
+	values[0] = column_array(&ids[true]);
+	values[1] = TimestampTzGetDatum(
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNDO_PAUSE_MS));
+	if (ids[true].count > 0)
 		order_write(plan_keep(&later_plan,
 							  "UPDATE payment.partial_failure SET due_at = $2"
-							  " WHERE payment_id = $1",
+							  " WHERE payment_id = ANY ($1)",
 							  2, types),
 					values, NULL, CAUSE_POLICY);
 }
@@ -200,6 +282,7 @@ payment_undo_partial_failures(PG_FUNCTION_ARGS)
 {
 	int32	   most = int32_argument(fcinfo, 0, "max_payments");
 	pg_uuid_t *payments;
+	bool	  *later;
 	int		   count;
 	int		   nest_level;
 
@@ -210,10 +293,14 @@ payment_undo_partial_failures(PG_FUNCTION_ARGS)
 								  UNDO_MAX),
 						errhint("Call it again when there are more.")));
 	payments = palloc(most * sizeof(pg_uuid_t));
+	later = palloc(most * sizeof(bool));
 	nest_level = batch_begin();
 	count = take_due(payments, most);
-	for (int i = 0; i < count; i++)
-		settle(&payments[i], undo_payment(&payments[i]));
+	if (count > 0)
+	{
+		undo(payments, later, count);
+		settle(payments, later, count);
+	}
 	batch_end(nest_level);
 	PG_RETURN_INT64(count);
 }

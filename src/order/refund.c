@@ -160,7 +160,7 @@ take_key(Refund *refund)
 
 /* The platform's share of it first; the seller pays the rest. */
 static void
-split(Refund *refund, const Subject *order)
+split(Refund *refund, const Subject *order, int64 taken_before)
 {
 	RefundedOrder so_far = { .amount = order->captured_amount,
 							 .platform_fee = order->captured_fee,
@@ -172,8 +172,9 @@ split(Refund *refund, const Subject *order)
 		fee_refund_share(&so_far, refund->amount, refund->policy);
 	seller_part = refund->amount - refund->fee_share;
 	refund->from_pending = Min(seller_part, order->pending_amount);
-	refund->from_seller = seller_debit(&order->seller_id, order->currency,
-									   seller_part - refund->from_pending);
+	refund->from_seller =
+		seller_debit(&order->seller_id, order->currency,
+					 seller_part - refund->from_pending, taken_before);
 }
 
 static void
@@ -215,8 +216,8 @@ insert_refund(const Refund *refund, const Subject *order)
 				values, nulls, CAUSE_API);
 }
 
-static void
-move_money(const Refund *refund, const Subject *order)
+static Posting
+posting_of(const Refund *refund, const Subject *order)
 {
 	Posting posting = { .kind = "refund", .subject = refund->id };
 
@@ -235,26 +236,32 @@ move_money(const Refund *refund, const Subject *order)
 	posting.legs[posting.leg_count++] =
 		(PostingLeg){ ACCOUNT_REFUND_CLEARING, &order->psp_id,
 					  -refund->amount };
-	posting_post(&posting, 1);
+	return posting;
 }
 
 /* in memory: where it comes from, and the order's books after it */
 static void
-take(Refund *refund, Subject *order)
+take(Refund *refund, Subject *order, int64 taken_before)
 {
-	split(refund, order);
+	split(refund, order, taken_before);
 	order->refunded_amount += refund->amount;
 	order->fee_returned += refund->fee_share;
 	order->pending_amount -= refund->from_pending;
 	order->books_changed = true;
 }
 
-void
+Posting
 refund_store(const Refund *refund, const Subject *order)
 {
 	insert_refund(refund, order);
 	task_queue(&order->psp_id, OPERATION_REFUND, &refund->id);
-	move_money(refund, order);
+	return posting_of(refund, order);
+}
+
+int64
+refund_from_available(const Refund *refund)
+{
+	return refund->from_seller.available;
 }
 
 #define UNDO_REFUND_DELAY_MAX_MS INT64CONST(86400000)
@@ -300,7 +307,7 @@ may_ask(const Subject *order, const char **problem)
 }
 
 Refund *
-refund_rest(Subject *order, const char **problem)
+refund_rest(Subject *order, int64 taken_before, const char **problem)
 {
 	Refund *refund;
 
@@ -321,20 +328,23 @@ refund_rest(Subject *order, const char **problem)
 	refund->order_id = order->id;
 	refund->amount = order->captured_amount - order->refunded_amount;
 	refund->policy = FEE_REFUND_PROPORTIONAL;
-	take(refund, order);
+	take(refund, order, taken_before);
 	return refund;
 }
 
 static void
 refund_locked(Refund *refund, SubjectSet *set, Subject *order)
 {
+	Posting posting;
+
 	if (!take_key(refund))
 		return;
 	check_refundable(order);
 	check_rest(refund, order);
-	take(refund, order);
+	take(refund, order, 0);
 	subjects_write(set);
-	refund_store(refund, order);
+	posting = refund_store(refund, order);
+	posting_post(&posting, 1);
 }
 
 /*

@@ -8,6 +8,7 @@
 #ifndef PAYMENT_ORDER_REFUND_H
 #define PAYMENT_ORDER_REFUND_H
 
+#include "order/posting.h"
 #include "order/subject.h"
 
 typedef struct Refund Refund;
@@ -15,9 +16,13 @@ typedef struct Refund Refund;
 /*
  * All that is left of a captured order, which is locked; NULL: nothing is, it
  * is too early to ask again, or only people can go on, which *problem says.
- * subjects_write() and refund_store() follow.
+ * Refunds of the same seller that are not posted yet will have taken some of
+ * what is available.  subjects_write() and refund_store() follow.
  */
-extern Refund *refund_rest(Subject *order, const char **problem);
-extern void	   refund_store(const Refund *refund, const Subject *order);
+extern Refund *refund_rest(Subject *order, int64 taken_before,
+						   const char **problem);
+extern int64   refund_from_available(const Refund *refund);
+/* what is to be posted for it at the end */
+extern Posting refund_store(const Refund *refund, const Subject *order);
 
 #endif /* PAYMENT_ORDER_REFUND_H */

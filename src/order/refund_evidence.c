@@ -103,6 +103,45 @@ still_owed(const Weighing *w, const Subject *refund, int64 receivable)
 	return Max(receivable, 0);
 }
 
+static bool
+may_give_back(const Evidence *evidence)
+{
+	return evidence->object == OBJECT_REFUND &&
+		   (evidence->kind == EVIDENCE_VOIDED ||
+			evidence->kind == EVIDENCE_DECLINED ||
+			evidence->kind == EVIDENCE_FAILED ||
+			evidence->kind == EVIDENCE_EXPIRED);
+}
+
+/*
+ * What sellers owe is read, and paid at the end.  Most batches have none of
+ * them, or one.
+ */
+void
+refunds_lock_sellers(const SubjectSet *set, const Evidence *evidence,
+					 int count)
+{
+	SellerKey *sellers;
+	int		   seller_count = 0;
+	int		   failing = 0;
+
+	for (int i = 0; i < count; i++)
+		failing += may_give_back(&evidence[i]);
+	if (failing < 2)
+		return;
+	sellers = palloc(failing * sizeof(SellerKey));
+	for (int i = 0; i < count; i++)
+	{
+		const Subject *refund = subject_find(set, &evidence[i].object_id);
+
+		if (refund && may_give_back(&evidence[i]) &&
+			refund->from_receivable > 0)
+			sellers[seller_count++] =
+				(SellerKey){ refund->seller_id, refund->currency };
+	}
+	sellers_lock(sellers, seller_count);
+}
+
 static void
 give_back(Weighing *w, Subject *refund, bool had_succeeded)
 {

@@ -32,9 +32,8 @@ enum
 	RECEIVABLE
 };
 
-/* Pending too: the posting that follows may need it, and locks in order. */
 static void
-lock_accounts(SellerAccounts *accounts, const pg_uuid_t *seller_id,
+find_accounts(SellerAccounts *accounts, const pg_uuid_t *seller_id,
 			  const char *currency)
 {
 	ledger_chart_account(ACCOUNT_SELLER_PENDING, seller_id, currency,
@@ -43,7 +42,44 @@ lock_accounts(SellerAccounts *accounts, const pg_uuid_t *seller_id,
 						 &accounts->ids[AVAILABLE]);
 	ledger_chart_account(ACCOUNT_SELLER_RECEIVABLE, seller_id, currency,
 						 &accounts->ids[RECEIVABLE]);
+}
+
+/* Pending too: the posting that follows may need it, and locks in order. */
+static void
+lock_accounts(SellerAccounts *accounts, const pg_uuid_t *seller_id,
+			  const char *currency)
+{
+	find_accounts(accounts, seller_id, currency);
 	ledger_lock_accounts(accounts->ids, lengthof(accounts->ids));
+}
+
+static int
+seller_compare(const void *a, const void *b)
+{
+	const SellerKey *left = a;
+	const SellerKey *right = b;
+	int				 order = uuid_compare(&left->seller_id, &right->seller_id);
+
+	return order ? order : strcmp(left->currency, right->currency);
+}
+
+void
+sellers_lock(SellerKey *sellers, int count)
+{
+	SellerAccounts *accounts = palloc(Max(count, 1) * sizeof(SellerAccounts));
+	int				unique = 0;
+
+	/* sorted, so that missing accounts are made in one order, too */
+	qsort(sellers, count, sizeof(SellerKey), seller_compare);
+	for (int i = 0; i < count; i++)
+	{
+		if (i == 0 || seller_compare(&sellers[i - 1], &sellers[i]) != 0)
+			find_accounts(&accounts[unique++], &sellers[i].seller_id,
+						  sellers[i].currency);
+	}
+	if (unique > 1)
+		ledger_lock_accounts(accounts->ids,
+							 unique * (int) lengthof(accounts->ids));
 }
 
 /* Most sellers have never owed anything: nothing is locked for them. */
@@ -71,7 +107,8 @@ covered(int128 balance, int64 amount)
 }
 
 SellerMoney
-seller_debit(const pg_uuid_t *seller_id, const char *currency, int64 amount)
+seller_debit(const pg_uuid_t *seller_id, const char *currency, int64 amount,
+			 int64 taken_before)
 {
 	SellerAccounts accounts;
 	SellerMoney	   money = { 0, 0 };
@@ -80,7 +117,8 @@ seller_debit(const pg_uuid_t *seller_id, const char *currency, int64 amount)
 		return money;
 	lock_accounts(&accounts, seller_id, currency);
 	money.available =
-		covered(-ledger_balance(&accounts.ids[AVAILABLE]), amount);
+		covered(-ledger_balance(&accounts.ids[AVAILABLE]) - taken_before,
+				amount);
 	money.receivable = amount - money.available;
 	return money;
 }

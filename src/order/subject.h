@@ -39,8 +39,9 @@ typedef struct PaymentState
 	bool			all_or_nothing;
 	bool			counted; /* the counts differ from the table's */
 	bool			refund_failed;
-	bool			expires; /* for an order of it has expired */
-	TransitionCause cause;	 /* of the last change of an order */
+	bool			undo_later; /* partial_failure.c */
+	bool			expires;	/* for an order of it has expired */
+	TransitionCause cause;		/* of the last change of an order */
 } PaymentState;
 
 typedef struct Subject
@@ -115,7 +116,8 @@ typedef struct SubjectSet
  * refund comes its order.
  */
 extern void subjects_lock(SubjectSet *set, const SubjectKey *keys, int count);
-extern Subject *subject_find(const SubjectSet *set, const pg_uuid_t *id);
+extern Subject		*subject_find(const SubjectSet *set, const pg_uuid_t *id);
+extern PaymentState *payment_find(const SubjectSet *set, const pg_uuid_t *id);
 /* what was begun last with it: while it is unknown, that is in doubt */
 extern const char *subject_operation(const Subject *subject);
 /* the next status, if that is legal */

@@ -26,10 +26,10 @@ payment_compare(const void *a, const void *b)
 						&((const PaymentState *) b)->id);
 }
 
-static PaymentState *
-payment_of(const SubjectSet *set, const Subject *subject)
+PaymentState *
+payment_find(const SubjectSet *set, const pg_uuid_t *id)
 {
-	PaymentState key = { .id = subject->payment_id };
+	PaymentState key = { .id = *id };
 
 	return bsearch(&key, set->payments, set->payment_count,
 				   sizeof(PaymentState), payment_compare);
@@ -62,7 +62,7 @@ count_order(SubjectSet *set, const Subject *subject)
 
 	if (succeeded == 0 && failed == 0)
 		return;
-	payment = payment_of(set, subject);
+	payment = payment_find(set, &subject->payment_id);
 	if (payment == NULL)
 		elog(ERROR, "the payment of an order is missing");
 	payment->succeeded_count += succeeded;
@@ -124,7 +124,7 @@ follow_page(SubjectSet *set, const Subject *subject)
 	if (path->step_count == 0 ||
 		(!waits && strcmp(path->first, "requires_action") != 0))
 		return;
-	payment = payment_of(set, subject);
+	payment = payment_find(set, &subject->payment_id);
 	if (payment && !payment->counted)
 		(void) status_path_step(&payment->path, OBJECT_PAYMENT,
 								waits ? "awaiting_customer" : "processing",
@@ -358,7 +358,8 @@ note_partial_failures(const SubjectSet *set)
 	for (int i = 0; i < set->count; i++)
 	{
 		if (set->subjects[i].refund_failed)
-			payment_of(set, &set->subjects[i])->refund_failed = true;
+			payment_find(set, &set->subjects[i].payment_id)->refund_failed =
+				true;
 	}
 	column_init(&payments, UUIDOID);
 	for (int i = 0; i < set->payment_count; i++)

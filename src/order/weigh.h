@@ -44,6 +44,8 @@ extern void order_weigh_left(Weighing *w, Subject *subject,
 							 Evidence *evidence);
 extern bool order_fail_over(const Weighing *w, Subject *subject,
 							Evidence *evidence);
+extern void refunds_lock_sellers(const SubjectSet *set,
+								 const Evidence *evidence, int count);
 extern void refund_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 extern void payout_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 
