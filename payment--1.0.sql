@@ -998,7 +998,8 @@ COMMENT ON COLUMN payment.psp.fee_tolerance IS 'Minor units by which its fee may
 COMMENT ON COLUMN payment.psp.fees IS 'What it should charge, by currency: fixed (minor units) and basis_points.';
 COMMENT ON COLUMN payment.psp.config IS
     'What its adapter wants to know, all texts. adyen: merchant_account and return_url (payments), balance_account '
-    '(payouts). paypal: payment_source (paypal, card or venmo), recipient_type (EMAIL, PHONE, PAYPAL_ID or USER_HANDLE).';
+    '(payouts). paypal: payment_source (paypal, card or venmo), recipient_type (EMAIL, PHONE, PAYPAL_ID or USER_HANDLE), '
+    'webhook_id (webhooks).';
 COMMENT ON COLUMN payment.psp.webhook_secret_names IS
     'Files in payment.secrets_dir: any of their secrets may have signed its webhooks, so that one can replace another; '
     'none: it sends no webhooks.';
@@ -2552,11 +2553,13 @@ CREATE TABLE payment.webhook_unverified (
     psp_id uuid NOT NULL,
     headers jsonb NOT NULL,
     body bytea NOT NULL,
-    redacted boolean NOT NULL,
-    received_at timestamptz NOT NULL
-);
+    received_at timestamptz NOT NULL,
+    tries integer NOT NULL DEFAULT 0,
+    run_at timestamptz NOT NULL,
+    last_error text
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
-CREATE INDEX webhook_unverified_psp_idx ON payment.webhook_unverified (psp_id, id);
+CREATE INDEX webhook_unverified_due_idx ON payment.webhook_unverified (psp_id, run_at);
 
 -- A ring: slots are taken in turn, the oldest is written over.
 CREATE TABLE payment.webhook_rejection (
@@ -2644,9 +2647,12 @@ COMMENT ON TABLE payment.webhook_unverified IS
 COMMENT ON COLUMN payment.webhook_unverified.id IS 'UUIDv7.';
 COMMENT ON COLUMN payment.webhook_unverified.psp_id IS 'The PSP it is for.';
 COMMENT ON COLUMN payment.webhook_unverified.headers IS 'Those of its HTTP headers that its signature needs.';
-COMMENT ON COLUMN payment.webhook_unverified.body IS 'Its bytes as they came. Digits of card numbers are replaced by X.';
-COMMENT ON COLUMN payment.webhook_unverified.redacted IS 'Whether they held a card number: then it can no longer be verified.';
+COMMENT ON COLUMN payment.webhook_unverified.body IS
+    'Its bytes as they came, which the PSP is asked about. None holds a card number: such a webhook is refused.';
 COMMENT ON COLUMN payment.webhook_unverified.received_at IS 'When it came.';
+COMMENT ON COLUMN payment.webhook_unverified.tries IS 'How often the PSP was asked.';
+COMMENT ON COLUMN payment.webhook_unverified.run_at IS 'When it is asked next; while it is being asked, when that is taken for lost.';
+COMMENT ON COLUMN payment.webhook_unverified.last_error IS 'Why it did not say.';
 
 COMMENT ON TABLE payment.webhook_rejection IS
     'Webhooks that were refused: at most payment.max_webhook_rejections rows, written over in turn. Nothing of what was '
@@ -2655,9 +2661,11 @@ COMMENT ON COLUMN payment.webhook_rejection.slot IS 'From 0.';
 COMMENT ON COLUMN payment.webhook_rejection.rejected_at IS 'When.';
 COMMENT ON COLUMN payment.webhook_rejection.psp IS 'The PSP as the caller named it, cut at 100 bytes.';
 COMMENT ON COLUMN payment.webhook_rejection.reason IS
-    'too_large, unknown_psp, no_webhooks, no_secret, secret_unreadable, no_signature, malformed_signature, bad_signature, '
-    'too_old, in_the_future, unreadable, too_many_unverified.';
-COMMENT ON COLUMN payment.webhook_rejection.http_status IS 'What was answered.';
+    'too_large, unknown_psp, no_webhooks, no_secret, no_webhook_id, secret_unreadable, no_signature, malformed_signature, '
+    'bad_signature, too_old, in_the_future, unreadable, card_number, too_many_unverified, unverified (the PSP did not say '
+    'whether it is its own).';
+COMMENT ON COLUMN payment.webhook_rejection.http_status IS
+    'What was answered; of one that was found out later (PayPal), what it should have been.';
 COMMENT ON COLUMN payment.webhook_rejection.body_bytes IS 'Length of the body, in bytes.';
 COMMENT ON COLUMN payment.webhook_rejection.body_sha256 IS 'SHA-256 of the body, to find out whose it was; null: it was too large.';
 COMMENT ON COLUMN payment.webhook_rejection.role IS 'The role that was logged in.';
@@ -2691,6 +2699,37 @@ CREATE FUNCTION payment.confirm_webhook(webhook uuid, genuine boolean) RETURNS b
 COMMENT ON FUNCTION payment.confirm_webhook(uuid, boolean) IS
     'For the worker: the PSP was asked whether a webhook in payment.webhook_unverified is its own. If it is, it is stored and '
     'applied as one with a right signature; if not, it is a rejection. Returns false when it is not there. Errors: PY001.';
+
+CREATE TYPE payment.claimed_webhook AS (
+    webhook uuid,
+    tries integer,
+    headers text,
+    body bytea
+);
+COMMENT ON TYPE payment.claimed_webhook IS 'What the worker gets to ask a PSP about.';
+COMMENT ON COLUMN payment.claimed_webhook.webhook IS 'The webhook.';
+COMMENT ON COLUMN payment.claimed_webhook.tries IS 'How often the PSP was asked, with this one.';
+COMMENT ON COLUMN payment.claimed_webhook.headers IS 'A JSON object of its HTTP headers, names in lower case.';
+COMMENT ON COLUMN payment.claimed_webhook.body IS 'Its bytes as they came.';
+
+CREATE FUNCTION payment.claim_unverified_webhooks(psp uuid, max_webhooks integer, lease_ms integer)
+    RETURNS SETOF payment.claimed_webhook
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_claim_unverified_webhooks';
+COMMENT ON FUNCTION payment.claim_unverified_webhooks(uuid, integer, integer) IS
+    'For the worker: at most max_webhooks (1 to 10000) of a PSP that it is to be asked about; they fall due again after lease_ms '
+    '(1 to 3600000). Those that were asked about payment.webhook_verify_attempts times, or are older than '
+    'payment.webhook_parking_time_s, become rejections. Waits for nobody. Errors: PY001, PY501, PY502.';
+
+CREATE FUNCTION payment.defer_webhook(webhook uuid, error text, sent boolean, retry_after_ms bigint) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_defer_webhook';
+COMMENT ON FUNCTION payment.defer_webhook(uuid, text, boolean, bigint) IS
+    'For the worker: the PSP did not say whether a webhook is its own; it is asked again, at the earliest after '
+    'payment.webhook_verify_delay_ms or retry_after_ms. error: why, a word or null; sent: whether it was asked at all (null: yes). '
+    'Returns false when the webhook is not there. Errors: PY001, PY005, PY006.';
 
 CREATE FUNCTION payment.retry_webhooks(max_webhooks integer) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -2756,7 +2795,20 @@ CREATE VIEW payment.stuck AS
     FROM payment.webhook_waiting AS w
         JOIN payment.psp AS p ON p.id OPERATOR(pg_catalog.=) w.psp_id
         LEFT JOIN payment.circuit_breaker AS b ON b.psp_id OPERATOR(pg_catalog.=) w.psp_id
-    WHERE w.run_at < pg_catalog.now() - interval '10 seconds' OR w.since < pg_catalog.now() - interval '1 hour';
+    WHERE w.run_at < pg_catalog.now() - interval '10 seconds' OR w.since < pg_catalog.now() - interval '1 hour'
+    UNION ALL
+    SELECT u.id, u.psp_id, p.name, p.state, coalesce(b.state, 'closed'), 'webhook', 'unverified', NULL, u.tries, u.run_at,
+        false,
+        CASE WHEN p.state = 'paused' THEN 'psp_paused'
+             WHEN coalesce(b.state, 'closed') <> 'closed' THEN 'breaker_open'
+             WHEN u.run_at < pg_catalog.now() - interval '10 seconds' - p.timeout_ms * interval '1 millisecond' THEN 'overdue'
+             ELSE 'event_unverified' END,
+        u.last_error
+    FROM payment.webhook_unverified AS u
+        JOIN payment.psp AS p ON p.id OPERATOR(pg_catalog.=) u.psp_id
+        LEFT JOIN payment.circuit_breaker AS b ON b.psp_id OPERATOR(pg_catalog.=) u.psp_id
+    WHERE u.run_at < pg_catalog.now() - interval '10 seconds' - p.timeout_ms * interval '1 millisecond'
+        OR u.received_at < pg_catalog.now() - interval '1 hour';
 
 COMMENT ON VIEW payment.stuck IS
     'Tasks that are late by their own schedule: due for longer than one request of the PSP may take (timeout_ms) and ten '
@@ -2767,13 +2819,14 @@ COMMENT ON COLUMN payment.stuck.psp IS 'Name of the PSP';
 COMMENT ON COLUMN payment.stuck.psp_state IS 'active, or paused: then nothing is sent';
 COMMENT ON COLUMN payment.stuck.breaker_state IS 'State of its circuit breaker: closed, open or half_open';
 COMMENT ON COLUMN payment.stuck.operation IS 'pay, payout or webhook';
-COMMENT ON COLUMN payment.stuck.step IS 'send or lookup; of a webhook event its state, received or parked';
+COMMENT ON COLUMN payment.stuck.step IS 'send or lookup; of a webhook event its state, received, parked or unverified';
 COMMENT ON COLUMN payment.stuck.object_id IS 'The order (pay) or payout; null for a webhook event';
 COMMENT ON COLUMN payment.stuck.tries IS 'Tries since the PSP last gave a definite answer';
 COMMENT ON COLUMN payment.stuck.due_since IS 'When it fell due';
 COMMENT ON COLUMN payment.stuck.lease_expired IS 'It is claimed, and the claim was never recorded';
 COMMENT ON COLUMN payment.stuck.reason IS
     'event_parked: what a webhook event is about is still not known; event_failing: it cannot be applied; '
+    'event_unverified: its PSP does not say whether it is its own; '
     'psp_paused; breaker_open: the PSP does not work; lease_expired: the worker lost it, and does not run; overdue: the '
     'worker does not run, or there is more work than the PSP''s limits let through';
 COMMENT ON COLUMN payment.stuck.last_error IS 'What the PSP said last';
@@ -2782,7 +2835,8 @@ GRANT SELECT ON payment.stuck TO payment_worker, payment_admin, payment_finance,
 -- The edge of the network may do this and nothing else.
 GRANT EXECUTE ON FUNCTION payment.receive_webhook(text, jsonb, bytea) TO payment_gateway, payment_app;
 GRANT EXECUTE ON FUNCTION payment.retry_webhooks(integer) TO payment_worker, payment_admin;
-GRANT EXECUTE ON FUNCTION payment.confirm_webhook(uuid, boolean) TO payment_worker;
+GRANT EXECUTE ON FUNCTION payment.confirm_webhook(uuid, boolean),
+    payment.claim_unverified_webhooks(uuid, integer, integer), payment.defer_webhook(uuid, text, boolean, bigint) TO payment_worker;
 GRANT SELECT ON payment.webhook, payment.webhook_rejection TO payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.webhook_event, payment.webhook_key, payment.webhook_waiting, payment.webhook_unverified
     TO payment_finance, payment_auditor;

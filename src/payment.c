@@ -69,6 +69,8 @@ int	  payment_max_webhook_rejections = 1000;
 int	  payment_max_unverified_webhooks = 1000;
 int	  payment_max_parked_webhooks = 10000;
 int	  payment_webhook_parking_time_s = 3 * 86400;
+int	  payment_webhook_verify_attempts = 20;
+int	  payment_webhook_verify_delay_ms = 2000;
 int	  payment_max_databases = 16;
 bool  payment_worker_enabled = true;
 int	  payment_partition_interval = PARTITION_MONTH;
@@ -223,6 +225,15 @@ static const IntegerSetting integer_settings[] = {
 	{ "payment.webhook_parking_time_s",
 	  "Time after which a parked event becomes an exception.", NULL,
 	  &payment_webhook_parking_time_s, 1, 365 * 86400, PGC_SUSET, GUC_UNIT_S },
+	{ "payment.webhook_verify_attempts",
+	  "How often a PSP is asked whether a webhook is its own.",
+	  "After that it is a rejection.", &payment_webhook_verify_attempts, 1,
+	  1000, PGC_SUSET, 0 },
+	{ "payment.webhook_verify_delay_ms",
+	  "How long at least before a PSP is asked again about a webhook.",
+	  "Up to twice as long with each time, and at most an hour.",
+	  &payment_webhook_verify_delay_ms, 1, 3600 * 1000, PGC_SUSET,
+	  GUC_UNIT_MS },
 
 	/* How early there is a table for what comes. */
 	{ "payment.partitions_ahead",

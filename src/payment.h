@@ -46,6 +46,8 @@ extern int	 payment_max_webhook_rejections;
 extern int	 payment_max_unverified_webhooks;
 extern int	 payment_max_parked_webhooks;
 extern int	 payment_webhook_parking_time_s;
+extern int	 payment_webhook_verify_attempts;
+extern int	 payment_webhook_verify_delay_ms;
 extern int	 payment_max_databases;
 extern bool	 payment_worker_enabled;
 extern int	 payment_partition_interval; /* PartitionInterval */

@@ -41,6 +41,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "verifier.h"
 
 PGDLLEXPORT void payment_dispatcher_main(Datum argument);
 
@@ -155,6 +156,11 @@ static void
 add_finished(Delivery *delivery)
 {
 	throttle_judge(delivery, GetCurrentTimestamp());
+	if (verifier_owns(delivery))
+	{
+		verifier_add(delivery);
+		return;
+	}
 	dlist_push_tail(&finished, &delivery->node);
 	finished_count++;
 }
@@ -326,10 +332,13 @@ claim_for(Psp *psp, dlist_head *claimed)
 	int			room;
 	int			count;
 
-	if (psp->due_at > now)
+	if (psp->due_at > now && !verifier_is_due(psp, now))
 		return;
 	room = throttle_room(psp, &psps, now, &limits);
 	if (room == 0)
+		return;
+	room -= verifier_claim(psp, room, &limits, claimed, delivery_context);
+	if (psp->due_at > now || room == 0)
 		return;
 	count = queue_claim(psp, room, &limits, payment_lease_ms, claimed,
 						delivery_context);
@@ -439,7 +448,10 @@ send_claims(dlist_head *claimed)
 		if (now > delivery->give_up_at)
 			free_delivery(delivery);
 		else if (delivery_send(delivery))
-			count_sent(delivery->psp);
+		{
+			if (!verifier_owns(delivery))
+				count_sent(delivery->psp);
+		}
 		else
 			add_finished(delivery);
 	}
@@ -786,6 +798,7 @@ make_all_due(TimestampTz now)
 		Psp *psp = dlist_container(Psp, node, iter.cur);
 
 		psp->due_at = Min(psp->due_at, now);
+		psp->verify_at = Min(psp->verify_at, now);
 	}
 }
 
@@ -810,8 +823,10 @@ next_work_at(TimestampTz now)
 		Psp *psp = dlist_container(Psp, node, iter.cur);
 
 		if (!leaving)
-			at = Min(at, Max(Max(psp->due_at, claims_at),
-							 throttle_ready_at(psp, &psps)));
+			at =
+				Min(at,
+					Max(Max(Min(psp->due_at, verifier_due_at(psp)), claims_at),
+						throttle_ready_at(psp, &psps)));
 		if (psp->breaker.dirty)
 			at = Min(at, save_at);
 		if (psp->active && psp->move_at != 0 && !leaving &&
@@ -828,6 +843,13 @@ static TimestampTz
 notifications_at(void)
 {
 	return Max(notifier_due_at(leaving), quiet_until);
+}
+
+/* ... and of webhooks that PSPs were asked about */
+static TimestampTz
+verifications_at(void)
+{
+	return verifier_is_idle() || commits_would_wait() ? DT_NOEND : quiet_until;
 }
 
 static long
@@ -877,6 +899,7 @@ static void
 turn(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz work_at_next;
 
 	heed_clock(now);
 	publish(now);
@@ -886,7 +909,9 @@ turn(void)
 	pgstat_report_activity(STATE_IDLE, http_in_flight() > 0
 										   ? "wait for answers of PSPs"
 										   : "wait for something to do");
-	if (http_wait(time_until(Min(next_work_at(now), notifications_at()), now),
+	work_at_next =
+		Min(next_work_at(now), Min(notifications_at(), verifications_at()));
+	if (http_wait(time_until(work_at_next, now),
 				  http_in_flight() > 0 ? answers_wait_event : idle_wait_event))
 		work_at = polled_at = 0;
 	check_signals();
@@ -911,6 +936,8 @@ turn(void)
 	/* after the payments, and with nothing that could hold them up */
 	if (notifications_at() <= now)
 		heed(notifier_run(leaving));
+	if (verifications_at() <= now)
+		heed(verifier_record(free_delivery));
 	give_back_memory(now);
 	if (save_at <= now && quiet_until <= now && is_any_breaker_dirty())
 		save_breakers();
@@ -934,9 +961,10 @@ run(void)
 		if (!payment_worker_enabled)
 			start_leaving(VERDICT_YIELDED, payment_lease_ms);
 		turn();
-		if (leaving && ((http_in_flight() == 0 && finished_count == 0 &&
-						 notifier_is_idle()) ||
-						GetCurrentTimestamp() >= leave_at))
+		if (leaving &&
+			((http_in_flight() == 0 && finished_count == 0 &&
+			  notifier_is_idle() && verifications_at() == DT_NOEND) ||
+			 GetCurrentTimestamp() >= leave_at))
 			session_leave(leave_verdict);
 	}
 }

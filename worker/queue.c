@@ -405,7 +405,7 @@ copy_config(PspTask *task, const Psp *psp, MemoryContext context)
 
 /* It belongs to the transaction's memory until it is complete. */
 static Delivery *
-make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
+new_delivery(Psp *psp, int lease_ms)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "payment delivery", 0,
@@ -415,20 +415,29 @@ make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
 	delivery->context = context;
 	delivery->psp = psp;
 	delivery->adapter = psp->adapter;
-	delivery->attempt_id = get_uuid(row, "attempt_id");
 	delivery->started_at = GetCurrentTransactionStartTimestamp();
 	delivery->give_up_at =
 		TimestampTzPlusMilliseconds(delivery->started_at,
 									(int64) lease_ms - psp->timeout_ms -
 										LEASE_MARGIN_MS / 2);
 	delivery->latency_ms = -1;
+	copy_config(&delivery->task, psp, context);
+	return delivery;
+}
+
+static Delivery *
+make_delivery(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
+{
+	Delivery	 *delivery = new_delivery(psp, lease_ms);
+	MemoryContext context = delivery->context;
+
+	delivery->attempt_id = get_uuid(row, "attempt_id");
 	fill_task(&delivery->task, row, context);
 	delivery->first_sent_at = get_time(row, "first_sent_at");
 	delivery->last_sent_at = get_time(row, "last_sent_at");
 	delivery->task.repeated =
 		delivery->first_sent_at != delivery->last_sent_at;
 	delivery->tries = get_int32(row, "tries");
-	copy_config(&delivery->task, psp, context);
 	MemoryContextSetParent(context, parent);
 	throttle_begin(delivery);
 	return delivery;
@@ -696,5 +705,101 @@ queue_record(Delivery **deliveries, int count)
 	execute(prepare(&record_plan, "SELECT payment.record_outcomes($1)", 1,
 					&array_type),
 			&value);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* ---- webhooks that the PSP is asked about ---- */
+
+/* A question like a lookup: it changes nothing at the PSP. */
+static Delivery *
+make_verification(Psp *psp, uint64 row, int lease_ms, MemoryContext parent)
+{
+	Delivery	 *delivery = new_delivery(psp, lease_ms);
+	PspTask		 *task = &delivery->task;
+	MemoryContext context = delivery->context;
+	bool		  is_null;
+	bytea		 *body = DatumGetByteaPP(get_datum(row, "body", &is_null));
+	char		 *copy;
+
+	delivery->attempt_id = get_uuid(row, "webhook");
+	delivery->tries = get_int32(row, "tries");
+	task->operation = PSP_OPERATION_VERIFY;
+	task->step = PSP_STEP_LOOKUP;
+	task->object_id = get_text(row, "webhook", context);
+	task->attempt_no = delivery->tries;
+	task->webhook_headers = get_text(row, "headers", context);
+	task->webhook_length = (int) VARSIZE_ANY_EXHDR(body);
+	copy = MemoryContextAlloc(context, Max(task->webhook_length, 1));
+	memcpy(copy, VARDATA_ANY(body), task->webhook_length);
+	task->webhook_body = copy;
+	MemoryContextSetParent(context, parent);
+	throttle_begin(delivery);
+	return delivery;
+}
+
+int
+queue_claim_webhooks(Psp *psp, int count, dlist_head *deliveries,
+					 MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = { UUIDOID, INT4OID, INT4OID };
+	int				  lease_ms = psp->timeout_ms + LEASE_MARGIN_MS;
+	Datum values[] = { UUIDPGetDatum(&psp->id), Int32GetDatum(count),
+					   Int32GetDatum(lease_ms) };
+	int	  claimed;
+
+	execute(prepare(&plan,
+					"SELECT * FROM payment.claim_unverified_webhooks($1, $2,"
+					" $3)",
+					lengthof(types), types),
+			values);
+	claimed = (int) SPI_processed;
+	for (int row = 0; row < claimed; row++)
+		dlist_push_tail(deliveries,
+						&make_verification(psp, row, lease_ms, context)->node);
+	SPI_freetuptable(SPI_tuptable);
+	return claimed;
+}
+
+static void
+defer_webhook(const Delivery *delivery)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = { UUIDOID, TEXTOID, BOOLOID, INT8OID };
+	const PspOutcome *outcome = &delivery->outcome;
+	const char		 *code = outcome->error_code ? outcome->error_code : "";
+	Datum			  values[lengthof(types)];
+	char			  nulls[] = "    ";
+
+	values[0] = UUIDPGetDatum(&delivery->attempt_id);
+	values[1] = CStringGetTextDatum(code);
+	values[2] = BoolGetDatum(delivery->latency_ms >= 0);
+	values[3] = Int64GetDatum(outcome->retry_after_ms);
+	nulls[3] = outcome->retry_after_ms < 0 ? 'n' : ' ';
+	if (SPI_execute_plan(
+			prepare(&plan, "SELECT payment.defer_webhook($1, $2, $3, $4)",
+					lengthof(types), types),
+			values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call payment.defer_webhook");
+	SPI_freetuptable(SPI_tuptable);
+}
+
+void
+queue_record_webhook(const Delivery *delivery)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid				  types[] = { UUIDOID, BOOLOID };
+	PspOutcomeKind	  kind = delivery->outcome.kind;
+	Datum			  values[] = { UUIDPGetDatum(&delivery->attempt_id),
+								   BoolGetDatum(kind == PSP_SUCCEEDED) };
+
+	if (kind != PSP_SUCCEEDED && kind != PSP_FAILED)
+	{
+		defer_webhook(delivery);
+		return;
+	}
+	execute(prepare(&plan, "SELECT payment.confirm_webhook($1, $2)",
+					lengthof(types), types),
+			values);
 	SPI_freetuptable(SPI_tuptable);
 }

@@ -44,6 +44,15 @@ extern int64 queue_save_breaker(const Psp *psp);
 /* record the outcomes of count finished deliveries */
 extern void queue_record(Delivery **deliveries, int count);
 
+/*
+ * Claim up to count webhooks that the PSP is to be asked about; as
+ * queue_claim().
+ */
+extern int queue_claim_webhooks(Psp *psp, int count, dlist_head *deliveries,
+								MemoryContext context);
+/* what it said of one, or that it said nothing */
+extern void queue_record_webhook(const Delivery *delivery);
+
 /* a text of the database as UTF-8; what has none becomes question marks */
 extern char *queue_to_utf8(const char *value, MemoryContext context);
 

@@ -45,6 +45,8 @@ throttle_begin(Delivery *delivery)
 {
 	delivery->lane = lane_of(delivery);
 	delivery->psp->in_flight[delivery->lane]++;
+	if (delivery->task.operation == PSP_OPERATION_VERIFY)
+		delivery->psp->verifying++;
 	delivery->spell = breaker_begin(&delivery->psp->breaker);
 }
 
@@ -54,6 +56,8 @@ throttle_end(Delivery *delivery)
 	Psp *psp = delivery->psp;
 
 	psp->in_flight[delivery->lane]--;
+	if (delivery->task.operation == PSP_OPERATION_VERIFY)
+		psp->verifying--;
 
 	/* one that was never sent is no sign of anything */
 	if (!delivery->judged)
@@ -61,7 +65,7 @@ throttle_end(Delivery *delivery)
 						   delivery->spell, false, BREAKER_NEUTRAL, 0);
 	/* there may be work that waited for this place */
 	if (psp->had_no_place)
-		psp->due_at = DT_NOBEGIN;
+		psp->due_at = psp->verify_at = DT_NOBEGIN;
 	psp->had_no_place = false;
 }
 
@@ -263,7 +267,8 @@ count_result(Psp *psp, const Delivery *delivery, BreakerResult result,
 
 	if (statistics == NULL)
 		return;
-	if (delivery->latency_ms >= 0)
+	if (delivery->latency_ms >= 0 &&
+		delivery->task.operation != PSP_OPERATION_VERIFY)
 		statistics_add_latency(statistics, delivery->outcome.kind,
 							   delivery->latency_ms);
 	if (result == BREAKER_SUCCESS)

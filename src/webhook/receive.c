@@ -355,22 +355,65 @@ receive_adyen(const Webhook *webhook, const WebhookSecrets *secrets)
 	return take(webhook, good, good_count);
 }
 
+static bool
+is_printable(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char) *text < ' ' || (unsigned char) *text >= 0x7F)
+			return false;
+	return true;
+}
+
+/* NULL: they can be sent back; else what is wrong with them */
+static const char *
+problem_of_headers(const Webhook *webhook)
+{
+	for (int i = 0; i < (int) lengthof(known_headers); i++)
+	{
+		const char *text;
+
+		if (strncmp(known_headers[i], "paypal-", 7) != 0)
+			continue;
+		text = header(webhook, known_headers[i]);
+		if (text == NULL)
+			return "no_signature";
+		if (!is_printable(text) ||
+			contains_card_number(text, (int) strlen(text)))
+			return "malformed_signature";
+	}
+	return NULL;
+}
+
+static const char *
+config_value(const Webhook *webhook, const char *key)
+{
+	for (int i = 0; webhook->adapter->config_keys[i]; i++)
+		if (strcmp(webhook->adapter->config_keys[i], key) == 0)
+			return webhook->config[i];
+	return NULL;
+}
+
 /*
  * Only PayPal can tell whether it is its own.  Until it has, nothing of it
  * counts, and as anybody may have sent it there is a limit to how many wait.
+ * It is asked with the bytes as they came: what must not be kept, a card
+ * number, cannot be hidden in them, so that they are not taken.
  */
 static Answer
 receive_unverified(const Webhook *webhook)
 {
-	PspEvents events;
+	PspEvents	events;
+	const char *problem = problem_of_headers(webhook);
 
-	for (int i = 0; i < (int) lengthof(known_headers); i++)
-		if (strncmp(known_headers[i], "paypal-", 7) == 0 &&
-			header(webhook, known_headers[i]) == NULL)
-			return refuse(webhook, 401, "no_signature");
+	if (config_value(webhook, "webhook_id") == NULL)
+		return refuse(webhook, 401, "no_webhook_id");
+	if (problem)
+		return refuse(webhook, 401, problem);
 	if (!webhook->adapter->read_events(webhook->body, webhook->length,
 									   webhook->config, &events))
 		return refuse(webhook, 400, "unreadable");
+	if (contains_card_number(webhook->body, webhook->length))
+		return refuse(webhook, 400, "card_number");
 	if (!unverified_keep(&webhook->psp_id, kept_headers(webhook),
 						 webhook->body, webhook->length))
 		return refuse(webhook, 503, "too_many_unverified");
@@ -383,20 +426,28 @@ receive_signed(const Webhook *webhook)
 	WebhookSecrets secrets;
 	Answer		   answer;
 
-	secrets_read(&secrets, webhook->secret_names, webhook->secret_count);
-	switch (webhook->adapter->signing)
+	secrets_init(&secrets, webhook->secret_count);
+	PG_TRY();
 	{
-		case PSP_SIGNING_STRIPE:
-			answer = receive_stripe(webhook, &secrets);
-			break;
-		case PSP_SIGNING_ADYEN:
-			answer = receive_adyen(webhook, &secrets);
-			break;
-		default:
-			answer = refuse(webhook, 404, "no_webhooks");
-			break;
+		secrets_read(&secrets, webhook->secret_names, webhook->secret_count);
+		switch (webhook->adapter->signing)
+		{
+			case PSP_SIGNING_STRIPE:
+				answer = receive_stripe(webhook, &secrets);
+				break;
+			case PSP_SIGNING_ADYEN:
+				answer = receive_adyen(webhook, &secrets);
+				break;
+			default:
+				answer = refuse(webhook, 404, "no_webhooks");
+				break;
+		}
 	}
-	secrets_wipe(&secrets);
+	PG_FINALLY();
+	{
+		secrets_wipe(&secrets);
+	}
+	PG_END_TRY();
 	return answer;
 }
 
@@ -410,10 +461,10 @@ receive(Webhook *webhook)
 	if (webhook->adapter == NULL ||
 		webhook->adapter->signing == PSP_SIGNING_NONE)
 		return refuse(webhook, 404, "no_webhooks");
-	if (webhook->secret_count == 0)
-		return refuse(webhook, 401, "no_secret");
 	if (webhook->adapter->signing == PSP_SIGNING_ASKED)
 		return receive_unverified(webhook);
+	if (webhook->secret_count == 0)
+		return refuse(webhook, 401, "no_secret");
 	return receive_signed(webhook);
 }
 

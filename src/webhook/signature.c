@@ -33,11 +33,16 @@ typedef struct Piece
 /* ---- secrets ---- */
 
 void
-secrets_read(WebhookSecrets *secrets, char *const *names, int count)
+secrets_init(WebhookSecrets *secrets, int count)
 {
 	secrets->values = palloc0(Max(count, 1) * sizeof(char *));
 	secrets->count = 0;
 	secrets->some_unreadable = false;
+}
+
+void
+secrets_read(WebhookSecrets *secrets, char *const *names, int count)
+{
 	for (int i = 0; i < count; i++)
 	{
 		const char *problem;
@@ -65,7 +70,8 @@ secrets_wipe(WebhookSecrets *secrets)
 
 /* ---- HMAC ---- */
 
-static void
+/* no error before the caller has wiped the key */
+static bool
 hmac_sha256(const uint8 *key, int key_length, const Piece *pieces, int count,
 			uint8 *digest)
 {
@@ -79,8 +85,13 @@ hmac_sha256(const uint8 *key, int key_length, const Piece *pieces, int count,
 	done = done && pg_hmac_final(context, digest, DIGEST_LENGTH) >= 0;
 	if (context)
 		pg_hmac_free(context);
-	if (!done)
-		elog(ERROR, "could not compute HMAC-SHA256");
+	return done;
+}
+
+static void
+refuse_to_guess(void)
+{
+	elog(ERROR, "could not compute HMAC-SHA256");
 }
 
 static bool
@@ -208,8 +219,9 @@ signature_check_stripe(const WebhookSecrets *secrets, const char *header_text,
 	{
 		const char *secret = secrets->values[i];
 
-		hmac_sha256((const uint8 *) secret, (int) strlen(secret), pieces,
-					lengthof(pieces), digest);
+		if (!hmac_sha256((const uint8 *) secret, (int) strlen(secret), pieces,
+						 lengthof(pieces), digest))
+			refuse_to_guess();
 		for (int j = 0; j < header.count; j++)
 			found |= is_equal(digest, header.signatures[j]);
 	}
@@ -244,15 +256,16 @@ signature_check_adyen(const WebhookSecrets *secrets, const char *signature,
 	{
 		int	   size = (int) strlen(secrets->values[i]) / 2;
 		uint8 *key = palloc(Max(size, 1));
+		bool   is_key =
+			size > 0 && hex_bytes(secrets->values[i],
+								  (int) strlen(secrets->values[i]), key, size);
+		bool done = !is_key || hmac_sha256(key, size, &piece, 1, digest);
 
-		if (size > 0 && hex_bytes(secrets->values[i],
-								  (int) strlen(secrets->values[i]), key, size))
-		{
-			hmac_sha256(key, size, &piece, 1, digest);
-			found |= is_equal(digest, given);
-		}
 		explicit_bzero(key, Max(size, 1));
 		pfree(key);
+		if (!done)
+			refuse_to_guess();
+		found |= is_key && is_equal(digest, given);
 	}
 	return found ? SIGNATURE_GOOD : SIGNATURE_BAD;
 }

@@ -26,7 +26,11 @@ typedef struct WebhookSecrets
 	bool   some_unreadable;
 } WebhookSecrets;
 
-/* Read the files of these names; what is wrong with one is logged. */
+/*
+ * Read the files of these names; what is wrong with one is logged.  An error
+ * leaves what was read so far to secrets_wipe().
+ */
+extern void secrets_init(WebhookSecrets *secrets, int count);
 extern void secrets_read(WebhookSecrets *secrets, char *const *names,
 						 int count);
 extern void secrets_wipe(WebhookSecrets *secrets);

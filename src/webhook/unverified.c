@@ -14,7 +14,6 @@
 #include "order/batch.h"
 #include "order/plan.h"
 #include "order/transition.h"
-#include "text_guard.h"
 #include "uuid7.h"
 #include "webhook/unverified.h"
 
@@ -57,11 +56,10 @@ unverified_keep(const pg_uuid_t *psp_id, Jsonb *headers, const char *text,
 				int length)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDOID,	UUIDOID, JSONBOID,
-								  BYTEAOID, BOOLOID, TIMESTAMPTZOID };
+	const Oid		  types[] = { UUIDOID, UUIDOID, JSONBOID, BYTEAOID,
+								  TIMESTAMPTZOID };
 	pg_uuid_t		  id;
 	bytea			 *body;
-	bool			  redacted;
 	Datum			  values[lengthof(types)];
 
 	if (!has_room(psp_id))
@@ -74,18 +72,17 @@ unverified_keep(const pg_uuid_t *psp_id, Jsonb *headers, const char *text,
 	body = palloc(VARHDRSZ + length);
 	SET_VARSIZE(body, VARHDRSZ + length);
 	memcpy(VARDATA(body), text, length);
-	redacted = hide_card_numbers(VARDATA(body), length);
 	values[0] = UUIDPGetDatum(&id);
 	values[1] = UUIDPGetDatum(psp_id);
 	values[2] = JsonbPGetDatum(headers);
 	values[3] = PointerGetDatum(body);
-	values[4] = BoolGetDatum(redacted);
-	values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
 	plan_keep(&plan,
 			  "INSERT INTO payment.webhook_unverified (id, psp_id, headers,"
-			  " body, redacted, received_at) VALUES ($1, $2, $3, $4, $5, $6)",
+			  " body, received_at, run_at) VALUES ($1, $2, $3, $4, $5, $5)",
 			  lengthof(types), types);
 	order_write(plan, values, NULL, CAUSE_POLICY);
+	payment_wake_dispatcher_at_commit();
 	return true;
 }
 

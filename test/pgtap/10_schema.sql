@@ -21,7 +21,7 @@ FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'refund', 'payout', 'wal
     'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency', 'event_lag', 'event_dead_letter', 'webhook']) AS name;
 SELECT has_composite('payment', name::name, 'type ' || name)
 FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result',
-    'webhook_answer', 'fee_quote']) AS name;
+    'webhook_answer', 'claimed_webhook', 'fee_quote']) AS name;
 SELECT has_role(name::name) FROM unnest(ARRAY['payment_app', 'payment_finance', 'payment_admin', 'payment_auditor',
     'payment_worker', 'payment_gateway']) AS name;
 SELECT is(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, false,

@@ -121,6 +121,8 @@ SELECT set_eq($$
         ('receive_webhook', 'gateway app'),
         ('retry_webhooks', 'admin worker'),
         ('confirm_webhook', 'worker'),
+        ('claim_unverified_webhooks', 'worker'),
+        ('defer_webhook', 'worker'),
         ('event_types', 'app finance admin auditor worker'),
         ('read_events', 'app'),
         ('acknowledge_events', 'app'),

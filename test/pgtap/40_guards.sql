@@ -33,7 +33,7 @@ SELECT pg_temp.write_secret('guards', 'whsec_guards') \gset
 SELECT payment.register_psp('guards', 'stripe', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{guards}') \gset
 SELECT payment.receive_webhook('guards', pg_temp.signed(body, secret), body) FROM pg_temp.event('evt_guards', 'refund.created',
     '{"object": "refund", "id": "re_guards"}') AS e (body), unnest(ARRAY['whsec_guards', 'forged']) AS secret \g /dev/null
-SELECT payment.register_psp('guards asked', 'paypal', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{guards}') \gset
+SELECT payment.register_psp('guards asked', 'paypal', 'http://127.0.0.1:1', 'none', '{"config": {"webhook_id": "2WEBHOOK"}}') \gset
 SELECT payment.receive_webhook('guards asked', '{"paypal-auth-algo": "a", "paypal-cert-url": "b", "paypal-transmission-id": "c",
     "paypal-transmission-sig": "d", "paypal-transmission-time": "e"}', '{"id": "WH-1", "event_type": "x", "resource": {}}') \g /dev/null
 

@@ -118,7 +118,9 @@ INSERT INTO right_value VALUES
     (NULL, 'fees', '''{"EUR": {"fixed": 1, "basis_points": 1}}'''), (NULL, 'through', 'now()'),
     (NULL, 'webhook_secret_names', 'ARRAY[''none'']'), (NULL, 'headers', '''{"stripe-signature": "t=1,v1=2"}'''),
     (NULL, 'body', '''{}''::bytea'), (NULL, 'max_webhooks', '10'),
-    (NULL, 'webhook', quote_literal(:'captured')), (NULL, 'genuine', 'true');
+    (NULL, 'webhook', quote_literal(:'captured')), (NULL, 'genuine', 'true'),
+    ('claim_unverified_webhooks', 'psp', quote_literal(:'psp')), (NULL, 'error', '''text'''), (NULL, 'sent', 'true'),
+    ('defer_webhook', 'retry_after_ms', '1::bigint');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);
 INSERT INTO hostile_value

@@ -103,7 +103,7 @@ SELECT * FROM pg_temp.rejections();
 
 -- PayPal: only itself can tell
 SET test.psp = 'webhook paypal';
-SELECT count(payment.register_psp(current_setting('test.psp'), 'paypal', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{webhook_adyen}'));
+SELECT count(payment.register_psp(current_setting('test.psp'), 'paypal', 'http://127.0.0.1:1', 'none', '{"config": {"webhook_id": "2WEBHOOK"}}'));
 SELECT pg_temp.pay('paypal', '10.00', '20.00');
 SELECT count(*) FROM pg_temp.claim();
 SET payment.max_unverified_webhooks = 2;

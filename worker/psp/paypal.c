@@ -19,9 +19,12 @@
 
 #define TOKEN_PATH "/v1/oauth2/token"
 #define ID_LENGTH_MAX 64
+#define ID_CHARACTERS            \
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZ" \
+	"abcdefghijklmnopqrstuvwxyz0123456789-_"
 
 static const char *const config_keys[] = { "payment_source", "recipient_type",
-										   NULL };
+										   "webhook_id", NULL };
 
 /* ---- configuration and tokens ---- */
 
@@ -33,12 +36,16 @@ check_config(const char *const *values, bool payouts pg_attribute_unused())
 										 "USER_HANDLE", NULL };
 	const char				*source = values[PAYPAL_CONFIG_PAYMENT_SOURCE];
 	const char				*type = values[PAYPAL_CONFIG_RECIPIENT_TYPE];
+	const char				*webhook = values[PAYPAL_CONFIG_WEBHOOK_ID];
 
 	if (source && !adapter_one_of(source, sources))
 		return "payment_source is none of paypal, card and venmo";
 	if (type && !adapter_one_of(type, types))
 		return "recipient_type is none of EMAIL, PHONE, PAYPAL_ID and "
 			   "USER_HANDLE";
+	if (webhook && (*webhook == '\0' || strlen(webhook) > ID_LENGTH_MAX ||
+					webhook[strspn(webhook, ID_CHARACTERS)] != '\0'))
+		return "webhook_id is no id of PayPal's";
 	return NULL;
 }
 
@@ -123,8 +130,7 @@ paypal_id(const JsonDocument *json, const JsonNode *object, const char *name)
 	const char *id = member_reference(json, object, name);
 
 	if (id == NULL || strlen(id) > ID_LENGTH_MAX ||
-		id[strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					  "abcdefghijklmnopqrstuvwxyz0123456789-_")] != '\0')
+		id[strspn(id, ID_CHARACTERS)] != '\0')
 		return NULL;
 	return id;
 }
@@ -133,6 +139,9 @@ static bool
 paypal_build(const PspTask *task, const char *base_url, const char *secret,
 			 PspRequest *request, PspOutcome *outcome)
 {
+	if (task->operation == PSP_OPERATION_VERIFY)
+		return paypal_build_verification(task, base_url, secret, request,
+										 outcome);
 	if (task->step == PSP_STEP_LOOKUP && task->psp_reference == NULL)
 	{
 		outcome_error(outcome, PSP_UNKNOWN, "no_lookup",
@@ -145,6 +154,7 @@ paypal_build(const PspTask *task, const char *base_url, const char *secret,
 	{
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_REGISTER: /* not performed */
+		case PSP_OPERATION_VERIFY:	 /* done above */
 			break;
 		case PSP_OPERATION_PAYOUT:
 			return paypal_build_payout(task, base_url, secret, request,
@@ -281,7 +291,9 @@ read_error(const PspTask *task, const PspResponse *response,
 	int	 status = response->status;
 
 	if (leads_to_original(task, json, issue, outcome) ||
-		paypal_goes_on_looking(task, status, issue, outcome))
+		paypal_goes_on_looking(task, status, issue, outcome) ||
+		(task->operation == PSP_OPERATION_VERIFY &&
+		 paypal_refuses_verification(status, name, outcome)))
 		return;
 	if (message == NULL)
 		message = member_text(json, root, "message", PSP_MESSAGE_LENGTH_MAX);
@@ -330,6 +342,9 @@ read_success(const PspTask *task, const JsonDocument *json,
 		case PSP_OPERATION_REFUND:
 			paypal_read_refund(task, json, outcome);
 			break;
+		case PSP_OPERATION_VERIFY:
+			paypal_read_verification(json, outcome);
+			break;
 		case PSP_OPERATION_REGISTER: /* not performed */
 			break;
 	}
@@ -361,7 +376,8 @@ const PspAdapter psp_paypal = {
 	.key_length_max = 100,
 	.key_lifetime_s = 6 * 3600 - 900,
 	.key_lifetime_max_s = 72 * 3600,
-	.performs = { true, true, true, true, true },
+	.performs = { true, true, true, true,
+				  true, [PSP_OPERATION_VERIFY] = true },
 	.several_captures = true,
 	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true },
 				 [PSP_OPERATION_PAYOUT] = { .by_reference = true },

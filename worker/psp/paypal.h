@@ -14,7 +14,8 @@
 enum
 {
 	PAYPAL_CONFIG_PAYMENT_SOURCE,
-	PAYPAL_CONFIG_RECIPIENT_TYPE
+	PAYPAL_CONFIG_RECIPIENT_TYPE,
+	PAYPAL_CONFIG_WEBHOOK_ID
 };
 
 /* where a conversation goes on: one of these, and PayPal's id */
@@ -93,6 +94,17 @@ extern bool paypal_build_payout(const PspTask *task, const char *base_url,
 								PspOutcome *outcome);
 extern void paypal_read_payout(const PspTask *task, const JsonDocument *json,
 							   PspOutcome *outcome);
+
+/* "Is this webhook yours?": succeeded when it is, failed when it is not */
+extern bool paypal_build_verification(const PspTask *task,
+									  const char *base_url, const char *token,
+									  PspRequest *request,
+									  PspOutcome *outcome);
+extern void paypal_read_verification(const JsonDocument *json,
+									 PspOutcome			*outcome);
+/* false when the error is judged as any other request's */
+extern bool paypal_refuses_verification(int status, const char *name,
+										PspOutcome *outcome);
 
 extern void paypal_read_item(const JsonDocument *json, const JsonNode *item,
 							 PspOutcome *outcome);

@@ -36,6 +36,7 @@ static const char *const operation_names[PSP_OPERATIONS] = {
 	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
 	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
 	[PSP_OPERATION_REFUND] = "refund",	 [PSP_OPERATION_REGISTER] = "register",
+	[PSP_OPERATION_VERIFY] = "verify",
 };
 
 const char *

@@ -32,10 +32,11 @@ typedef enum PspOperation
 	PSP_OPERATION_CAPTURE,
 	PSP_OPERATION_VOID,
 	PSP_OPERATION_REFUND,
-	PSP_OPERATION_REGISTER /* a hosted page for a payment order */
+	PSP_OPERATION_REGISTER, /* a hosted page for a payment order */
+	PSP_OPERATION_VERIFY	/* whether a webhook is the PSP's; no task's */
 } PspOperation;
 
-#define PSP_OPERATIONS 6
+#define PSP_OPERATIONS 7
 
 typedef enum PspStep
 {
@@ -74,6 +75,14 @@ typedef struct PspTask
 	const char *cancel_url;
 	const char *locale;
 	int64		expires_at_s; /* Unix time, the same for all tries; 0: any */
+
+	/*
+	 * verify: a JSON object of those of its headers that the signature needs,
+	 * names in lower case, and its bytes, which are valid JSON.
+	 */
+	const char *webhook_headers;
+	const char *webhook_body;
+	int			webhook_length;
 
 	/*
 	 * A send: an earlier request under this key may have been executed, so

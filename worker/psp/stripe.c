@@ -92,6 +92,7 @@ object_of(const PspTask *task)
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_CAPTURE:
 		case PSP_OPERATION_VOID:
+		case PSP_OPERATION_VERIFY: /* not performed */
 			break;
 	}
 	return &payment_intent;
@@ -176,6 +177,7 @@ build_send_body(const PspTask *task, StringInfo body)
 			add_capture(task, body);
 			return;
 		case PSP_OPERATION_VOID:
+		case PSP_OPERATION_VERIFY: /* not performed */
 			return;
 		case PSP_OPERATION_REGISTER:
 			stripe_add_session(task, body);
@@ -239,6 +241,7 @@ expansion_of(const PspTask *task)
 			return EXPAND_TRANSACTION;
 		case PSP_OPERATION_PAYOUT:
 		case PSP_OPERATION_VOID:
+		case PSP_OPERATION_VERIFY:
 			break;
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_CAPTURE:
@@ -429,6 +432,8 @@ judge_object(const PspTask *task, const JsonDocument *json,
 			break;
 		case PSP_OPERATION_REGISTER:
 			stripe_read_session(task, json, object, status, outcome);
+			break;
+		case PSP_OPERATION_VERIFY: /* not performed */
 			break;
 	}
 }
