@@ -83,7 +83,8 @@ sub new
     Test2::API::test2_stack()->top->listen(
         sub {
             my ($hub, $event) = @_;
-            $self->keep_evidence if $event->causes_fail && $self->{session} && $$ == $self->{owner};
+            return if !$event->causes_fail || $event->isa('Test2::Event::Subtest');
+            $self->keep_evidence if $self->{session} && $$ == $self->{owner};
         },
         inherit => 1);
     return $self;
@@ -108,7 +109,21 @@ sub _start_driver
         },
         'the driver');
     die "the driver does not start\n" . PostgreSQL::Test::Utils::slurp_file($log) if !$self->{port};
+    $self->_start_watch;
     return;
+}
+
+# Ends driver and browser when the test was killed and cannot.
+sub _start_watch
+{
+    my ($self) = @_;
+    my $pid = fork // die "fork: $!";
+    return $self->{watch} = $pid if $pid;
+    open $_, '+<', '/dev/null' foreach *STDIN, *STDOUT, *STDERR;
+    setpgrp;
+    sleep 1 while getppid == $self->{owner};
+    $self->quit;
+    POSIX::_exit(0);
 }
 
 sub _start_session
@@ -359,6 +374,11 @@ Ends browser and driver.
 sub quit
 {
     my ($self) = @_;
+    if (my $watch = delete $self->{watch})
+    {
+        kill 'KILL', $watch;
+        waitpid $watch, 0;
+    }
     eval { $self->_command('DELETE', '') } if $self->{session};
     delete $self->{session};
     if (my $pid = delete $self->{driver})
