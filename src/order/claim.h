@@ -49,7 +49,7 @@ typedef struct Claim
 	const char *destination;
 	const char *description;
 	const char *psp_reference;
-	bool		may_be_charged; /* at another PSP */
+	bool		may_be_charged; /* at another PSP, or unknown to us */
 	const char *capture_method;
 	const char *parent_reference; /* of what a follow-up is done to */
 	bool		final;

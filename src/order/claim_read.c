@@ -24,6 +24,7 @@
 #include "order/hosted.h"
 #include "order/move.h"
 #include "order/plan.h"
+#include "uuid7.h"
 
 void
 claim_read_psp(ClaimBatch *batch)
@@ -275,37 +276,61 @@ read_objects(ClaimBatch *batch, TransitionObject object, const char *query)
 		read_object(&batch->claims[row_int32(row, 1)], row);
 }
 
-/* Only what was tried before may have been charged at another PSP. */
+/*
+ * Was it sent, and is that forgotten?  While the PSP remembers the key it does
+ * no harm to send it again.
+ */
+static bool
+may_be_forgotten(const ClaimBatch *batch, const Claim *claim)
+{
+	return claim->first_sent_at == 0 &&
+		   batch->now - uuid7_time(&claim->object_id) >
+			   (int64) batch->key_lifetime_s * USECS_PER_SEC;
+}
+
+/*
+ * Only what was tried before may have been charged at another PSP, or what
+ * should have been sent long ago at this one.
+ */
 static void
 read_charges(ClaimBatch *batch)
 {
 	static SPIPlanPtr plan = NULL;
-	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID };
+	const Oid		  types[] = { UUIDARRAYOID, INT4ARRAYOID, BOOLARRAYOID };
 	Column			  ids;
 	Column			  numbers;
-	Datum			  values[2];
+	Column			  forgotten;
+	Datum			  values[lengthof(types)];
 	uint64			  count;
 
 	column_init(&ids, UUIDOID);
 	column_init(&numbers, INT4OID);
+	column_init(&forgotten, BOOLOID);
 	for (int i = 0; i < batch->count; i++)
 	{
-		if (strcmp(batch->claims[i].operation->name, OPERATION_PAY) != 0 ||
-			batch->claims[i].attempt_no <= 1)
+		const Claim *claim = &batch->claims[i];
+		bool		 first = claim->attempt_no <= 1;
+
+		if (strcmp(claim->operation->name, OPERATION_PAY) != 0 ||
+			(first && !may_be_forgotten(batch, claim)))
 			continue;
-		column_add_uuid(&ids, &batch->claims[i].object_id);
+		column_add_uuid(&ids, &claim->object_id);
 		column_add_int32(&numbers, i);
+		column_add_bool(&forgotten, first);
 	}
 	if (ids.count == 0)
 		return;
 	values[0] = column_array(&ids);
 	values[1] = column_array(&numbers);
-	count = batch_run(plan_keep(&plan,
-								"SELECT u.number FROM unnest($1, $2)"
-								" AS u (id, number)"
-								" WHERE " MAY_BE_CHARGED("u.id"),
-								2, types),
-					  values, NULL);
+	values[2] = column_array(&forgotten);
+	count = batch_run(
+		plan_keep(&plan,
+				  "SELECT u.number FROM unnest($1, $2, $3)"
+				  " AS u (id, number, forgotten)"
+				  " WHERE " MAY_BE_CHARGED(
+					  "u.id") " OR u.forgotten AND " SAYS_SENT("u.id"),
+				  lengthof(types), types),
+		values, NULL);
 	for (uint64 row = 0; row < count; row++)
 		batch->claims[row_int32(row, 1)].may_be_charged = true;
 }

@@ -119,20 +119,72 @@ capture(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
 	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, -fee);
 }
 
-/* a captured order's money was not ours to keep */
-static void
-reverse_capture(const Subject *subject, DecisionEffect *effect)
+/* what people booked besides the captures, as the charge differed from them */
+static int64
+read_written_off(const Subject *subject)
 {
-	int64 amount = subject->captured_amount;
-	int64 fee = subject->captured_fee;
-	int64 pending = subject->pending_amount;
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(&subject->id);
 
+	batch_run(plan_keep(&plan,
+						"SELECT coalesce(sum(e.amount), 0)::bigint"
+						" FROM payment.journal AS j"
+						" JOIN payment.entry AS e ON e.journal_id = j.id"
+						" JOIN payment.account AS a ON a.id = e.account_id"
+						" WHERE j.subject = $1 AND j.id > $1 AND e.journal_id"
+						" > $1 AND j.kind = 'written_off'"
+						" AND a.code = 'write_off'",
+						lengthof(types), types),
+			  &id, NULL);
+	return row_int64(0, 1);
+}
+
+static bool
+was_kept(const Subject *subject)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(&subject->id);
+
+	return batch_run(plan_keep(&plan,
+							   "SELECT FROM payment.exception_record AS x"
+							   " JOIN payment.resolution AS r"
+							   " ON r.object_id = x.id"
+							   " WHERE x.order_id = $1"
+							   " AND x.type IN ('amount', 'currency')"
+							   " AND r.status = 'applied'"
+							   " AND r.outcome = 'kept'",
+							   lengthof(types), types),
+					 &id, NULL) > 0;
+}
+
+/*
+ * A captured order's money was not ours to keep.  What went back by refunds is
+ * gone already, and what was written off had never come.
+ */
+static void
+reverse_capture(const Dispute *dispute, const Verdict *verdict,
+				const Subject *subject, DecisionEffect *effect)
+{
+	int64 amount = subject->captured_amount - subject->refunded_amount;
+	int64 fee = subject->captured_fee - subject->fee_returned;
+	int64 pending = subject->pending_amount;
+	int64 written_off = Min(read_written_off(subject), amount);
+
+	if (was_kept(subject))
+		refuse(dispute, verdict, subject,
+			   "More than was captured is booked of it by an earlier "
+			   "decision: post what is right by payment.post_journal(), then "
+			   "decide \"kept\".");
 	effect->to = "reversed";
 	begin_posting(effect, "capture_reversed", subject, subject->currency);
 	leg(effect, ACCOUNT_SELLER_PENDING, &subject->seller_id, pending);
 	charge_seller(effect, subject, amount - fee - pending);
 	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, fee);
-	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, -amount);
+	leg(effect, ACCOUNT_WRITE_OFF, NULL, -written_off);
+	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id,
+		-(amount - written_off));
 }
 
 static void
@@ -235,12 +287,13 @@ write_off(const Dispute *dispute, const Verdict *verdict,
 
 /* it was given back, or never was: what is booked of it goes */
 static void
-undo(const Dispute *dispute, const Subject *subject, DecisionEffect *effect)
+undo(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
+	 DecisionEffect *effect)
 {
 	if (!dispute->in_ledger && !is(dispute->type, "status"))
 		return;
 	if (is(subject->path.now, "captured"))
-		reverse_capture(subject, effect);
+		reverse_capture(dispute, verdict, subject, effect);
 	else if (is(subject->path.now, "paid"))
 		return_payout(subject, effect);
 }
@@ -273,7 +326,7 @@ decision_effect(const Dispute *dispute, const Verdict *verdict,
 	else if (is(outcome, "kept"))
 		keep(dispute, verdict, subject, effect);
 	else
-		undo(dispute, subject, effect);
+		undo(dispute, verdict, subject, effect);
 	if (conflict)
 		effect->to = "failed";
 }

@@ -40,6 +40,18 @@ typedef struct MoveRequest
 	" AND x.order_id = " order_id " AND x.closed_at IS NULL)"
 
 /*
+ * SQL: does a PSP tell of an order of which nothing here says that it was sent?
+ * So it is when a standby was promoted without the last claims.  An event waits
+ * until the order is sent, or was left to people after waiting for too long.
+ */
+#define SAYS_SENT(order_id)                                            \
+	"(EXISTS (SELECT FROM payment.webhook_waiting AS w"                \
+	"  JOIN payment.webhook_event AS e ON e.id = w.webhook_id"         \
+	"  WHERE e.object_id = " order_id ") OR EXISTS (SELECT FROM"       \
+	"  payment.exception_record AS x WHERE x.type = 'unmatched_event'" \
+	"  AND x.order_id = " order_id " AND x.closed_at IS NULL))"
+
+/*
  * failover.c: the next PSP of each order that may go on, by order; the caller
  * has locked them.
  */

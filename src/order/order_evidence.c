@@ -470,7 +470,8 @@ order_fail_over(const Weighing *w, Subject *subject, Evidence *evidence)
 /*
  * A PSP that the order has left.  That it did not execute it is why the order
  * left.  That it did all the same is money that came twice or is about to: it
- * is people's to give back, nothing is posted, and nothing more is sent.
+ * is people's to give back, nothing is posted, and nothing more is sent.  What
+ * it has reserved only, they free.
  */
 void
 order_weigh_left(Weighing *w, Subject *subject, Evidence *evidence)
@@ -480,6 +481,15 @@ order_weigh_left(Weighing *w, Subject *subject, Evidence *evidence)
 	bool		twice = subject->captured_at != 0;
 	ExceptionReport *r;
 
+	if (evidence->kind == EVIDENCE_AUTHORIZED)
+	{
+		weigh_report(w, subject, "status", evidence, 0,
+					 psprintf("The payer's money is reserved as \"%s\" by a "
+							  "PSP that the order has left: void it there. "
+							  "Meanwhile the order is %s at another one.",
+							  name, status));
+		evidence->effect = EVIDENCE_CONTRADICTED;
+	}
 	if (evidence->kind != EVIDENCE_SUCCEEDED)
 		return;
 	weigh_report(

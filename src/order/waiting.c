@@ -46,18 +46,6 @@ PG_FUNCTION_INFO_V1(payment_move_waiting_orders);
 	" b.psp_id = " psp " AND b.state <> 'closed')"
 
 /*
- * Does a PSP tell of an order of which nothing here says that it was sent?  So
- * it is when a standby was promoted without the last claims.  An event waits
- * until the order is sent, or was left to people after waiting for too long.
- */
-#define SAYS_SENT                                                      \
-	"(EXISTS (SELECT FROM payment.webhook_waiting AS w"                \
-	"  JOIN payment.webhook_event AS e ON e.id = w.webhook_id"         \
-	"  WHERE e.object_id = o.id) OR EXISTS (SELECT FROM"               \
-	"  payment.exception_record AS x WHERE x.type = 'unmatched_event'" \
-	"  AND x.order_id = o.id AND x.closed_at IS NULL))"
-
-/*
  * Many tasks may have one run_at, as one call made them: they are looked at
  * together, so that the next call can begin after them.
  */
@@ -82,8 +70,13 @@ PG_FUNCTION_INFO_V1(payment_move_waiting_orders);
 						 " AND o.psp_id = $1 AND NOT EXISTS (SELECT FROM "    \
 						 "payment.attempt AS a"                               \
 						 "  WHERE a.object_id = o.id AND a.id > o.id)"        \
-						 " AND NOT " SAYS_SENT " AND NOT " MAY_BE_CHARGED(    \
-							 "o.id") " FOR UPDATE OF t SKIP LOCKED"
+						 " AND NOT " SAYS_SENT("o.id") " AND "                \
+													   "NOT " MAY_BE_CHARGED( \
+														   "o.id") " FOR "    \
+																   "UPDATE "  \
+																   "OF t "    \
+																   "SKIP "    \
+																   "LOCKED"
 
 static bool
 is_broken(Datum psp_id)

@@ -29,34 +29,45 @@
 	" pg_catalog.now())"                                                \
 	" ON CONFLICT (type, order_id, line_id, psp_id) DO "
 
+#define DETAIL_LENGTH_MAX "4000"
+#define IS_SUM "exception_record.type IN ('duplicate', 'late_success')"
+#define IS_FULL \
+	"pg_catalog.length(exception_record.detail) >= " DETAIL_LENGTH_MAX
+
 /*
  * What comes after a decision is judged by itself: the amounts are the news'.
  * Until then each further charge adds to what there is to decide; a sum of
- * unlike things is none.
+ * unlike things is none, nor is one of which not every part is remembered.
+ * Other amounts are the latest, also when they come back.  Once the sentences
+ * fill the detail, the latest takes the place of the last.
  */
-#define TAKE_NEWS_IN                                                  \
-	"UPDATE SET detail = exception_record.detail || E'\\n'"           \
-	" || excluded.detail,"                                            \
-	" status = CASE WHEN exception_record.closed_at IS NOT NULL"      \
-	" THEN 'reopened' WHEN exception_record.status = 'proposed'"      \
-	" THEN 'in_review' ELSE exception_record.status END,"             \
-	" closed_at = NULL, currency = excluded.currency,"                \
-	" expected_amount = excluded.expected_amount,"                    \
-	" actual_amount ="                                                \
-	" CASE WHEN exception_record.closed_at IS NOT NULL"               \
-	" OR exception_record.type NOT IN ('duplicate', 'late_success')"  \
-	" THEN excluded.actual_amount"                                    \
-	" WHEN exception_record.currency = excluded.currency"             \
-	" AND exception_record.in_ledger = excluded.in_ledger"            \
-	" AND exception_record.actual_amount"                             \
-	" <= 9223372036854775807 - excluded.actual_amount"                \
-	" THEN exception_record.actual_amount + excluded.actual_amount"   \
-	" END,"                                                           \
-	" in_ledger = excluded.in_ledger AND (exception_record.in_ledger" \
-	" OR exception_record.closed_at IS NOT NULL)"                     \
-	" WHERE pg_catalog.strpos(exception_record.detail,"               \
-	" excluded.detail) = 0"                                           \
-	" AND pg_catalog.length(exception_record.detail) < 4000"
+#define TAKE_NEWS_IN                                                    \
+	"UPDATE SET detail = CASE WHEN " IS_FULL                            \
+	" THEN pg_catalog.left(exception_record.detail, " DETAIL_LENGTH_MAX \
+	") || E'\\n[...]' ELSE exception_record.detail END || E'\\n'"       \
+	" || excluded.detail,"                                              \
+	" status = CASE WHEN exception_record.closed_at IS NOT NULL"        \
+	" THEN 'reopened' WHEN exception_record.status = 'proposed'"        \
+	" THEN 'in_review' ELSE exception_record.status END,"               \
+	" closed_at = NULL, currency = excluded.currency,"                  \
+	" expected_amount = excluded.expected_amount,"                      \
+	" actual_amount ="                                                  \
+	" CASE WHEN exception_record.closed_at IS NOT NULL"                 \
+	" OR NOT " IS_SUM " THEN excluded.actual_amount"                    \
+	" WHEN " IS_FULL " THEN NULL"                                       \
+	" WHEN exception_record.currency = excluded.currency"               \
+	" AND exception_record.in_ledger = excluded.in_ledger"              \
+	" AND exception_record.actual_amount"                               \
+	" <= 9223372036854775807 - excluded.actual_amount"                  \
+	" THEN exception_record.actual_amount + excluded.actual_amount"     \
+	" END,"                                                             \
+	" in_ledger = excluded.in_ledger AND (exception_record.in_ledger"   \
+	" OR exception_record.closed_at IS NOT NULL)"                       \
+	" WHERE pg_catalog.strpos(exception_record.detail,"                 \
+	" excluded.detail) = 0 OR NOT " IS_SUM                              \
+	" AND excluded.actual_amount IS NOT NULL"                           \
+	" AND (excluded.actual_amount, excluded.currency) IS DISTINCT FROM" \
+	" (exception_record.actual_amount, exception_record.currency)"
 
 static void
 insert_exception(SPIPlanPtr *plan, const char *sql,
