@@ -155,6 +155,7 @@ SQL
     $browser->reload;
     is($browser->text('#status'), 'Waiting for the confirmation', 'S30 the shop does not believe it');
     is_open($bought, 'S30 nobody has paid');
+    use_psp(HOUR_MS);
 };
 
 subtest 'S29 webhooks are lost' => sub {
@@ -162,32 +163,50 @@ subtest 'S29 webhooks are lost' => sub {
     my $bought = buy('lost');
     pay_with('pm_card_visa');
     is_back($bought);
+    is($browser->text('#status'), 'Waiting for the confirmation', 'nobody has told us, so the shop waits');
+    look_often($bought);
     is_captured($bought, 'lookup');
+    my $late = sub { return scalar grep { !$_->{delivered} } @{ $t->sandbox('GET', '/_sandbox/notifications')->{notifications} } };
+    cmp_ok($late->(), '>', 2, 'webhooks wait');
     deliver_to($hook);
+    ok(PaymentTest::wait_until(sub { $late->() == 0 }, 60), 'come after all');
+    is($t->sql(q(SELECT count(*) FROM payment.webhook_event WHERE state NOT IN ('applied', 'ignored'))), 0, 'and all are understood');
+    $t->charged_once($bought->{order}, 'which changes nothing');
     use_psp(HOUR_MS);
 };
 
-subtest 'S01 two clicks' => sub {
+subtest 'S01 two clicks at the shop' => sub {
     my $sessions = sub { $t->requests->{endpoints}{'POST /v1/checkout/sessions'}{requests} };
-    my $posts = sub { $t->requests->{endpoints}{'POST /pay/{id}'}{requests} };
-    my ($sessions_before, $posts_before) = ($sessions->(), $posts->());
-    $t->faults(latency_ms => CLICK_MS);
+    my $before = $sessions->();
     $browser->go($shop->url('/basket?key=clicks'));
+    $t->faults(latency_ms => CLICK_MS);
     $browser->leave(
         sub {
             $browser->click_again('#buy', sub { $t->wait_for('SELECT count(*) = 1 FROM basket WHERE key = $$clicks$$') });
             $t->faults(latency_ms => 0);
         });
-    is($sessions->() - $sessions_before, 1, 'S01 bought with two clicks, one page at the PSP');
-    my $bought = { %{ $shop->bought('clicks') }, key => 'clicks' };
-    $browser->click('input[value=pm_card_visa]');
-    $t->faults(latency_ms => CLICK_MS);
-    $browser->leave(
-        sub {
-            $browser->click_again('#pay', sub { $browser->wait_for(sub { $posts->() > $posts_before }, 'the first click to arrive') });
-            $t->faults(latency_ms => 0);
-        });
-    is($posts->() - $posts_before, 2, 'S01 two clicks on the button, at the same time');
+    like($browser->url, qr{/pay/cs_}, "the PSP's page");
+    is($sessions->() - $before, 1, 'S01 of which there is one');
+};
+
+subtest 'S01 two clicks at the page' => sub {
+    my $posts = sub { $t->requests->{endpoints}{'POST /pay/{id}'}{requests} };
+    my ($bought, $before);
+    # on a busy machine the second click may be late
+    foreach my $try (1 .. 3)
+    {
+        $bought = buy("clicks_$try");
+        $before = $posts->();
+        $browser->click('input[value=pm_card_visa]');
+        $t->faults(latency_ms => CLICK_MS * 2**$try / 2);
+        $browser->leave(
+            sub {
+                $browser->click_again('#pay', sub { $browser->wait_for(sub { $posts->() > $before }, 'the first click to arrive') });
+                $t->faults(latency_ms => 0);
+            });
+        last if $posts->() - $before == 2;
+    }
+    is($posts->() - $before, 2, 'S01 both clicks arrive, the second before the answer to the first');
     is_back($bought);
     is_captured($bought, 'webhook');
 };
