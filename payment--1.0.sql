@@ -684,7 +684,8 @@ CREATE TABLE payment.order_record (
     pending_amount bigint NOT NULL DEFAULT 0 CHECK (pending_amount >= 0),
     refunded_amount bigint NOT NULL DEFAULT 0 CHECK (refunded_amount BETWEEN 0 AND captured_amount),
     fee_returned bigint NOT NULL DEFAULT 0 CHECK (fee_returned BETWEEN 0 AND refunded_amount),
-    captured_fee bigint NOT NULL DEFAULT 0 CHECK (captured_fee >= 0)
+    captured_fee bigint NOT NULL DEFAULT 0 CHECK (captured_fee >= 0),
+    cancel_requested_at timestamptz
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
@@ -786,7 +787,7 @@ CREATE INDEX status_history_default_object_idx ON payment.status_history_default
 CREATE TABLE payment.task (
     id uuid NOT NULL PRIMARY KEY,
     psp_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'register')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'register', 'close')),
     step text NOT NULL DEFAULT 'send' CHECK (step IN ('send', 'lookup')),
     object_id uuid NOT NULL,
     run_at timestamptz NOT NULL,
@@ -840,9 +841,9 @@ CREATE TABLE payment.hosted_page (
     open_until timestamptz
 );
 
-COMMENT ON TABLE payment.hosted_page IS 'Pages of PSPs at which payers pay: where they are, and no word of what is typed there.';
-COMMENT ON COLUMN payment.hosted_page.order_id IS 'The payment order.';
-COMMENT ON COLUMN payment.hosted_page.payment_id IS 'Its payment, which has no other order.';
+COMMENT ON TABLE payment.hosted_page IS 'Pages of PSPs at which payers pay: where they are, and no word of what is typed there. A row goes when its page is over.';
+COMMENT ON COLUMN payment.hosted_page.order_id IS 'The payment order; of several the first one.';
+COMMENT ON COLUMN payment.hosted_page.payment_id IS 'Its payment.';
 COMMENT ON COLUMN payment.hosted_page.success_url IS 'Where the page sends who has paid. That somebody comes there proves nothing.';
 COMMENT ON COLUMN payment.hosted_page.cancel_url IS 'Where it sends who wants to go back.';
 COMMENT ON COLUMN payment.hosted_page.locale IS 'Its language, as the PSP calls it; null: as the payer''s browser has it.';
@@ -883,7 +884,7 @@ CREATE INDEX attempt_default_object_idx ON payment.attempt_default (object_id, i
 CREATE TABLE payment.resolution (
     id uuid NOT NULL PRIMARY KEY,
     object_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'exception')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'register', 'exception')),
     outcome text NOT NULL CHECK (outcome IN ('succeeded', 'failed', 'captured', 'kept', 'refunded_outside', 'not_executed',
         'written_off')),
     psp_reference text,
@@ -931,7 +932,8 @@ CREATE TYPE payment.claimed_task AS (
     success_url text,
     cancel_url text,
     locale text,
-    expires_at timestamptz
+    expires_at timestamptz,
+    setup boolean
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -943,7 +945,8 @@ CREATE TYPE payment.claimed_task AS (
 -- PSP replays its own failure for this key, so that it never executes again),
 -- authorized (reserved: amount and currency say how much; nothing moved),
 -- voided (what was reserved is free again), expired (the same, by time; or a
--- hosted page at which nobody paid), requires_action (a hosted page is open).
+-- hosted page at which nobody paid), requires_action (a hosted page is open),
+-- tokenized (the payer left a payment method there; nothing moved).
 CREATE TYPE payment.attempt_outcome AS (
     attempt_id uuid,
     outcome text,
@@ -1125,6 +1128,7 @@ COMMENT ON COLUMN payment.order_record.pending_amount IS 'What of the seller''s 
 COMMENT ON COLUMN payment.order_record.refunded_amount IS 'Refunds that have not failed nor been cancelled, in minor units.';
 COMMENT ON COLUMN payment.order_record.fee_returned IS 'What of the platform''s fee they give back, in minor units.';
 COMMENT ON COLUMN payment.order_record.captured_fee IS 'What of the platform''s fee belongs to what was captured, in minor units.';
+COMMENT ON COLUMN payment.order_record.cancel_requested_at IS 'When it was to be cancelled while its payer''s page was open; null: it was not.';
 COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
 
 COMMENT ON TABLE payment.refund_record IS 'Refunds, as payment.refund shows them.';
@@ -1285,6 +1289,7 @@ BEGIN
             ('status_history_default', 'append_only'),
             ('psp_reference', 'append_only'),
             ('partial_failure', 'transient'),
+            ('hosted_page', 'transient'),
             ('idempotency', 'append_only'),
             ('detached_partition', 'append_only'),
             ('detached_balance', 'append_only'),
@@ -1452,7 +1457,8 @@ COMMENT ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb
     'automatic, or manual: the money is only reserved, until capture() or void(). on_partial_failure: keep what succeeded, or '
     'all_or_nothing: when an order comes to nothing, the others are cancelled, voided or refunded. hosted: instead of a payment method, '
     'the payer pays at a page of the PSP''s, whose address payment.payment shows as hosted_url: {"success_url": …, '
-    '"cancel_url": …, "expires_in_s": 3600 to 82800, "locale": "de"}, the last two as you like; one order only. The same '
+    '"cancel_url": …, "expires_in_s": 3600 to 82800, "locale": "de"}, the last two as you like; of several orders each is '
+    'charged by itself once the payer has left a payment method there. The same '
     'idempotency_key with the same arguments gives the first call''s result. Errors: PY001 to PY006, PY010, PY011, '
     'PY100, PY303 (the seller is suspended).';
 
@@ -1526,7 +1532,8 @@ CREATE FUNCTION payment.cancel(object uuid, idempotency_key text) RETURNS intege
 
 COMMENT ON FUNCTION payment.cancel(uuid, text) IS
     'Cancel a payment order, or all orders of a payment: those that have not been sent are cancelled, those that are '
-    'authorised are voided, others stay as they are. Returns the number of both. The same idempotency_key with the same '
+    'authorised are voided, those whose payer is at a hosted page are cancelled once the PSP says that the page is closed '
+    '(who has paid by then has paid), others stay as they are. Returns the number of all three. The same idempotency_key with the same '
     'arguments gives the first call''s result. Errors: PY001, PY005, PY006, PY012, PY100, PY303 (nothing of it can be '
     'cancelled).';
 
@@ -1845,7 +1852,7 @@ CREATE FUNCTION payment.record_hosted_page(attempt uuid, psp_reference text, url
 
 COMMENT ON FUNCTION payment.record_hosted_page(uuid, text, text, timestamptz) IS
     'Stores what the PSP calls the hosted page that the attempt registered or looked at, its address and until when it is '
-    'open (null: not said). For the dispatcher, just before it records the outcome. Returns whether that was new. Errors: '
+    'open (null: not said). For the dispatcher, just after it recorded the outcome. Returns whether that was new. Errors: '
     'PY001 bad argument.';
 
 CREATE FUNCTION payment.reset_breaker(psp text) RETURNS boolean
@@ -2022,6 +2029,8 @@ COMMENT ON COLUMN payment.claimed_task.success_url IS 'Where the hosted page sen
 COMMENT ON COLUMN payment.claimed_task.cancel_url IS 'Where it sends who wants to go back (register)';
 COMMENT ON COLUMN payment.claimed_task.locale IS 'Its language; null: as the payer''s browser has it';
 COMMENT ON COLUMN payment.claimed_task.expires_at IS 'When it is to close, the same for all tries; null: as the PSP likes';
+COMMENT ON COLUMN payment.claimed_task.setup IS
+    'Whether the page only asks for a payment method, with which each order of the payment is paid then (register, close)';
 COMMENT ON COLUMN payment.claimed_task.captured_amount IS
     'Of a capture: minor units that earlier ones captured of total_amount; null: another operation';
 
@@ -2031,7 +2040,8 @@ COMMENT ON TYPE payment.attempt_outcome IS
     'and never will be), retry (definitely not executed, send again under the same key), unknown (no telling), not_found '
     '(only of a lookup: the PSP has no such object), key_spent (only of a send: unknown, and the PSP replays its own '
     'failure for this key; once a lookup has found nothing, the next send has a new key), authorized (reserved: amount and '
-    'currency say how much; nothing moved), voided (what was reserved is free again), expired (the same, by time).';
+    'currency say how much; nothing moved), voided (what was reserved is free again), expired (the same, by time; or a hosted page at which nobody paid), '
+    'requires_action (a hosted page is open), tokenized (the payer left a payment method there; nothing moved).';
 COMMENT ON COLUMN payment.attempt_outcome.attempt_id IS 'The attempt, from payment.claim_tasks()';
 COMMENT ON COLUMN payment.attempt_outcome.outcome IS 'One of the words in the comment of the type';
 COMMENT ON COLUMN payment.attempt_outcome.http_status IS '0 to 999; null: no answer';

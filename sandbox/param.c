@@ -204,6 +204,11 @@ param_expand(Request *request, const char *prefix, unsigned *expand)
 			*expand |= EXPAND_INTENT;
 			continue;
 		}
+		if (strcmp(what, "setup_intent") == 0)
+		{
+			*expand |= EXPAND_SETUP;
+			continue;
+		}
 		if (strncmp(what, "payment_intent.", 15) == 0)
 		{
 			*expand |= EXPAND_INTENT;

@@ -150,5 +150,6 @@ extern bool params_known(Request *request);
 #define EXPAND_LATEST_CHARGE 1u
 #define EXPAND_BALANCE_TX 2u
 #define EXPAND_INTENT 4u
+#define EXPAND_SETUP 8u
 
 #endif

@@ -308,6 +308,17 @@ put_intent(Buf *b, const Session *session, unsigned expand)
 }
 
 static void
+put_setup(Buf *b, const Session *session, unsigned expand)
+{
+	if (!is_setup(session))
+		json_null(b, "setup_intent");
+	else if (expand & EXPAND_SETUP)
+		setup_intent_json(b, "setup_intent", book_setup(session->setup));
+	else
+		json_str(b, "setup_intent", book_setup(session->setup)->id);
+}
+
+static void
 put_amounts(Buf *b, const Session *session)
 {
 	if (is_setup(session))
@@ -365,8 +376,7 @@ session_json(Buf *b, const char *key, const Session *session, unsigned expand)
 	json_str(b, NULL, "card");
 	json_close(b, ']');
 	json_str(b, "payment_status", payment_status(session));
-	json_str(b, "setup_intent",
-			 is_setup(session) ? book_setup(session->setup)->id : NULL);
+	put_setup(b, session, expand);
 	json_str(b, "status", statuses[session->status]);
 	json_str(b, "success_url", session->success_url);
 	json_str(b, "ui_mode", "hosted");

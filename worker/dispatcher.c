@@ -212,6 +212,7 @@ count_outcome(const Delivery *delivery)
 			break;
 		case PSP_PENDING:
 		case PSP_REQUIRES_ACTION:
+		case PSP_TOKENIZED:
 		case PSP_MORE:
 			break;
 	}

@@ -389,6 +389,7 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->success_url = get_text(row, "success_url", context);
 	task->cancel_url = get_text(row, "cancel_url", context);
 	task->locale = get_text(row, "locale", context);
+	task->setup = get_bool(row, "setup");
 	expires_at = get_time(row, "expires_at");
 	task->expires_at_s =
 		expires_at == 0 ? 0 : (int64) timestamptz_to_time_t(expires_at);
@@ -656,7 +657,7 @@ make_outcome(OutcomeRow *row, Delivery *delivery)
 									row->descriptor);
 }
 
-/* Where payers can pay: stored before it is said that they can. */
+/* Where payers can pay: seen together with the status that says so. */
 static void
 record_page(const Delivery *delivery)
 {
@@ -697,7 +698,6 @@ queue_record(Delivery **deliveries, int count)
 	row.nulls = palloc(row.descriptor->natts * sizeof(bool));
 	for (int i = 0; i < count; i++)
 	{
-		record_page(deliveries[i]);
 		rows[i] = make_outcome(&row, deliveries[i]);
 	}
 	value = PointerGetDatum(
@@ -706,6 +706,9 @@ queue_record(Delivery **deliveries, int count)
 					&array_type),
 			&value);
 	SPI_freetuptable(SPI_tuptable);
+	/* after the locks of their orders, in the same transaction */
+	for (int i = 0; i < count; i++)
+		record_page(deliveries[i]);
 }
 
 /* ---- webhooks that the PSP is asked about ---- */

@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 29
+#define CLAIMED_TASK_COLUMNS 30
 
 static void
 put_text(Datum *values, bool *nulls, int column, const char *text)
@@ -87,6 +87,8 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	values[28] = TimestampTzGetDatum(
 		TimestampTzPlusMilliseconds(first_sent_at,
 									claim->lifetime_s * INT64CONST(1000)));
+	values[29] = BoolGetDatum(claim->setup);
+	nulls[29] = !claim->of_page;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

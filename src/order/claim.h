@@ -28,6 +28,7 @@ typedef struct Claim
 	pg_uuid_t		 task_id;
 	const Operation *operation;
 	bool			 registers; /* a hosted page */
+	bool			 of_page;	/* that, or closes it */
 	const char		*step;
 	pg_uuid_t		 object_id;
 	int32			 tries;
@@ -62,6 +63,8 @@ typedef struct Claim
 	const char *cancel_url;
 	const char *locale;
 	int32		lifetime_s; /* 0: as the PSP likes */
+	bool		setup;		/* it takes no money, but a payment method */
+	bool		hosted;		/* there is nothing yet to pay it with */
 
 	ClaimFate	fate;
 	const char *reason;	  /* of being buried */

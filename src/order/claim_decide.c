@@ -37,6 +37,11 @@ is_over(const Claim *claim)
 		"succeeded", NULL
 	};
 
+	/* a page is over once it is known what is paid with, or that nobody pays */
+	if (claim->of_page && !claim->hosted)
+		return true;
+	if (claim->of_page && !claim->registers)
+		return !status_is(claim, claim->operation->sent);
 	if (operation_is_follow_up(claim->operation->name))
 		return !status_is(claim, claim->operation->sent) &&
 			   !status_is(claim, "unknown");
@@ -77,6 +82,14 @@ key_is_alive(const ClaimBatch *batch, const Claim *claim)
 	return claim->first_sent_at == 0 ||
 		   batch->now - claim->first_sent_at <
 			   (int64) batch->key_lifetime_s * USECS_PER_SEC;
+}
+
+/* The payer has left there what it is paid with now. */
+static bool
+was_at_page(const Claim *claim)
+{
+	return strcmp(claim->operation->name, OPERATION_PAY) == 0 &&
+		   status_is(claim, "requires_action");
 }
 
 static bool
@@ -157,7 +170,14 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 		bury(claim, "its PSP cannot be asked to do this");
 		return;
 	}
-	claim->begins = status_is(claim, claim->operation->waits);
+	if (claim->hosted && !claim->of_page &&
+		!operation_is_follow_up(claim->operation->name))
+	{
+		bury(claim, "it has no payment method");
+		return;
+	}
+	claim->begins =
+		status_is(claim, claim->operation->waits) || was_at_page(claim);
 	if (!claim->begins && !status_is(claim, claim->operation->sent) &&
 		!status_is(claim, claim->operation->accepted) &&
 		!status_is(claim, "requires_action") && !status_is(claim, "unknown"))
@@ -170,7 +190,8 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 	/* It may have been sent, and it may not: ask before anything else. */
 	if (claim->has_lapsed && strcmp(claim->step, "send") == 0)
 	{
-		claim->in_doubt = status_is(claim, claim->operation->sent);
+		claim->in_doubt = status_is(claim, claim->operation->sent) &&
+						  (claim->registers || !claim->of_page);
 		claim->step = "lookup";
 	}
 	if (claim->tries >= batch->max_attempts)

@@ -106,6 +106,7 @@ lock_tasks(ClaimBatch *batch, const int32 *of_lane)
 		claim->operation = operation_of(row_text(row, 2));
 		claim->registers =
 			strcmp(claim->operation->name, OPERATION_REGISTER) == 0;
+		claim->of_page = operation_is_of_page(claim->operation->name);
 		claim->step = row_text(row, 3);
 		row_uuid(row, 4, &claim->object_id);
 		claim->tries = row_int32(row, 5);
@@ -167,6 +168,7 @@ read_page(Claim *claim, uint64 row)
 	claim->cancel_url = row_text(row, 21);
 	claim->locale = row_text(row, 22);
 	claim->lifetime_s = row_int32(row, 23);
+	claim->setup = row_int32(row, 24) > 1;
 }
 
 static void
@@ -184,7 +186,9 @@ read_order(Claim *claim, uint64 row)
 	if (!operation_is_follow_up(operation))
 	{
 		claim->capture_method = row_text(row, 13);
-		if (claim->registers)
+		claim->hosted =
+			strcmp(claim->payment_method, HOSTED_PAYMENT_METHOD) == 0;
+		if (claim->of_page)
 			read_page(claim, row);
 		return;
 	}
@@ -227,7 +231,7 @@ static const char order_query[] =
 	" coalesce(o.authorization_reference, o.psp_reference),"
 	" o.capturing_amount, o.capture_final, o.authorized_amount,"
 	" o.captured_amount, h.psp_reference, h.success_url, h.cancel_url,"
-	" h.locale, h.lifetime_s"
+	" h.locale, h.lifetime_s, p.order_count"
 	" FROM unnest($1, $2) AS u (id, number)"
 	" JOIN payment.order_record AS o ON o.id = u.id"
 	" JOIN payment.payment_record AS p ON p.id = o.payment_id"

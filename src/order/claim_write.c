@@ -182,7 +182,7 @@ become_unknown(SPIPlanPtr *plan, const char *sql, const ClaimBatch *batch,
 	"UPDATE payment." table " AS o SET status = '" to "'," \
 	" attempt_no = greatest(o.attempt_no, 1)"              \
 	" FROM unnest($1) AS u (id)"                           \
-	" WHERE o.id = u.id AND o.status = '" from "' RETURNING o.id"
+	" WHERE o.id = u.id AND o.status IN ('" from "') RETURNING o.id"
 #define UNKNOWN_SQL(table, from)                           \
 	"UPDATE payment." table " AS o SET status = 'unknown'" \
 	" FROM unnest($1) AS u (id)"                           \
@@ -197,12 +197,14 @@ write_orders(ClaimBatch *batch)
 	lock_written(&plans[0], LOCK_SQL("order_record"), batch,
 				 pick_doubtful_order, pick_lost_order, pick_written_order);
 	if (pick_ids(batch, pick_new_order, &ids) > 0)
-		keep_begun(batch, pick_new_order,
-				   order_write(plan_keep(&plans[1],
-										 BEGIN_SQL("order_record", "created",
-												   "executing"),
-										 1, id_array_type),
-							   &ids, NULL, CAUSE_CLAIM));
+		keep_begun(
+			batch, pick_new_order,
+			order_write(plan_keep(&plans[1],
+								  BEGIN_SQL("order_record",
+											"created', 'requires_action",
+											"executing"),
+								  1, id_array_type),
+						&ids, NULL, CAUSE_CLAIM));
 	if (pick_ids(batch, pick_new_page, &ids) > 0)
 		keep_begun(batch, pick_new_page,
 				   order_write(plan_keep(&plans[4],

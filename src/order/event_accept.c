@@ -73,7 +73,7 @@ queue_tasks(Event **events, int count)
 		if (event->type == EVENT_PAY_OUT)
 			add_task(columns, event, &event->id);
 		else
-			for (int n = 0; n < event->order_count; n++)
+			for (int n = 0; n < (event->hosted ? 1 : event->order_count); n++)
 				add_task(columns, event, &event->orders[n].id);
 	}
 	for (int i = 0; i < (int) lengthof(columns); i++)

@@ -424,14 +424,6 @@ event_prepare_pay_in(Event *event, JsonbContainer *orders, int orders_size)
 	if (event->metadata == NULL)
 		event->metadata = event_empty_metadata();
 	read_orders(event, orders);
-	if (event->hosted && event->order_count != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
-				 errmsg("a hosted page is for one payment order"),
-				 errdetail("There are %d.", event->order_count),
-				 errhint("Make a payment of its own for each seller, or pass "
-						 "a payment method.")));
-
 	fingerprint_begin(&fingerprint);
 	fingerprint_text(&fingerprint, event->payer);
 	fingerprint_text(&fingerprint, event->psp);
@@ -545,7 +537,8 @@ parse_pay_in(Event *event, JsonbContainer *object)
 		{ .key = "payer" },			  { .key = "psp" },
 		{ .key = "payment_method" },  { .key = "orders" },
 		{ .key = "metadata" },		  { .key = "payment_methods" },
-		{ .key = "capture" },		  { .key = "on_partial_failure" }
+		{ .key = "capture" },		  { .key = "on_partial_failure" },
+		{ .key = "hosted" }
 	};
 	JsonbContainer *orders;
 
@@ -559,6 +552,7 @@ parse_pay_in(Event *event, JsonbContainer *object)
 	event->payment_methods = read_metadata(&fields[7], &event->place);
 	event->capture = read_text(&fields[8], &event->place);
 	event->on_partial_failure = read_text(&fields[9], &event->place);
+	event->hosted_json = read_metadata(&fields[10], &event->place);
 	if (!fields[5].present)
 		refuse_missing(&event->place, "orders");
 	orders = jsonb_array_of(&fields[5].value);

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "order/hosted.h"
 #include "order/plan.h"
 #include "order/proposal.h"
 #include "order/weigh.h"
@@ -35,8 +36,8 @@ status_is_one_of(const char *status, const char *const *statuses)
 }
 
 /* Of the operation nothing is left to send, nor to ask. */
-static bool
-is_settled(const Subject *subject, const char *operation)
+bool
+weigh_is_settled(const Subject *subject, const char *operation)
 {
 	static const char *const open[OBJECT_COUNT][8] = {
 		[OBJECT_PAYMENT_ORDER] = { "created", "registering", "requires_action",
@@ -51,6 +52,10 @@ is_settled(const Subject *subject, const char *operation)
 
 	if (subject->object != OBJECT_PAYMENT_ORDER)
 		return !status_is_one_of(status, open[subject->object]);
+	if (operation_is_of_page(operation) && !subject->hosted)
+		return true;
+	if (strcmp(operation, OPERATION_CLOSE) == 0)
+		return strcmp(status, operation_of(operation)->sent) != 0;
 	/* in doubt is what was begun last */
 	if (strcmp(status, "unknown") == 0 &&
 		strcmp(operation, OPERATION_REGISTER) == 0)
@@ -135,7 +140,7 @@ weigh_contradict(Weighing *w, Subject *subject, Evidence *evidence,
 		subject->failure_message = detail;
 	}
 	evidence->effect = EVIDENCE_CONTRADICTED;
-	if (!order && !is_settled(subject, evidence->operation))
+	if (!order && !weigh_is_settled(subject, evidence->operation))
 	{
 		weigh_report(w, subject, "unknown_outcome", evidence, expected,
 					 detail);
@@ -272,43 +277,6 @@ weigh_takes_back(Weighing *w, Subject *subject, Evidence *evidence)
 	return true;
 }
 
-static bool
-is_at_page(const Subject *subject, const Evidence *evidence)
-{
-	static const char *const at_page[] = { "registering", "requires_action",
-										   NULL };
-
-	return subject->object == OBJECT_PAYMENT_ORDER &&
-		   status_is_one_of(subject->path.now, at_page) &&
-		   evidence->kind != EVIDENCE_REQUIRES_ACTION &&
-		   evidence->kind != EVIDENCE_UNKNOWN;
-}
-
-/*
- * What the payer did at the page counts once the page is known here.  A card
- * that was declined there says nothing: another one may follow, until the page
- * itself is done or has expired.
- */
-static bool
-leave_page(Subject *subject, Evidence *evidence)
-{
-	bool refused = evidence->kind == EVIDENCE_DECLINED ||
-				   evidence->kind == EVIDENCE_FAILED ||
-				   evidence->kind == EVIDENCE_VOIDED ||
-				   evidence->kind == EVIDENCE_EXPIRED;
-
-	if (strcmp(subject->path.now, "registering") == 0)
-	{
-		if (evidence->cause == CAUSE_WEBHOOK)
-			evidence->effect = EVIDENCE_TOO_EARLY;
-		return evidence->cause != CAUSE_WEBHOOK;
-	}
-	if (refused && evidence->cause == CAUSE_WEBHOOK)
-		return false;
-	return evidence->kind == EVIDENCE_EXPIRED ||
-		   subject_step(subject, "executing", evidence->cause);
-}
-
 static void
 weigh_by_object(Weighing *w, Subject *subject, Evidence *evidence)
 {
@@ -345,7 +313,7 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 	else if (status_is_one_of(subject->path.now, unsent) ||
 			 awaits_answer(subject, evidence))
 		evidence->effect = EVIDENCE_TOO_EARLY;
-	else if (is_at_page(subject, evidence) && !leave_page(subject, evidence))
+	else if (page_weigh(w, subject, evidence))
 		return;
 	else if (weigh_has_foreign_reference(w, evidence))
 		weigh_contradict(w, subject, evidence, "duplicate", subject->amount,
@@ -353,7 +321,10 @@ weigh(Weighing *w, Subject *subject, Evidence *evidence)
 								  "another object.",
 								  evidence->psp_reference));
 	else if (evidence->kind != EVIDENCE_UNKNOWN)
+	{
 		weigh_by_object(w, subject, evidence);
+		page_follow(w, subject, evidence);
+	}
 	else if (!was_accepted(subject) &&
 			 strcmp(subject_operation(subject), evidence->operation) == 0)
 		weigh_step(subject, "unknown", evidence);
@@ -469,14 +440,12 @@ find_nexts(Weighing *w, const Evidence *evidence, int count)
 static void
 weighing_init(Weighing *w, const Evidence *evidence, int count)
 {
-	SubjectKey *keys = palloc((Size) count * sizeof(SubjectKey));
+	SubjectKey *keys;
+	int			key_count;
 
 	memset(w, 0, sizeof(Weighing));
-	for (int i = 0; i < count; i++)
-		keys[i] = (SubjectKey){ .object = evidence[i].object,
-								.id = evidence[i].object_id,
-								.operation = evidence[i].operation };
-	subjects_lock(&w->set, keys, count);
+	keys = page_keys(evidence, count, &key_count);
+	subjects_lock(&w->set, keys, key_count);
 	find_asked(w, evidence, count);
 	claim_references(w, evidence, count);
 	find_nexts(w, evidence, count);
@@ -485,13 +454,13 @@ weighing_init(Weighing *w, const Evidence *evidence, int count)
 	/* at most one of each for a piece of evidence, and a doubt besides */
 	w->postings = palloc((Size) count * sizeof(Posting));
 	w->reports = palloc((Size) count * 2 * sizeof(ExceptionReport));
-	w->ended = palloc((Size) count * 2 * sizeof(SubjectKey));
+	w->ended = palloc((Size) count * 4 * sizeof(SubjectKey));
 	w->buried = palloc((Size) count * sizeof(SubjectKey));
 	w->buried_reasons = palloc((Size) count * sizeof(char *));
 }
 
-static void
-add_ended(Weighing *w, const Evidence *evidence, const char *operation)
+void
+weigh_end_task(Weighing *w, const Evidence *evidence, const char *operation)
 {
 	w->ended[w->ended_count++] = (SubjectKey){ .object = evidence->object,
 											   .id = evidence->object_id,
@@ -511,19 +480,21 @@ answer(Weighing *w, Evidence *evidence, int count, MemoryContext caller)
 		e->status = MemoryContextStrdup(caller, subject->path.now);
 		e->named = subject->psp_reference != NULL &&
 				   !operation_is_follow_up(e->operation);
-		e->settled = is_settled(subject, e->operation);
+		e->settled = weigh_is_settled(subject, e->operation);
 		if (e->settled)
-			add_ended(w, e, e->operation);
+			weigh_end_task(w, e, e->operation);
+
+		page_end(w, subject, e);
 
 		/* What ends the order leaves nothing to do to it. */
 		if (strcmp(e->operation, OPERATION_PAY) == 0)
 		{
 			if (strcmp(subject->path.first, "capturing") == 0 &&
-				is_settled(subject, OPERATION_CAPTURE))
-				add_ended(w, e, OPERATION_CAPTURE);
+				weigh_is_settled(subject, OPERATION_CAPTURE))
+				weigh_end_task(w, e, OPERATION_CAPTURE);
 			if (strcmp(subject->path.first, "voiding") == 0 &&
-				is_settled(subject, OPERATION_VOID))
-				add_ended(w, e, OPERATION_VOID);
+				weigh_is_settled(subject, OPERATION_VOID))
+				weigh_end_task(w, e, OPERATION_VOID);
 		}
 	}
 }
@@ -584,6 +555,7 @@ order_apply_evidence(Evidence *evidence, int count)
 	answer(&w, evidence, count, caller);
 
 	subjects_write(&w.set);
+	pages_write(&w.set);
 	subjects_bury_tasks(w.buried, w.buried_reasons, w.buried_count);
 	subjects_end_tasks(w.ended, w.ended_count);
 	failover_stop(&w.stopped);

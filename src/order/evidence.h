@@ -31,7 +31,8 @@ typedef enum EvidenceKind
 	EVIDENCE_AUTHORIZED, /* reserved: amount and currency say how much */
 	EVIDENCE_VOIDED,	 /* what was reserved is free again ... */
 	EVIDENCE_EXPIRED,	 /* ... by time, or nobody paid at a hosted page */
-	EVIDENCE_REQUIRES_ACTION /* the payer has a page to pay at */
+	EVIDENCE_REQUIRES_ACTION, /* the payer has a page to pay at */
+	EVIDENCE_TOKENIZED /* ... and left a payment method there; nothing moved */
 } EvidenceKind;
 
 typedef enum EvidenceEffect
@@ -79,6 +80,7 @@ typedef struct Evidence
 	bool		is_total;
 	TimestampTz authorized_until; /* when authorized; 0: not said */
 	const char *child_reference;  /* of the authorisation or capture */
+	const char *payment_method;	  /* when tokenized */
 	const char *failure_code;
 	const char *failure_message;
 

@@ -108,6 +108,7 @@ static const GuardedColumn order_columns[] = {
 	{ "refunded_amount", 33, RULE_OURS },
 	{ "fee_returned", 34, RULE_OURS },
 	{ "captured_fee", 35, RULE_OURS },
+	{ "cancel_requested_at", 36, RULE_OURS },
 };
 
 static const GuardedColumn refund_columns[] = {

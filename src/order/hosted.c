@@ -4,7 +4,9 @@
  *	  Payments that the payer makes at a page of the PSP's.
  *
  * What is kept is the PSP's name of the page and its address, never what the
- * payer types there.  A page is for one order: a PSP charges it as a whole.
+ * payer types there, and only for as long as somebody may pay there.  A page
+ * belongs to the first order of its payment; page_evidence.c says what follows
+ * from it for the others.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,8 +23,12 @@
 #include "order/json_object.h"
 #include "order/plan.h"
 #include "order/psp_reference.h"
+#include "order/transition.h"
 #include "order/typed_argument.h"
+#include "order/withdraw.h"
+#include "payment.h"
 #include "psp/psp.h"
+#include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(payment_record_hosted_page);
 
@@ -61,14 +67,15 @@ read_url(const EventPlace *place, const JsonField *field)
 	if (field->present && field->value.type == jbvString)
 		url = jsonb_string(&field->value);
 	if (url == NULL || !is_web_address(url))
-		refuse(path, "an address that begins with https:// or http://, of "
-					 "at most 2048 printable ASCII characters");
+		refuse(event_path(place, path),
+			   "an address that begins with https:// or http://, of "
+			   "at most 2048 printable ASCII characters");
 	event_check_text(place, path, url);
 	return url;
 }
 
 static const char *
-read_locale(const JsonField *field)
+read_locale(const EventPlace *place, const JsonField *field)
 {
 	const char *locale = NULL;
 
@@ -81,12 +88,13 @@ read_locale(const JsonField *field)
 		strspn(locale,
 			   "abcdefghijklmnopqrstuvwxyz"
 			   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != strlen(locale))
-		refuse("hosted.locale", "a language such as de or en-GB");
+		refuse(event_path(place, "hosted.locale"),
+			   "a language such as de or en-GB");
 	return locale;
 }
 
 static int32
-read_lifetime(const JsonField *field)
+read_lifetime(const EventPlace *place, const JsonField *field)
 {
 	char *text;
 	char *end;
@@ -102,7 +110,8 @@ read_lifetime(const JsonField *field)
 			lifetime_s <= LIFETIME_MAX_S)
 			return (int32) lifetime_s;
 	}
-	refuse("hosted.expires_in_s", "a whole number from 3600 to 82800");
+	refuse(event_path(place, "hosted.expires_in_s"),
+		   "a whole number from 3600 to 82800");
 }
 
 HostedPage *
@@ -114,21 +123,22 @@ hosted_parse(const EventPlace *place, Jsonb *hosted)
 							 { .key = "locale" } };
 	HostedPage *page = palloc0(sizeof(HostedPage));
 
-	jsonb_read_object(&hosted->root, fields, lengthof(fields), "hosted");
+	jsonb_read_object(&hosted->root, fields, lengthof(fields),
+					  event_path(place, "hosted"));
 	page->success_url = read_url(place, &fields[0]);
 	page->cancel_url = read_url(place, &fields[1]);
-	page->lifetime_s = read_lifetime(&fields[2]);
-	page->locale = read_locale(&fields[3]);
+	page->lifetime_s = read_lifetime(place, &fields[2]);
+	page->locale = read_locale(place, &fields[3]);
 	return page;
 }
 
 /* Better now than as a dead letter that no payer hears of. */
 static void
-check_psp(const pg_uuid_t *psp_id)
+check_psp(const Event *event)
 {
 	static SPIPlanPtr plan = NULL;
 	const Oid		  types[] = { UUIDOID };
-	Datum			  values[] = { UUIDPGetDatum(psp_id) };
+	Datum			  values[] = { UUIDPGetDatum(&event->psp_id) };
 	const PspAdapter *adapter;
 
 	batch_run(plan_keep(&plan,
@@ -143,6 +153,15 @@ check_psp(const pg_uuid_t *psp_id)
 							   row_text(0, 2)),
 						errdetail("Its adapter is \"%s\".", adapter->name),
 						errhint("Name a PSP with the adapter stripe.")));
+	if (adapter && event->order_count > 1 && !adapter->page_keeps_method)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),
+				 errmsg("the page of the PSP \"%s\" is for one payment "
+						"order",
+						row_text(0, 2)),
+				 errdetail("There are %d.", event->order_count),
+				 errhint("Name a PSP with the adapter stripe, or make a "
+						 "payment of its own for each seller.")));
 }
 
 void
@@ -162,7 +181,7 @@ hosted_create(Event **events, int count)
 
 		if (page == NULL)
 			continue;
-		check_psp(&event->psp_id);
+		check_psp(event);
 		values[0] = UUIDPGetDatum(&event->orders[0].id);
 		values[1] = UUIDPGetDatum(&event->id);
 		values[2] = CStringGetTextDatum(page->success_url);
@@ -172,14 +191,228 @@ hosted_create(Event **events, int count)
 		nulls[4] = page->locale ? ' ' : 'n';
 		values[5] = Int32GetDatum(page->lifetime_s);
 		nulls[5] = page->lifetime_s > 0 ? ' ' : 'n';
-		batch_run(plan_keep(&plan,
-							"INSERT INTO payment.hosted_page (order_id,"
-							" payment_id, success_url, cancel_url, locale,"
-							" lifetime_s) VALUES ($1, $2, $3, $4, $5, $6)",
-							lengthof(types), types),
-				  values, nulls);
+		order_write(plan_keep(&plan,
+							  "INSERT INTO payment.hosted_page (order_id,"
+							  " payment_id, success_url, cancel_url, locale,"
+							  " lifetime_s) VALUES ($1, $2, $3, $4, $5, $6)",
+							  lengthof(types), types),
+					values, nulls, CAUSE_API);
 	}
 }
+
+/* ---- what becomes of pages ---- */
+
+/* What the payer pays with is known: for all orders of the payment. */
+static void
+write_tokens(const SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TEXTARRAYOID };
+	Column			  columns[lengthof(types)];
+	Datum			  values[lengthof(types)];
+
+	column_init(&columns[0], UUIDOID);
+	column_init(&columns[1], TEXTOID);
+	for (int i = 0; i < set->payment_count; i++)
+	{
+		if (set->payments[i].token == NULL)
+			continue;
+		column_add_uuid(&columns[0], &set->payments[i].id);
+		column_add_text(&columns[1], set->payments[i].token);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		values[i] = column_array(&columns[i]);
+	if (order_write(plan_keep(&plan,
+							  "UPDATE payment.payment_record AS p"
+							  " SET payment_method = u.token"
+							  " FROM unnest($1, $2) AS u (id, token)"
+							  " WHERE p.id = u.id AND p.payment_method = "
+							  "'" HOSTED_PAYMENT_METHOD "'",
+							  lengthof(types), types),
+					values, NULL, CAUSE_POLICY) != (uint64) columns[0].count)
+		elog(ERROR, "a payment has a payment method already");
+}
+
+/* An order that has a task already is charged by that. */
+static void
+queue_charges(const SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID,
+								  TIMESTAMPTZOID };
+	Column			  columns[3];
+	Datum			  values[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		column_init(&columns[i], UUIDOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		pg_uuid_t *task_id;
+
+		if (!set->subjects[i].is_charged)
+			continue;
+		task_id = palloc(sizeof(pg_uuid_t));
+		uuid7_generate(task_id);
+		column_add_uuid(&columns[0], task_id);
+		column_add_uuid(&columns[1], &set->subjects[i].psp_id);
+		column_add_uuid(&columns[2], &set->subjects[i].id);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		values[i] = column_array(&columns[i]);
+	values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
+	batch_run(plan_keep(&plan,
+						"INSERT INTO payment.task (id, psp_id, operation,"
+						" object_id, run_at) SELECT u.id, u.psp_id, 'pay',"
+						" u.object_id, $4 FROM unnest($1, $2, $3)"
+						" AS u (id, psp_id, object_id)"
+						" ON CONFLICT (object_id, operation) DO NOTHING",
+						lengthof(types), types),
+			  values, NULL);
+	payment_wake_dispatcher_at_commit();
+}
+
+static void
+write_requests(const SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TIMESTAMPTZOID };
+	Datum			  values[lengthof(types)];
+	Column			  ids;
+
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->subjects[i].cancel_requested)
+			column_add_uuid(&ids, &set->subjects[i].id);
+	}
+	if (ids.count == 0)
+		return;
+	values[0] = column_array(&ids);
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	order_write(plan_keep(&plan,
+						  "UPDATE payment.order_record AS o"
+						  " SET cancel_requested_at = $2"
+						  " FROM unnest($1) AS u (id) WHERE o.id = u.id"
+						  " AND o.cancel_requested_at IS NULL",
+						  lengthof(types), types),
+				values, NULL, CAUSE_API);
+}
+
+/* The next order takes the page over, of which the PSP knows nothing yet. */
+static bool
+hand_over(const Subject *subject)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(&subject->id),
+								   UUIDPGetDatum(&subject->payment_id) };
+	pg_uuid_t		  next;
+
+	if (strcmp(subject->path.first, "created") != 0 ||
+		strcmp(subject->path.now, "cancelled") != 0 ||
+		order_write(plan_keep(&plan,
+							  "UPDATE payment.hosted_page AS h"
+							  " SET order_id = next.id"
+							  " FROM (SELECT o.id FROM payment.order_record"
+							  "  AS o WHERE o.payment_id = $2 AND o.id > $2"
+							  "  AND o.status = 'created'"
+							  "  ORDER BY o.id LIMIT 1) AS next"
+							  " WHERE h.order_id = $1 RETURNING h.order_id",
+							  lengthof(types), types),
+					values, NULL, CAUSE_POLICY) == 0)
+		return false;
+	row_uuid(0, 1, &next);
+	task_queue(&subject->psp_id, OPERATION_REGISTER, &next);
+	return true;
+}
+
+static void
+remove_pages(const SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	Datum			  value;
+	Column			  ids;
+
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < set->count; i++)
+	{
+		if (set->subjects[i].page_over && !hand_over(&set->subjects[i]))
+			column_add_uuid(&ids, &set->subjects[i].id);
+	}
+	if (ids.count == 0)
+		return;
+	value = column_array(&ids);
+	order_write(plan_keep(&plan,
+						  "DELETE FROM payment.hosted_page AS h"
+						  " USING unnest($1) AS u (id)"
+						  " WHERE h.order_id = u.id",
+						  lengthof(types), types),
+				&value, NULL, CAUSE_POLICY);
+}
+
+/*
+ * A page is closed when the order that has it is to be cancelled, and no other
+ * one could be paid by it.
+ */
+static void
+close_pages(const SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID, TIMESTAMPTZOID };
+	Datum			  values[lengthof(types)];
+	Column			  ids;
+
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < set->payment_count; i++)
+	{
+		if (set->payments[i].hosted)
+			column_add_uuid(&ids, &set->payments[i].id);
+	}
+	if (ids.count == 0)
+		return;
+	values[0] = column_array(&ids);
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	if (batch_run(
+			plan_keep(&plan,
+					  "INSERT INTO payment.task (id, psp_id, operation,"
+					  " object_id, run_at) SELECT payment.new_id(), o.psp_id,"
+					  " 'close', o.id, $2 FROM unnest($1) AS u (id)"
+					  " JOIN payment.hosted_page AS h ON h.payment_id = u.id"
+					  " JOIN payment.order_record AS o ON o.id = h.order_id"
+					  " WHERE o.status = 'requires_action'"
+					  " AND o.cancel_requested_at IS NOT NULL"
+					  " AND NOT EXISTS (SELECT FROM payment.order_record AS x"
+					  "  WHERE x.payment_id = u.id AND x.id > u.id"
+					  "  AND x.status = 'created')"
+					  " ON CONFLICT (object_id, operation) DO UPDATE"
+					  " SET step = 'send', run_at = excluded.run_at,"
+					  " tries = 0, dead_at = NULL, last_error = NULL"
+					  " WHERE task.dead_at IS NOT NULL",
+					  lengthof(types), types),
+			values, NULL) > 0)
+		payment_wake_dispatcher_at_commit();
+}
+
+/*
+ * Rows of hosted_page are written by who holds the lock of their order, and
+ * after all other rows.
+ */
+void
+pages_write(const SubjectSet *set)
+{
+	write_tokens(set);
+	queue_charges(set);
+	write_requests(set);
+	remove_pages(set);
+	close_pages(set);
+}
+
+/* ---- what the PSP tells of them ---- */
 
 static char *
 checked_text(FunctionCallInfo fcinfo, int number, const char *name)
@@ -222,18 +455,18 @@ payment_record_hosted_page(PG_FUNCTION_ARGS)
 
 	/* polls repeat what is known */
 	nest_level = batch_begin();
-	count = batch_run(plan_keep(&plan,
-								"UPDATE payment.hosted_page AS h"
-								" SET psp_reference = $2, url = $3,"
-								" open_until = $4 FROM payment.attempt AS a"
-								" WHERE a.id = $1"
-								" AND a.operation = 'register'"
-								" AND h.order_id = a.object_id"
-								" AND (h.psp_reference IS DISTINCT FROM $2"
-								" OR h.url IS DISTINCT FROM $3"
-								" OR h.open_until IS DISTINCT FROM $4)",
-								lengthof(types), types),
-					  values, nulls);
+	count = order_write(plan_keep(&plan,
+								  "UPDATE payment.hosted_page AS h"
+								  " SET psp_reference = $2, url = $3,"
+								  " open_until = $4 FROM payment.attempt AS a"
+								  " WHERE a.id = $1"
+								  " AND a.operation = 'register'"
+								  " AND h.order_id = a.object_id"
+								  " AND (h.psp_reference IS DISTINCT FROM $2"
+								  " OR h.url IS DISTINCT FROM $3"
+								  " OR h.open_until IS DISTINCT FROM $4)",
+								  lengthof(types), types),
+						values, nulls, CAUSE_RESPONSE);
 	batch_end(nest_level);
 	PG_RETURN_BOOL(count > 0);
 }

@@ -10,6 +10,7 @@
 
 #include "order/event.h"
 #include "order/operation.h"
+#include "order/subject.h"
 
 /* Stands for the payment method, which nobody here will ever know. */
 #define HOSTED_PAYMENT_METHOD "hosted_page"
@@ -27,5 +28,11 @@ extern HostedPage *hosted_parse(const EventPlace *place, Jsonb *hosted);
 
 /* Rows for those of the payments that have a page; needs SPI. */
 extern void hosted_create(Event **events, int count);
+
+/*
+ * After subjects_write(): what became of their pages, with the tasks that
+ * charge the orders or close the page.
+ */
+extern void pages_write(const SubjectSet *set);
 
 #endif /* PAYMENT_HOSTED_H */

@@ -13,6 +13,7 @@ static const Operation operations[] = {
 	{ OPERATION_PAY, OBJECT_PAYMENT_ORDER, "created", "executing", "pending" },
 	{ OPERATION_REGISTER, OBJECT_PAYMENT_ORDER, "created", "registering",
 	  "pending" },
+	{ OPERATION_CLOSE, OBJECT_PAYMENT_ORDER, NULL, "requires_action", NULL },
 	{ OPERATION_CAPTURE, OBJECT_PAYMENT_ORDER, NULL, "capturing", NULL },
 	{ OPERATION_VOID, OBJECT_PAYMENT_ORDER, NULL, "voiding", NULL },
 	{ OPERATION_REFUND, OBJECT_REFUND, "created", "submitting", "pending" },
@@ -46,4 +47,11 @@ operation_is_follow_up(const char *name)
 {
 	return strcmp(name, OPERATION_CAPTURE) == 0 ||
 		   strcmp(name, OPERATION_VOID) == 0;
+}
+
+bool
+operation_is_of_page(const char *name)
+{
+	return strcmp(name, OPERATION_REGISTER) == 0 ||
+		   strcmp(name, OPERATION_CLOSE) == 0;
 }

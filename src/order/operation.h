@@ -16,6 +16,7 @@
 #define OPERATION_VOID "void"
 #define OPERATION_REFUND "refund"
 #define OPERATION_REGISTER "register"
+#define OPERATION_CLOSE "close"
 
 typedef struct Operation
 {
@@ -33,5 +34,7 @@ extern const Operation *operation_of(const char *name);
 
 /* a capture or a void: what is done to an order that was authorised */
 extern bool operation_is_follow_up(const char *name);
+/* about the page of the PSP's at which an order is paid */
+extern bool operation_is_of_page(const char *name);
 
 #endif /* PAYMENT_OPERATION_H */

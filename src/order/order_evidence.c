@@ -375,8 +375,9 @@ order_gone(Subject *subject, Evidence *evidence)
 {
 	const char *to = evidence->kind == EVIDENCE_VOIDED ? "voided" : "expired";
 
+	/* it was the page, and nobody had paid */
 	if (strcmp(subject->path.now, "requires_action") == 0)
-		to = "expired"; /* the page, and nobody had paid */
+		to = subject->cancel_requested ? "cancelled" : "expired";
 	else if (subject->authorized_amount == 0)
 		to = "failed"; /* it was never there */
 	else if (subject->captured_amount > 0)
@@ -438,6 +439,7 @@ order_weigh(Weighing *w, Subject *subject, Evidence *evidence)
 		case EVIDENCE_REQUIRES_ACTION:
 			weigh_step(subject, "requires_action", evidence);
 			break;
+		case EVIDENCE_TOKENIZED: /* see page_evidence.c */
 		case EVIDENCE_UNKNOWN:
 		case EVIDENCE_NOTHING:
 			break;

@@ -111,7 +111,7 @@ read_attempts(Outcome *outcomes, int count)
 									  uuid_text(&outcomes[i].attempt_id))));
 		/* still authorised: the capture or void has not been executed */
 		if (outcomes[i].kind == OUTCOME_AUTHORIZED &&
-			strcmp(outcomes[i].operation, OPERATION_PAY) != 0)
+			operation_is_follow_up(outcomes[i].operation))
 			outcomes[i].kind =
 				outcomes[i].lookup ? OUTCOME_NOT_FOUND : OUTCOME_UNKNOWN;
 		if (outcomes[i].kind == OUTCOME_NOT_FOUND && !outcomes[i].lookup)
@@ -130,9 +130,9 @@ read_attempts(Outcome *outcomes, int count)
 }
 
 static bool
-registers(const Outcome *outcome)
+is_of_page(const Outcome *outcome)
 {
-	return strcmp(outcome->operation, OPERATION_REGISTER) == 0;
+	return operation_is_of_page(outcome->operation);
 }
 
 /* What a lookup could not tell changes nothing of what is known. */
@@ -160,6 +160,8 @@ evidence_kind(const Outcome *outcome)
 			return EVIDENCE_EXPIRED;
 		case OUTCOME_REQUIRES_ACTION:
 			return EVIDENCE_REQUIRES_ACTION;
+		case OUTCOME_TOKENIZED:
+			return EVIDENCE_TOKENIZED;
 		case OUTCOME_RETRY:
 		case OUTCOME_NOT_FOUND:
 			break;
@@ -216,12 +218,13 @@ apply_evidence(const Outcome *outcomes, int count)
 			.attempt_no = o->attempt_no,
 			/* a page's name is none of the charge that it made */
 			.psp_reference =
-				registers(o) ? o->child_reference : o->psp_reference,
+				is_of_page(o) ? o->child_reference : o->psp_reference,
 			.amount = o->amount,
 			.currency = o->currency,
 			.is_total = strcmp(o->operation, OPERATION_CAPTURE) != 0,
 			.authorized_until = o->authorized_until,
-			.child_reference = registers(o) ? NULL : o->child_reference,
+			.child_reference = is_of_page(o) ? NULL : o->child_reference,
+			.payment_method = o->payment_method,
 			.failure_code = o->error_code,
 			.failure_message = o->error_message,
 			.attempt_id = &o->attempt_id,

@@ -26,7 +26,8 @@ typedef enum OutcomeKind
 	OUTCOME_AUTHORIZED,
 	OUTCOME_VOIDED,
 	OUTCOME_EXPIRED,
-	OUTCOME_REQUIRES_ACTION
+	OUTCOME_REQUIRES_ACTION,
+	OUTCOME_TOKENIZED
 } OutcomeKind;
 
 /* a payment.attempt_outcome, and the attempt it is about */

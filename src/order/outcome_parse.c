@@ -75,6 +75,7 @@ static const char *const kind_names[] = {
 	[OUTCOME_VOIDED] = "voided",
 	[OUTCOME_EXPIRED] = "expired",
 	[OUTCOME_REQUIRES_ACTION] = "requires_action",
+	[OUTCOME_TOKENIZED] = "tokenized",
 };
 
 static const char *const decline_classes[] = {
@@ -143,7 +144,7 @@ parse_kind(Outcome *outcome, const char *name, int number)
 	}
 	refuse(number, "The outcome is none of succeeded, authorized, pending, "
 				   "declined, failed, voided, expired, retry, unknown, "
-				   "not_found, key_spent and requires_action.");
+				   "not_found, key_spent, requires_action and tokenized.");
 }
 
 static bool
@@ -263,6 +264,9 @@ parse_outcome(Outcome *outcome, const Datum *values, const bool *nulls,
 		field_reference(values, nulls, FIELD_CHILD_REFERENCE, number);
 	outcome->payment_method =
 		field_reference(values, nulls, FIELD_PAYMENT_METHOD, number);
+	if (outcome->kind == OUTCOME_TOKENIZED &&
+		(outcome->payment_method == NULL || *outcome->payment_method == '\0'))
+		refuse(number, "What is tokenized needs a payment method.");
 	if (!nulls[FIELD_AUTHORIZED_UNTIL])
 		outcome->authorized_until =
 			DatumGetTimestampTz(values[FIELD_AUTHORIZED_UNTIL]);

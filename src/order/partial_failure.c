@@ -97,14 +97,15 @@ lock_orders(const pg_uuid_t *payments, int payment_count, SubjectSet *set)
 								  " ON o.payment_id = u.id AND o.id > u.id",
 								  lengthof(types), types),
 						&value, NULL);
-	keys = palloc0(Max(count, 1) * sizeof(SubjectKey));
+	keys = palloc0(Max(count, 1) * WITHDRAW_KEYS * sizeof(SubjectKey));
 	for (int row = 0; row < count; row++)
 	{
-		keys[row].object = OBJECT_PAYMENT_ORDER;
-		keys[row].operation = OPERATION_PAY;
-		row_uuid(row, 1, &keys[row].id);
+		pg_uuid_t order_id;
+
+		row_uuid(row, 1, &order_id);
+		order_withdraw_keys(&order_id, &keys[row * WITHDRAW_KEYS]);
 	}
-	subjects_lock(set, keys, count);
+	subjects_lock(set, keys, count * WITHDRAW_KEYS);
 }
 
 /* whether nothing can happen to it any more that would have to be undone */

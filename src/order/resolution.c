@@ -79,7 +79,7 @@ read_verdict(FunctionCallInfo fcinfo, Verdict *verdict)
 
 /* ---- the object ---- */
 
-#define OBJECT_KEYS 3
+#define OBJECT_KEYS 5
 
 /*
  * The kind of object, with every operation that its task may be for; PY012:
@@ -89,11 +89,12 @@ static int
 find_object(const pg_uuid_t *id, SubjectKey *keys)
 {
 	static SPIPlanPtr		 plan = NULL;
-	static const char *const of_order[OBJECT_KEYS] = { OPERATION_PAY,
-													   OPERATION_CAPTURE,
-													   OPERATION_VOID };
-	const Oid				 types[] = { UUIDOID };
-	Datum					 value = UUIDPGetDatum(id);
+	static const char *const of_order[OBJECT_KEYS] = {
+		OPERATION_PAY, OPERATION_REGISTER, OPERATION_CLOSE, OPERATION_CAPTURE,
+		OPERATION_VOID
+	};
+	const Oid types[] = { UUIDOID };
+	Datum	  value = UUIDPGetDatum(id);
 
 	batch_run(plan_keep(&plan,
 						"SELECT EXISTS (SELECT FROM payment.order_record"

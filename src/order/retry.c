@@ -16,6 +16,7 @@
 
 #include "errcodes.h"
 #include "order/evidence.h"
+#include "order/hosted.h"
 #include "order/idempotency.h"
 #include "order/move.h"
 #include "order/plan.h"
@@ -139,6 +140,14 @@ choose_token(Retry *retry, const Subject *subject, const char *known)
 	bool stays = uuid_compare(&retry->psp_id, &subject->psp_id) == 0;
 
 	retry->token = retry->payment_method;
+	if (retry->token == NULL && stays && subject->hosted)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_INVALID_ARGUMENT),
+				 errmsg("\"payment_method\" is missing"),
+				 errdetail("The payer paid at a page of the PSP's, which kept "
+						   "no payment method for later."),
+				 errhint("Pass what the PSP calls another payment method, or "
+						 "make a new payment with a page of its own.")));
 	if (retry->token || (stays && subject->payment_method == NULL))
 		return;
 	retry->token = stays ? subject->payment_method : known;
@@ -155,6 +164,7 @@ choose_token(Retry *retry, const Subject *subject, const char *known)
 	"SELECT " MAY_BE_CHARGED(                                                 \
 		"o.id") ", s.state <> 'active',"                                      \
 				" coalesce(p.payment_methods ->> $2, CASE WHEN p.psp_id = $3" \
+				" AND p.payment_method <> '" HOSTED_PAYMENT_METHOD "'"        \
 				" THEN p.payment_method END) FROM payment.order_record AS o"  \
 				" JOIN payment.payment_record AS p ON p.id = o.payment_id"    \
 				" JOIN payment.seller AS s ON s.id = o.seller_id WHERE o.id " \

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "order/batch.h"
+#include "order/hosted.h"
 #include "order/plan.h"
 #include "order/subject.h"
 
@@ -57,7 +58,8 @@ lock_payments(SubjectSet *set, Datum order_ids)
 	count = batch_run(
 		plan_keep(&plan,
 				  "SELECT p.id, p.status, p.order_count, p.succeeded_count,"
-				  " p.failed_count, p.on_partial_failure"
+				  " p.failed_count, p.on_partial_failure,"
+				  " p.payment_method"
 				  " FROM payment.payment_record AS p"
 				  " WHERE p.id IN (SELECT o.payment_id"
 				  " FROM unnest($1) AS u (id)"
@@ -79,6 +81,7 @@ lock_payments(SubjectSet *set, Datum order_ids)
 		payment->failed_count = row_int32(row, 5);
 		payment->all_or_nothing =
 			strcmp(row_text(row, 6), "all_or_nothing") == 0;
+		payment->hosted = strcmp(row_text(row, 7), HOSTED_PAYMENT_METHOD) == 0;
 	}
 }
 
@@ -117,6 +120,7 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->fee_returned = row_int64(row, 27);
 	subject->captured_fee = row_int64(row, 28);
 	subject->released = row_time(row, 29) != 0;
+	subject->cancel_requested = row_time(row, 30) != 0;
 }
 
 static void
@@ -139,7 +143,7 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" o.authorization_reference, o.capture_reference, o.capture_no,"
 			" o.operation_no, o.capturing_amount, o.capture_final,"
 			" o.pending_amount, o.refunded_amount, o.fee_returned,"
-			" o.captured_fee, o.released_at"
+			" o.captured_fee, o.released_at, o.cancel_requested_at"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -153,8 +157,8 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" o.failure_message, o.status, NULL::text, false, NULL::bigint,"
 			" NULL::timestamptz, NULL::text, NULL::text, NULL::integer,"
 			" NULL::integer, NULL::bigint, NULL::boolean, NULL::bigint,"
-			" NULL::bigint, NULL::bigint, NULL::bigint, NULL::timestamptz"
-			" FROM unnest($1) AS u (id)"
+			" NULL::bigint, NULL::bigint, NULL::bigint, NULL::timestamptz,"
+			" NULL::timestamptz FROM unnest($1) AS u (id)"
 			" JOIN payment.payout_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
 			1, types);
@@ -279,6 +283,20 @@ ids_copy(const Column *ids)
 	return copy;
 }
 
+/* An order may have been given a payment method of its own since. */
+static void
+find_hosted(SubjectSet *set)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		Subject			   *subject = &set->subjects[i];
+		const PaymentState *payment = payment_find(set, &subject->payment_id);
+
+		subject->hosted =
+			payment && payment->hosted && subject->payment_method == NULL;
+	}
+}
+
 void
 subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 {
@@ -310,6 +328,7 @@ subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 
 		lock_payments(set, order_ids);
 		lock_objects(set, OBJECT_PAYMENT_ORDER, order_ids);
+		find_hosted(set);
 	}
 	if (refunds->count > 0)
 		lock_refunds(set, column_array(refunds));
@@ -356,7 +375,10 @@ subject_operation(const Subject *subject)
 		return OPERATION_CAPTURE;
 	if (strcmp(status, "voiding") == 0)
 		return OPERATION_VOID;
-	if (strcmp(status, "registering") == 0)
+	/* while it is in doubt whether there is a page, nothing else was asked */
+	if (strcmp(status, "registering") == 0 ||
+		(strcmp(status, "unknown") == 0 && subject->hosted &&
+		 subject->psp_reference == NULL && subject->authorized_amount == 0))
 		return OPERATION_REGISTER;
 	if (strcmp(status, "unknown") != 0 || subject->authorized_amount == 0)
 		return OPERATION_PAY;

@@ -41,6 +41,9 @@ typedef struct PaymentState
 	bool			refund_failed;
 	bool			undo_later; /* partial_failure.c */
 	bool			expires;	/* for an order of it has expired */
+	bool			cancels;	/* ... was cancelled */
+	bool			hosted;		/* what it is paid with is chosen at a page */
+	const char	   *token;		/* that it is paid with from now on; or NULL */
 	TransitionCause cause;		/* of the last change of an order */
 } PaymentState;
 
@@ -91,7 +94,13 @@ typedef struct Subject
 	const char *payment_method; /* of an order: or NULL, the payment's */
 	bool		routed;			/* of an order: it may go to another PSP */
 	bool		moved;			/* of an order: it is tried anew (move.h) */
-	StatusPath	path;
+
+	/* of an order whose payer is at a page of the PSP's */
+	bool	   hosted; /* nothing is known to pay it with otherwise */
+	bool	   cancel_requested; /* while the page was open */
+	bool	   is_charged;		 /* from now on: the page is done */
+	bool	   page_over;
+	StatusPath path;
 } Subject;
 
 /* What to lock: the object and the operation whose task belongs to it. */

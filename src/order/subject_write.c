@@ -69,6 +69,7 @@ count_order(SubjectSet *set, const Subject *subject)
 	payment->failed_count = Max(payment->failed_count + failed, 0);
 	payment->counted = true;
 	payment->expires = strcmp(path->now, "expired") == 0;
+	payment->cancels = strcmp(path->now, "cancelled") == 0;
 	payment->cause = path->steps[path->step_count - 1].cause;
 }
 
@@ -98,8 +99,10 @@ conclude_payment(PaymentState *payment)
 	if (strcmp(path->now, to) == 0)
 		return;
 	/* nobody paid: nothing was ever processed */
-	if (payment->expires && strcmp(to, "failed") == 0 &&
-		status_path_step(path, OBJECT_PAYMENT, "expired", payment->cause))
+	if ((payment->expires || payment->cancels) && strcmp(to, "failed") == 0 &&
+		status_path_step(path, OBJECT_PAYMENT,
+						 payment->expires ? "expired" : "cancelled",
+						 payment->cause))
 		return;
 	if (strcmp(to, "cancelled") == 0)
 	{

@@ -88,7 +88,10 @@ payment_void(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-/* the order itself, or all orders of the payment; PY012: neither exists */
+/*
+ * Keys of the order itself, or of all orders of the payment; PY012: neither
+ * exists
+ */
 static SubjectKey *
 find_orders(const pg_uuid_t *id, int *count)
 {
@@ -112,14 +115,15 @@ find_orders(const pg_uuid_t *id, int *count)
 				 errdetail("There is none with the id %s.", uuid_text(id)),
 				 errhint("Pass an id that checkout() or submit() "
 						 "returned.")));
-	keys = palloc0(found * sizeof(SubjectKey));
+	keys = palloc0(found * WITHDRAW_KEYS * sizeof(SubjectKey));
 	for (uint64 row = 0; row < found; row++)
 	{
-		keys[row].object = OBJECT_PAYMENT_ORDER;
-		keys[row].operation = OPERATION_PAY;
-		row_uuid(row, 1, &keys[row].id);
+		pg_uuid_t order_id;
+
+		row_uuid(row, 1, &order_id);
+		order_withdraw_keys(&order_id, &keys[row * WITHDRAW_KEYS]);
 	}
-	*count = (int) found;
+	*count = (int) found * WITHDRAW_KEYS;
 	return keys;
 }
 
@@ -149,13 +153,15 @@ pg_attribute_noreturn() refuse_cancel(const SubjectSet *set)
 			 errmsg("nothing of it can be cancelled"),
 			 errdetail("Order %s is %s.", uuid_text(&first->id),
 					   first->path.now),
-			 errhint("Only what has not been sent, or is authorised, can be. "
-					 "What was captured can be refunded.")));
+			 errhint("Only what has not been sent, is authorised, or waits "
+					 "for the payer at a page that the PSP closes when it is "
+					 "asked to, can be. What was captured can be "
+					 "refunded.")));
 }
 
 /*
  * payment.cancel(object, idempotency_key) -> integer: how many orders were
- * cancelled or are being voided
+ * cancelled, are being voided, or wait until their page is closed
  */
 Datum
 payment_cancel(PG_FUNCTION_ARGS)

@@ -49,8 +49,24 @@ extern void refunds_lock_sellers(const SubjectSet *set,
 extern void refund_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 extern void payout_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 
+/*
+ * page_evidence.c: what is said of a hosted page, which others follow.  True:
+ * there is nothing more to weigh.
+ */
+extern bool page_weigh(Weighing *w, Subject *subject, Evidence *evidence);
+extern void page_follow(Weighing *w, const Subject *subject,
+						const Evidence *evidence);
+/* nobody needs the page of this subject any more, if so */
+extern void page_end(Weighing *w, Subject *subject, const Evidence *evidence);
+/* what has to be locked for all this evidence */
+extern SubjectKey *page_keys(const Evidence *evidence, int count,
+							 int *key_count);
+
 /* evidence.c: for these */
 extern bool status_is_one_of(const char *status, const char *const *statuses);
+extern bool weigh_is_settled(const Subject *subject, const char *operation);
+extern void weigh_end_task(Weighing *w, const Evidence *evidence,
+						   const char *operation);
 extern bool weigh_has_foreign_reference(const Weighing *w,
 										const Evidence *evidence);
 

@@ -18,6 +18,7 @@
 #include "errcodes.h"
 #include "order/batch.h"
 #include "order/event.h"
+#include "order/hosted.h"
 #include "order/plan.h"
 #include "order/typed_argument.h"
 #include "order/withdraw.h"
@@ -120,6 +121,19 @@ task_queue(const pg_uuid_t *psp_id, const char *operation,
 	payment_wake_dispatcher_at_commit();
 }
 
+void
+order_withdraw_keys(const pg_uuid_t *order_id, SubjectKey *keys)
+{
+	static const char *const operations[WITHDRAW_KEYS] = {
+		OPERATION_PAY, OPERATION_REGISTER
+	};
+
+	for (int i = 0; i < WITHDRAW_KEYS; i++)
+		keys[i] = (SubjectKey){ .object = OBJECT_PAYMENT_ORDER,
+								.id = *order_id,
+								.operation = operations[i] };
+}
+
 bool
 order_begin_void(Subject *subject, TransitionCause cause)
 {
@@ -131,33 +145,64 @@ order_begin_void(Subject *subject, TransitionCause cause)
 	return true;
 }
 
+/*
+ * Is its payer at a page, or about to be?  Then only the PSP knows whether he
+ * has paid, and is asked to close it; where it is in doubt whether there is a
+ * page, as soon as there is one.
+ */
+static bool
+is_at_page(const Subject *subject)
+{
+	const char *status = subject->path.now;
+
+	return subject->hosted &&
+		   (strcmp(status, "registering") == 0 ||
+			strcmp(status, "requires_action") == 0 ||
+			strcmp(subject_operation(subject), OPERATION_REGISTER) == 0);
+}
+
 bool
 order_withdraw(Subject *subject, TransitionCause cause)
 {
-	if (strcmp(subject->path.now, "created") == 0)
+	if (is_at_page(subject))
+	{
+		if (!performs(&subject->psp_id, OPERATION_CLOSE))
+			return false;
+		subject->cancel_requested = true;
+		return true;
+	}
+	if (strcmp(subject->path.now, "created") == 0 ||
+		strcmp(subject->path.now, "requires_action") == 0)
 		return subject_step(subject, "cancelled", cause);
 	return performs(&subject->psp_id, OPERATION_VOID) &&
 		   order_begin_void(subject, cause);
 }
 
 void
-orders_withdrawn(const SubjectSet *set)
+orders_withdrawn(SubjectSet *set)
 {
-	SubjectKey *ended = palloc(Max(set->count, 1) * sizeof(SubjectKey));
+	SubjectKey *ended = palloc(Max(set->count, 1) * 2 * sizeof(SubjectKey));
 	int			count = 0;
 
 	for (int i = 0; i < set->count; i++)
 	{
-		const Subject *subject = &set->subjects[i];
+		Subject *subject = &set->subjects[i];
 
 		if (subject->path.step_count == 0)
 			continue;
 		if (strcmp(subject->path.now, "voiding") == 0)
 			task_queue(&subject->psp_id, OPERATION_VOID, &subject->id);
 		else
+		{
+			subject->page_over = subject->hosted;
 			ended[count++] = (SubjectKey){ .object = subject->object,
 										   .id = subject->id,
 										   .operation = OPERATION_PAY };
+			ended[count++] = (SubjectKey){ .object = subject->object,
+										   .id = subject->id,
+										   .operation = OPERATION_REGISTER };
+		}
 	}
 	subjects_end_tasks(ended, count);
+	pages_write(set);
 }

@@ -32,12 +32,16 @@ extern void task_queue(const pg_uuid_t *psp_id, const char *operation,
 					   const pg_uuid_t *object_id);
 
 /*
- * An order that is created is cancelled, one that is authorised is voided.
+ * An order that is created is cancelled, one that is authorised is voided, one
+ * whose payer is at a page is cancelled when the PSP has closed that.
  * False: neither can be; nothing has changed.  subjects_write() follows.
  */
 extern bool order_withdraw(Subject *subject, TransitionCause cause);
 extern bool order_begin_void(Subject *subject, TransitionCause cause);
+/* its tasks that have to be locked for that, WITHDRAW_KEYS of them */
+#define WITHDRAW_KEYS 2
+extern void order_withdraw_keys(const pg_uuid_t *order_id, SubjectKey *keys);
 /* after subjects_write(): the tasks of what was cancelled or is voided */
-extern void orders_withdrawn(const SubjectSet *set);
+extern void orders_withdrawn(SubjectSet *set);
 
 #endif /* PAYMENT_WITHDRAW_H */

@@ -155,6 +155,7 @@ paypal_build(const PspTask *task, const char *base_url, const char *secret,
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_REGISTER: /* not performed */
 		case PSP_OPERATION_VERIFY:	 /* done above */
+		case PSP_OPERATION_CLOSE:
 			break;
 		case PSP_OPERATION_PAYOUT:
 			return paypal_build_payout(task, base_url, secret, request,
@@ -346,6 +347,7 @@ read_success(const PspTask *task, const JsonDocument *json,
 			paypal_read_verification(json, outcome);
 			break;
 		case PSP_OPERATION_REGISTER: /* not performed */
+		case PSP_OPERATION_CLOSE:
 			break;
 	}
 }

@@ -36,7 +36,7 @@ static const char *const operation_names[PSP_OPERATIONS] = {
 	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
 	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
 	[PSP_OPERATION_REFUND] = "refund",	 [PSP_OPERATION_REGISTER] = "register",
-	[PSP_OPERATION_VERIFY] = "verify",
+	[PSP_OPERATION_VERIFY] = "verify",	 [PSP_OPERATION_CLOSE] = "close",
 };
 
 const char *
@@ -86,6 +86,8 @@ psp_outcome_name(PspOutcomeKind kind)
 			return "expired";
 		case PSP_REQUIRES_ACTION:
 			return "requires_action";
+		case PSP_TOKENIZED:
+			return "tokenized";
 		case PSP_UNKNOWN:
 		case PSP_MORE:
 			break;

@@ -33,10 +33,11 @@ typedef enum PspOperation
 	PSP_OPERATION_VOID,
 	PSP_OPERATION_REFUND,
 	PSP_OPERATION_REGISTER, /* a hosted page for a payment order */
-	PSP_OPERATION_VERIFY	/* whether a webhook is the PSP's; no task's */
+	PSP_OPERATION_VERIFY,	/* whether a webhook is the PSP's; no task's */
+	PSP_OPERATION_CLOSE /* a hosted page, so that nobody pays there any more */
 } PspOperation;
 
-#define PSP_OPERATIONS 7
+#define PSP_OPERATIONS 8
 
 typedef enum PspStep
 {
@@ -83,6 +84,12 @@ typedef struct PspTask
 	const char *webhook_headers;
 	const char *webhook_body;
 	int			webhook_length;
+
+	/*
+	 * register, close: the page takes no money, but a payment method with which
+	 * the payment's orders are paid then
+	 */
+	bool setup;
 
 	/*
 	 * A send: an earlier request under this key may have been executed, so
@@ -147,6 +154,7 @@ typedef enum PspOutcomeKind
 	PSP_VOIDED,
 	PSP_EXPIRED, /* what was authorised is free again, by time; nobody paid */
 	PSP_REQUIRES_ACTION, /* the payer has a page to pay at; nothing moved */
+	PSP_TOKENIZED,		 /* ... has left a payment method there; the same */
 	PSP_MORE /* another request is needed: build it with the cursor */
 } PspOutcomeKind;
 
@@ -305,6 +313,8 @@ typedef struct PspAdapter
 	bool performs[PSP_OPERATIONS];
 	/* whether an authorisation may be captured in several parts */
 	bool several_captures;
+	/* whether a hosted page may keep a payment method for several orders */
+	bool page_keeps_method;
 
 	PspInquiry inquiry[PSP_OPERATIONS];
 

@@ -88,6 +88,7 @@ object_of(const PspTask *task)
 		case PSP_OPERATION_REFUND:
 			return &refund;
 		case PSP_OPERATION_REGISTER:
+		case PSP_OPERATION_CLOSE:
 			return &session;
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_CAPTURE:
@@ -106,12 +107,20 @@ name_of(const PspTask *task)
 										: task->psp_reference;
 }
 
+/* Is something done to what the PSP has named before? */
+static bool
+is_about_known(const PspTask *task)
+{
+	return is_about_authorization(task) ||
+		   task->operation == PSP_OPERATION_CLOSE;
+}
+
 /* Is the object only to be shown? */
 static bool
 looks(const PspTask *task)
 {
 	return task->step == PSP_STEP_LOOKUP ||
-		   (is_about_authorization(task) && task->cursor);
+		   (is_about_known(task) && task->cursor);
 }
 
 static void
@@ -134,14 +143,31 @@ add_money(const PspTask *task, StringInfo body)
 	form_add(body, 0, "currency", currency);
 }
 
-/* The payer is present, yet a step that needs him is a decline. */
+/*
+ * A payment method that was kept for a customer ("cus_1/pm_1") is charged
+ * without the payer; one that is only a name, while the payer is present.  A
+ * step that needs the payer is a decline of both.
+ */
+static void
+add_method(const PspTask *task, StringInfo body)
+{
+	const char *method = task->payment_method;
+	const char *slash = method ? strchr(method, '/') : NULL;
+
+	if (slash)
+		form_add(body, 0, "customer",
+				 pnstrdup(method, (Size) (slash - method)));
+	form_add(body, 0, "payment_method", slash ? slash + 1 : method);
+	form_add(body, 0, "confirm", "true");
+	form_add(body, 0, slash ? "off_session" : "error_on_requires_action",
+			 "true");
+}
+
 static void
 add_payment(const PspTask *task, StringInfo body)
 {
 	add_money(task, body);
-	form_add(body, 0, "payment_method", task->payment_method);
-	form_add(body, 0, "confirm", "true");
-	form_add(body, 0, "error_on_requires_action", "true");
+	add_method(task, body);
 	form_add(body, 0, "automatic_payment_methods[enabled]", "true");
 	form_add(body, 0, "automatic_payment_methods[allow_redirects]", "never");
 	form_add(body, 0, "transfer_group", task->payment_id);
@@ -166,6 +192,29 @@ add_capture(const PspTask *task, StringInfo body)
 	form_add(body, 0, "expand[]", EXPAND_CHARGE);
 }
 
+/* What else is to be shown of the object */
+static const char *
+expansion_of(const PspTask *task)
+{
+	switch (task->operation)
+	{
+		case PSP_OPERATION_REGISTER:
+		case PSP_OPERATION_CLOSE:
+			return task->setup ? "setup_intent"
+							   : "payment_intent." EXPAND_CHARGE;
+		case PSP_OPERATION_REFUND:
+			return EXPAND_TRANSACTION;
+		case PSP_OPERATION_PAYOUT:
+		case PSP_OPERATION_VOID:
+		case PSP_OPERATION_VERIFY:
+			break;
+		case PSP_OPERATION_PAY:
+		case PSP_OPERATION_CAPTURE:
+			return EXPAND_CHARGE;
+	}
+	return NULL;
+}
+
 static void
 build_send_body(const PspTask *task, StringInfo body)
 {
@@ -178,6 +227,9 @@ build_send_body(const PspTask *task, StringInfo body)
 			return;
 		case PSP_OPERATION_VOID:
 		case PSP_OPERATION_VERIFY: /* not performed */
+			return;
+		case PSP_OPERATION_CLOSE:
+			form_add(body, 0, "expand[]", expansion_of(task));
 			return;
 		case PSP_OPERATION_REGISTER:
 			stripe_add_session(task, body);
@@ -230,26 +282,6 @@ build_list_query(const PspTask *task, StringInfo url)
 		form_add(url, start, "expand[]", "data." EXPAND_CHARGE);
 }
 
-static const char *
-expansion_of(const PspTask *task)
-{
-	switch (task->operation)
-	{
-		case PSP_OPERATION_REGISTER:
-			return "payment_intent." EXPAND_CHARGE;
-		case PSP_OPERATION_REFUND:
-			return EXPAND_TRANSACTION;
-		case PSP_OPERATION_PAYOUT:
-		case PSP_OPERATION_VOID:
-		case PSP_OPERATION_VERIFY:
-			break;
-		case PSP_OPERATION_PAY:
-		case PSP_OPERATION_CAPTURE:
-			return EXPAND_CHARGE;
-	}
-	return NULL;
-}
-
 static void
 build_show(const PspTask *task, StringInfo url)
 {
@@ -264,28 +296,54 @@ build_show(const PspTask *task, StringInfo url)
 	}
 }
 
+/* What is done to a thing that the PSP has named */
+static const char *
+action_of(const PspTask *task)
+{
+	switch (task->operation)
+	{
+		case PSP_OPERATION_CAPTURE:
+			return "/capture";
+		case PSP_OPERATION_VOID:
+			return "/cancel";
+		default:
+			return "/expire";
+	}
+}
+
 static void
 build_send(const PspTask *task, PspRequest *request)
 {
-	if (is_about_authorization(task))
+	if (is_about_known(task))
 	{
 		appendStringInfoChar(&request->url, '/');
-		form_encode(&request->url, task->parent_reference);
-		appendStringInfoString(&request->url,
-							   task->operation == PSP_OPERATION_CAPTURE
-								   ? "/capture"
-								   : "/cancel");
+		form_encode(&request->url, name_of(task));
+		appendStringInfoString(&request->url, action_of(task));
 	}
 	build_send_body(task, &request->body);
-	adapter_header(request, psprintf("Idempotency-Key: %s", task->psp_key));
+	/* closed is closed: no key has to say so, nor keep a failure for ever */
+	if (task->operation != PSP_OPERATION_CLOSE)
+		adapter_header(request,
+					   psprintf("Idempotency-Key: %s", task->psp_key));
 	adapter_header(request, "Content-Type: application/x-www-form-urlencoded");
+}
+
+/* Only what is known can be closed. */
+static bool
+lacks_page(const PspTask *task, PspOutcome *outcome)
+{
+	if (task->operation != PSP_OPERATION_CLOSE || task->psp_reference)
+		return false;
+	outcome_error(outcome, PSP_UNKNOWN, "no_page",
+				  "the PSP's name of the page is not known");
+	return true;
 }
 
 static bool
 stripe_build(const PspTask *task, const char *base_url, const char *secret,
 			 PspRequest *request, PspOutcome *outcome)
 {
-	if (adapter_lacks_parent(task, outcome))
+	if (adapter_lacks_parent(task, outcome) || lacks_page(task, outcome))
 		return false;
 	adapter_begin(request, looks(task) ? "GET" : "POST", base_url,
 				  object_of(task)->path);
@@ -431,6 +489,7 @@ judge_object(const PspTask *task, const JsonDocument *json,
 			stripe_read_refund(json, object, status, outcome);
 			break;
 		case PSP_OPERATION_REGISTER:
+		case PSP_OPERATION_CLOSE:
 			stripe_read_session(task, json, object, status, outcome);
 			break;
 		case PSP_OPERATION_VERIFY: /* not performed */
@@ -506,7 +565,7 @@ read_success(const PspTask *task, const PspResponse *response,
 	const JsonNode *root = json_root(json);
 
 	const char *asked =
-		looks(task) || is_about_authorization(task) ? name_of(task) : NULL;
+		looks(task) || is_about_known(task) ? name_of(task) : NULL;
 
 	if (root->type != JSON_OBJECT)
 		outcome_unreadable(outcome);
@@ -600,7 +659,7 @@ read_failed_object(const PspTask *task, const JsonDocument *json,
  */
 static bool
 is_about_state(const PspTask *task, const PspResponse *response,
-			   const char *code)
+			   const char *type, const char *code)
 {
 	static const char *const codes[] = {
 		"payment_intent_unexpected_state",
@@ -611,9 +670,13 @@ is_about_state(const PspTask *task, const PspResponse *response,
 		NULL
 	};
 
-	return is_about_authorization(task) && !looks(task) &&
-		   response->status >= 400 && response->status < 500 &&
-		   adapter_one_of(code, codes);
+	if (looks(task) || response->status < 400 || response->status >= 500)
+		return false;
+	/* of a page that is not open there is no code */
+	if (task->operation == PSP_OPERATION_CLOSE)
+		return response->status == 400 &&
+			   strcmp(type, "invalid_request_error") == 0;
+	return is_about_authorization(task) && adapter_one_of(code, codes);
 }
 
 static void
@@ -628,7 +691,7 @@ read_error(const PspTask *task, const PspResponse *response,
 		member_text(json, error, "decline_code", PSP_CODE_LENGTH_MAX);
 	bool is_replayed = psp_header_is_true(response, "Idempotent-Replayed");
 
-	if (is_about_state(task, response, code))
+	if (is_about_state(task, response, type ? type : "", code))
 	{
 		outcome->kind = PSP_MORE;
 		outcome->cursor = CURSOR_SHOW;
@@ -647,6 +710,10 @@ read_error(const PspTask *task, const PspResponse *response,
 		outcome->kind = judge_error(task, response, type ? type : "",
 									code ? code : "", is_replayed);
 		read_failed_object(task, json, error, outcome);
+		/* that a page cannot be closed says nothing of who pays there */
+		if (task->operation == PSP_OPERATION_CLOSE &&
+			outcome->kind == PSP_FAILED)
+			outcome->kind = PSP_UNKNOWN;
 	}
 	outcome->error_code = reason ? reason : code ? code : type;
 	if (outcome->error_code == NULL)
@@ -695,8 +762,10 @@ const PspAdapter psp_stripe = {
 	.name = "stripe",
 	.key_length_max = 255,
 	.key_lifetime_s = 82800,
-	.performs = { true, true, true, true, true, true },
+	.performs = { true, true, true, true, true,
+				  true, [PSP_OPERATION_CLOSE] = true },
 	.several_captures = true,
+	.page_keeps_method = true,
 	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true,
 										 .by_listing = true },
 				 [PSP_OPERATION_PAYOUT] = { .by_reference = true,
@@ -707,7 +776,8 @@ const PspAdapter psp_stripe = {
 										  .by_listing = true },
 				 [PSP_OPERATION_REFUND] = { .by_reference = true,
 											.by_listing = true },
-				 [PSP_OPERATION_REGISTER] = { .by_reference = true } },
+				 [PSP_OPERATION_REGISTER] = { .by_reference = true },
+				 [PSP_OPERATION_CLOSE] = { .by_reference = true } },
 	.config_keys = no_config,
 	.build = stripe_build,
 	.read = stripe_read,
