@@ -114,11 +114,19 @@ column_array(const Column *column)
 											  typalign));
 }
 
+/* A statement that runs while rows are read takes their place. */
+static void
+check_row(uint64 row)
+{
+	if (SPI_tuptable == NULL || row >= SPI_tuptable->numvals)
+		elog(ERROR, "row " UINT64_FORMAT " of a result that is gone", row);
+}
+
 static Datum
 row_field(uint64 row, int column, Oid type PG_USED_FOR_ASSERTS_ONLY,
 		  bool *isnull)
 {
-	Assert(row < SPI_tuptable->numvals);
+	check_row(row);
 	Assert(SPI_gettypeid(SPI_tuptable->tupdesc, column) == type);
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						 column, isnull);
@@ -176,6 +184,7 @@ row_is_null(uint64 row, int column)
 {
 	bool isnull;
 
+	check_row(row);
 	(void) SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						 column, &isnull);
 	return isnull;

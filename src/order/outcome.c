@@ -37,6 +37,7 @@ PG_FUNCTION_INFO_V1(payment_record_outcomes);
 /* the task as it was claimed, with the settings of its PSP */
 typedef struct Task
 {
+	int			number; /* of its outcome */
 	pg_uuid_t	id;
 	pg_uuid_t	attempt_id; /* all zero: none is under way */
 	int32		tries;
@@ -239,6 +240,7 @@ static void
 read_task(Task *task, uint64 row)
 {
 	memset(task, 0, sizeof(Task));
+	task->number = row_int32(row, 1);
 	row_uuid(row, 2, &task->id);
 	(void) row_uuid(row, 3, &task->attempt_id);
 	task->tries = row_int32(row, 4);
@@ -464,13 +466,35 @@ report_unknown(const Outcome *outcome, const Evidence *evidence,
 		exception_open_unknown(&report);
 }
 
+/* all of them first: what is decided of one may run statements */
+static Task *
+read_open_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
+				uint64 *found)
+{
+	Task *tasks;
+
+	*found = select_open_tasks(outcomes, evidence, count);
+	tasks = palloc(Max(*found, 1) * sizeof(Task));
+	for (uint64 row = 0; row < *found; row++)
+	{
+		Task *task = &tasks[row];
+
+		read_task(task, row);
+		task->can_be_asked =
+			can_ask_about_pending(psp_adapter(row_text(row, 13)),
+								  &outcomes[task->number]);
+	}
+	return tasks;
+}
+
 static void
 reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 				 TimestampTz now)
 {
-	uint64 tasks = select_open_tasks(outcomes, evidence, count);
-	Task  *held = palloc(Max(tasks, 1) * sizeof(Task));
+	uint64 found;
+	Task  *tasks = read_open_tasks(outcomes, evidence, count, &found);
 	Column columns[8];
+
 	column_init(&columns[0], UUIDOID);
 	column_init(&columns[1], TEXTOID);
 	column_init(&columns[2], TIMESTAMPTZOID);
@@ -479,16 +503,14 @@ reschedule_tasks(const Outcome *outcomes, const Evidence *evidence, int count,
 	column_init(&columns[5], TEXTOID);
 	column_init(&columns[6], BOOLOID);
 	column_init(&columns[7], BOOLOID);
-	for (uint64 row = 0; row < tasks; row++)
+
+	for (uint64 t = 0; t < found; t++)
 	{
-		int			   i = row_int32(row, 1);
+		Task		  *task = &tasks[t];
+		int			   i = task->number;
 		const Outcome *outcome = &outcomes[i];
-		Task		  *task = &held[row];
 		NextRun		   next;
 
-		read_task(task, row);
-		task->can_be_asked =
-			can_ask_about_pending(psp_adapter(row_text(row, 13)), outcome);
 		if (uuid_compare(&task->attempt_id, &outcome->attempt_id) != 0)
 			continue; /* another attempt is under way, or has been recorded */
 		next = next_run(outcome, &evidence[i], task, now);

@@ -65,4 +65,28 @@ SELECT name, step FROM pg_temp.claim() ORDER BY name;
 SELECT pg_temp.record('early/1', 'retry'), pg_temp.record('early/2', 'unknown');
 SELECT t.first_sent_at IS NULL AS unsent, t.last_sent_at IS NULL AS never FROM payment.task AS t
 WHERE t.object_id = ANY (ARRAY[pg_temp.object('early/1'), pg_temp.object('early/2')]) ORDER BY t.object_id;
+-- several in one batch: what is done for one does not keep the next from its own
+CREATE FUNCTION pg_temp.record_all(pattern text, outcome text) RETURNS integer LANGUAGE sql AS $$
+    SELECT payment.record_outcomes(array_agg(jsonb_populate_record(NULL::payment.attempt_outcome, jsonb_build_object(
+        'attempt_id', (SELECT a.id FROM payment.attempt AS a WHERE a.object_id = o.id ORDER BY a.id DESC LIMIT 1),
+        'outcome', outcome, 'http_status', 500, 'latency_ms', 5)) ORDER BY o.id))
+    FROM payment.order_record AS o WHERE o.psp_id = pg_temp.psp() AND o.reference LIKE pattern
+$$;
+SELECT pg_temp.pay('batch', '10.00', '20.00'), pg_temp.pay('batch_too', '30.00', '40.00');
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record_all('batch%', 'unknown'), pg_temp.skip_time();
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record_all('batch%', 'not_found'), pg_temp.skip_time();
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record_all('batch%', 'key_spent'), pg_temp.skip_time();
+SELECT name, step FROM pg_temp.claim() ORDER BY name;
+SELECT pg_temp.record_all('batch%', 'not_found'), pg_temp.skip_time();
+SELECT name, step, attempt_no, sent_before FROM pg_temp.claim() ORDER BY name;
+-- the same of those that people have to find out about
+UPDATE payment.psp SET max_attempts = 1 WHERE id = pg_temp.psp();
+SELECT pg_temp.record_all('batch%', 'unknown'), pg_temp.skip_time();
+SELECT name, step FROM pg_temp.claim() WHERE name LIKE 'batch%' ORDER BY name;
+SELECT pg_temp.record_all('batch%', 'unknown');
+SELECT name, status, queue FROM pg_temp.show('batch%');
+SELECT name, type FROM pg_temp.exceptions('batch%');
 SELECT * FROM payment.verify();
