@@ -29,7 +29,7 @@ use Time::HiRes qw(sleep time);
 use constant {
     PATIENCE_SECONDS => 180,
     # more than that waiting, and clients wait, too
-    QUEUE_MAX     => 1000,
+    QUEUE_MAX     => 300,
     PAUSE_SECONDS => 10,
     CHECK_EVERY   => 20,
 };
@@ -44,6 +44,9 @@ my %weights = (
     buy_in_two_steps => 4,
     change_mind     => 7,
     change_body     => 3,
+    reserve         => 10,
+    end_reserved    => 8,
+    give_back       => 10,
     release         => 6,
     pay_out         => 15);
 my @acts = map { ($_) x $weights{$_} } sort keys %weights;
@@ -114,8 +117,12 @@ sub _insist
 sub _purchase
 {
     my ($self, $key) = @_;
-    my $psp = $self->_draw("psp $key", sort keys %{ $self->{psps} });
-    my %argument = (psp => $psp, payment_method => $self->_draw("method $key", @{ $self->{psps}{$psp}{methods} }));
+    # what Adyen does to an authorisation it tells by webhooks only
+    my $reserves = $key =~ /reserves/;
+    my $psp = $self->_draw("psp $key", grep { !$reserves || $_ ne 'adyen' } sort keys %{ $self->{psps} });
+    my @methods = @{ $self->{psps}{$psp}{methods} };
+    my %argument = (psp => $psp, payment_method => $reserves ? $methods[0] : $self->_draw("method $key", @methods));
+    $argument{capture} = 'manual' if $reserves;
     my @sellers = (sort keys %{ $self->{sellers} })[ 0 .. $self->_draw("sellers $key", 0 .. 2) ];
     my @orders = map {
         {   seller   => $_,
@@ -240,6 +247,56 @@ sub change_body
     return;
 }
 
+sub reserve
+{
+    my ($self) = @_;
+    my $key = $self->_fresh_key('reserves');
+    return $self->_bought($key, $self->_insist($self->_buying($key)));
+}
+
+# S23: what to do with an authorisation follows from it, so that all want the
+# same; or from who asks, so that they race.
+sub end_reserved
+{
+    my ($self, $turn) = @_;
+    my $reserved = $self->_insist(<<"SQL");
+SELECT id, amount FROM payment.payment_order WHERE status = 'authorized' ORDER BY md5(id::text || '$turn') LIMIT 5
+SQL
+    foreach my $order (split /\n/, $reserved)
+    {
+        my ($id, $amount) = split /\|/, $order;
+        my $what = $self->_draw("ends $id", qw(capture capture part void race));
+        $what = $self->_draw("races $id $self->{number}", qw(capture void)) if $what eq 'race';
+        my $key = "$what $id";
+        my %argument = (payment_order => $id, idempotency_key => $key);
+        $argument{amount} = int($amount / 2) + 1 if $what eq 'part';
+        # the other one may be quicker; and later somebody may succeed with this key
+        my $answer = $self->_insist($self->{t}->call_text($what eq 'void' ? 'void' : 'capture', %argument), 'PY303');
+        $self->_note(kind => 'follow-up', key => $key, ids => [$id]) if !ref $answer;
+    }
+    return;
+}
+
+# S32 S33: in full or in part, several at once
+sub give_back
+{
+    my ($self, $turn) = @_;
+    my $captured = $self->_insist(<<"SQL");
+SELECT id, captured_amount - refunded_amount FROM payment.payment_order
+WHERE status = 'captured' AND psp <> 'adyen' AND refunded_amount < captured_amount ORDER BY md5(id::text || '$turn') LIMIT 2
+SQL
+    foreach my $order (split /\n/, $captured)
+    {
+        my ($id, $left) = split /\|/, $order;
+        my $key = $self->_fresh_key('gives back');
+        my $amount = $self->_draw("gives $key", undef, $left, int($left / 2) + 1, int($left / 3) + 1);
+        my $answer = $self->_insist($self->{t}->call_text('refund', payment_order => $id, amount => $amount, idempotency_key => $key),
+            qw(PY303 PY306));
+        $self->_note(kind => ref $answer ? 'nothing' : 'refund', key => $key, ids => [ ref $answer ? () : $answer ]);
+    }
+    return;
+}
+
 sub release
 {
     my ($self, $turn) = @_;
@@ -290,6 +347,23 @@ sub _wait_for_others
         return if $self->_insist('SELECT count(*) FROM payment.task WHERE dead_at IS NULL') < QUEUE_MAX;
         sleep 0.5;
     }
+    return;
+}
+
+=head2 end_all
+
+Ends whatever is reserved still; alone, and in peace.
+
+=cut
+
+sub end_all
+{
+    my ($self) = @_;
+    open $self->{out}, '>', $self->{journal} or die "$self->{journal}: $!\n";
+    my $turn = 0;
+    $self->end_reserved(++$turn) while $self->_insist(q(SELECT count(*) FROM payment.payment_order WHERE status = 'authorized'));
+    $self->{session}->close(1);
+    close $self->{out} or die "$self->{journal}: $!\n";
     return;
 }
 

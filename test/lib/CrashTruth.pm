@@ -20,13 +20,14 @@ use strict;
 use warnings;
 
 use JSON::PP;
+use List::Util ();
 use PaymentTest;
 use Test::More;
 
 # statuses, by whether the money has moved
 my %ends = (
     captured => 1, paid   => 1,
-    declined => 0, failed => 0,
+    declined => 0, failed => 0, voided => 0,
 );
 
 sub new
@@ -80,7 +81,7 @@ sub see_requests
 
         # with an access token that is over: sent once more with another one
         next if $status eq '401';
-        $self->{sent}{ $key =~ s/:capture$//r }{$path}++;
+        $self->{sent}{ $key =~ s/:(?:capture|authorize)$//r }{$path}++;
     }
     return;
 }
@@ -115,7 +116,7 @@ sub _read_database
     my ($self) = @_;
     my %object;
     foreach my $row ($self->_table(<<'SQL'))
-SELECT 'order', o.id, o.status, o.amount, o.currency, p.name, o.payment_id, o.platform_fee, o.seller_id,
+SELECT 'order', o.id, o.status, o.amount, o.currency, p.name, o.payment_id, o.captured_fee, o.seller_id,
     o.released_at IS NOT NULL, o.captured_amount
 FROM payment.order_record AS o JOIN payment.psp AS p ON p.id = o.psp_id
 UNION ALL
@@ -128,6 +129,14 @@ SQL
         $object{ $of{id} } = \%of;
     }
     $self->{object} = \%object;
+    my %refund;
+    foreach my $row ($self->_table('SELECT id, order_id, status, amount, fee_share, attempt_no FROM payment.refund_record'))
+    {
+        my %of;
+        @of{qw(id order status amount fee attempt)} = @$row;
+        $refund{ $of{id} } = \%of;
+    }
+    $self->{refund} = \%refund;
     $self->{exceptions} = {};
     push @{ $self->{exceptions}{ $_->[0] } }, $_->[1]
       foreach $self->_table(q(SELECT order_id, type FROM payment.exception_record WHERE status = 'open'));
@@ -148,6 +157,18 @@ sub _is_conflict
     return 0 if $self->_moved($of->{id}) > 1 || !$self->_has_exception($of->{id}, qr/^(?:amount|currency|unknown_outcome)$/);
     return $of->{status} =~ /^(?:conflicted|unknown)$/
       && grep { "$_->{amount} \U$_->{currency}" ne "$of->{amount} $of->{currency}" } @done;
+}
+
+sub _is_refund_conflict
+{
+    my ($self, $of) = @_;
+    return $of->{status} eq 'unknown' && $self->_has_exception($of->{id}, qr/^amount$/);
+}
+
+sub _refunds_of
+{
+    my ($self, $order) = @_;
+    return grep { $_->{order} eq $order } values %{ $self->{refund} };
 }
 
 # ---- what people do
@@ -219,12 +240,14 @@ sub _compare_keys
     my ($self) = @_;
     my %result = map { $_->[0] => $_->[1] }
       $self->_table(q(SELECT key, array_to_string(result, ' ') FROM payment.idempotency));
+    # what was done to an order answers with the order, and its number
     $self->_none('S67 what was acknowledged is there, under its key',
-        grep { ($result{$_} // '') ne $self->{key}{$_} } keys %{ $self->{key} });
+        grep { ($result{$_} // '') !~ /^\Q$self->{key}{$_}\E(?: 0{8}-[-0-9a-f]+)?$/ } keys %{ $self->{key} });
     $self->_none('S17 what was rolled back or refused is not', grep { exists $result{$_} } keys %{ $self->{nothing} });
     $self->_none('and nothing else is', grep { !exists $self->{key}{$_} } keys %result);
     my %known = map { $_ => 1 } map { split / / } values %result;
-    return $self->_none('no order or payout without a key', grep { !$known{$_} } keys %{ $self->{object} });
+    return $self->_none('no order, refund or payout without a key',
+        grep { !$known{$_} } keys %{ $self->{object} }, keys %{ $self->{refund} });
 }
 
 # how one object differs from what the PSP did for it
@@ -239,12 +262,48 @@ sub _difference
     return 'moved ' . @moved . ' times' if @moved != $expected;
     return if !$expected;
     return "is $moved[0]{status} there" if $moved[0]{status} !~ /^(?:succeeded|paid)$/;
-    return "is $moved[0]{amount} $moved[0]{currency} there" if "$moved[0]{amount} \U$moved[0]{currency}" ne "$of->{amount} $of->{currency}";
+    my $amount = $of->{what} eq 'order' ? $of->{captured} : $of->{amount};
+    return "is $moved[0]{amount} $moved[0]{currency} there" if "$moved[0]{amount} \U$moved[0]{currency}" ne "$amount $of->{currency}";
     return "was done by $moved[0]{psp}" if $moved[0]{psp} ne $self->{psps}{ $of->{psp} };
     # PayPal's payouts have it as the batch's name, which the book does not tell
     return if $of->{what} eq 'payout' && $of->{psp} eq 'paypal';
-    return "was done under the key '$moved[0]{idempotency_key}'" if $moved[0]{idempotency_key} !~ /^$of->{id}:pay(?:out)?:\d+$/;
+    return "was done under the key '$moved[0]{idempotency_key}'" if $moved[0]{idempotency_key} !~ /^$of->{id}:(?:pay|payout|capture):\d+$/;
     return;
+}
+
+# S33: each refund is final, and together they are what the payer has back
+sub _compare_refunds
+{
+    my ($self) = @_;
+    my (@wrong, %back, %doubtful);
+    foreach my $of (values %{ $self->{refund} })
+    {
+        if ($self->_is_refund_conflict($of))
+        {
+            $self->{conflicted}{ $of->{id} } = $doubtful{ $of->{order} } = 1;
+            next;
+        }
+        push @wrong, "$of->{id} is $of->{status}" if $of->{status} !~ /^(?:succeeded|failed|cancelled)$/;
+        push @wrong, "$of->{id} was begun $of->{attempt} times, and sent under as many keys" if $of->{attempt} > 1;
+        $back{ $of->{order} } += $of->{amount} if $of->{status} eq 'succeeded';
+    }
+    $self->_none('S33 every refund is final, and was sent under one key', @wrong);
+    $self->{doubtful} = \%doubtful;
+    @wrong = ();
+    foreach my $order (grep { !$doubtful{$_} && !$self->{conflicted}{$_} } keys %{ $self->{book} })
+    {
+        my ($there, $here) = ($self->_given_back($order), $back{$order} // 0);
+        push @wrong, "$order: $here here, $there there" if $there != $here;
+    }
+    return $self->_none('S32 S33 payers have back what the refunds say, order by order', @wrong);
+}
+
+sub _given_back
+{
+    my ($self, $order) = @_;
+    my $sum = 0;
+    $sum += $_->{amount_refunded} || 0 foreach @{ $self->{book}{$order} // [] };
+    return $sum;
 }
 
 sub _compare_objects
@@ -268,25 +327,27 @@ sub _compare_objects
         map { "$_ @{ $self->{exceptions}{$_} }" } grep { !$self->{conflicted}{$_} } keys %{ $self->{exceptions} });
 }
 
-# What the orders and payouts add up to.
+# What the orders, refunds and payouts add up to: what sellers have in all, less
+# what they owe.  (Where a refund finds the money is verify()'s to judge.)
 sub _expected_wallets
 {
     my ($self) = @_;
     my %wallet;
     foreach my $of (values %{ $self->{object} })
     {
-        my $wallet = $wallet{"$of->{seller} $of->{currency}"} //= { pending => 0, available => 0, in_payout => 0 };
+        my $wallet = $wallet{"$of->{seller} $of->{currency}"} //= { has => 0, in_payout => 0 };
         if ($of->{what} eq 'payout')
         {
-            $wallet->{available} -= $of->{amount} if $of->{status} ne 'failed';
+            $wallet->{has} -= $of->{amount} if $of->{status} ne 'failed';
             $wallet->{in_payout} += $of->{amount} if $of->{status} !~ /^(?:failed|paid)$/;
         }
         elsif ($of->{status} eq 'captured')
         {
-            $wallet->{ $of->{released} eq 't' ? 'available' : 'pending' } += $of->{amount} - $of->{fee};
+            $wallet->{has} += $of->{captured} - $of->{fee};
+            $wallet->{has} -= $_->{amount} - $_->{fee} foreach grep { $_->{status} !~ /^(?:failed|cancelled)$/ } $self->_refunds_of($of->{id});
         }
     }
-    return map { my $w = $wallet{$_}; "$_ $w->{pending} $w->{available} $w->{in_payout}" }
+    return map { my $w = $wallet{$_}; "$_ $w->{has} $w->{in_payout}" }
       grep { my $w = $wallet{$_}; grep { $_ } values %$w } sort keys %wallet;
 }
 
@@ -300,8 +361,13 @@ sub _expected_totals
         my $of = $self->{object}{$id} // next;
         my $account = $of->{what} eq 'payout' ? 'bank' : 'psp_receivable';
         $total{"$account $of->{currency}"} += $_->{amount} * ($account eq 'bank' ? -1 : 1) foreach $self->_moved($id);
+        next if $of->{what} eq 'payout';
+        my $back = $self->_given_back($id);
+        # ... of which one is people's to say
+        $back = List::Util::sum(0, map { $_->{amount} } grep { $_->{status} eq 'succeeded' } $self->_refunds_of($id)) if $self->{doubtful}{$id};
+        $total{"$account $of->{currency}"} -= $back if $back;
     }
-    return map { "$_ $total{$_}" } sort keys %total;
+    return map { "$_ $total{$_}" } grep { $total{$_} } sort keys %total;
 }
 
 sub _compare_ledger
@@ -310,11 +376,11 @@ sub _compare_ledger
     my $t = $self->{t};
     is_deeply(
         [ map { join ' ', @$_ } $self->_table(<<'SQL') ],
-SELECT seller_id, currency, pending, available, in_payout FROM payment.wallet
-WHERE pending <> 0 OR available <> 0 OR in_payout <> 0 ORDER BY seller_id, currency
+SELECT seller_id, currency, pending + available - owed AS has, in_payout FROM payment.wallet
+WHERE pending + available <> owed OR in_payout <> 0 ORDER BY seller_id, currency
 SQL
         [ $self->_expected_wallets ],
-        'wallets are what orders and payouts add up to');
+        'wallets are what orders, refunds and payouts add up to');
     is_deeply(
         [ map { join ' ', @$_ } $self->_table(<<'SQL') ],
 SELECT a.code, a.currency, sum(e.amount) FROM payment.entry AS e JOIN payment.account AS a ON a.id = e.account_id
@@ -337,7 +403,8 @@ sub _compare_traces
           $self->_table('SELECT operation, object_id, step, tries, dead_at IS NOT NULL, last_error FROM payment.task'));
     $self->_none_in('every attempt has its end', 'SELECT id, psp_key FROM payment.attempt WHERE finished_at IS NULL OR outcome IS NULL');
     $self->_none_in('no attempt, journal or exception without its object', <<'SQL');
-WITH object AS (SELECT id FROM payment.order_record UNION ALL SELECT id FROM payment.payout_record)
+WITH object AS (SELECT id FROM payment.order_record UNION ALL SELECT id FROM payment.payout_record
+    UNION ALL SELECT id FROM payment.refund_record)
 SELECT 'attempt', a.id FROM payment.attempt AS a WHERE NOT EXISTS (SELECT FROM object AS o WHERE o.id = a.object_id)
 UNION ALL
 SELECT 'journal', j.id FROM payment.journal AS j WHERE NOT EXISTS (SELECT FROM object AS o WHERE o.id = j.subject)
@@ -353,7 +420,7 @@ WITH step AS (
     FROM payment.status_history AS h WINDOW w AS (PARTITION BY object_id ORDER BY id)
 ), object AS (
     SELECT id, status FROM payment.order_record UNION ALL SELECT id, status FROM payment.payout_record
-    UNION ALL SELECT id, status FROM payment.payment_record
+    UNION ALL SELECT id, status FROM payment.payment_record UNION ALL SELECT id, status FROM payment.refund_record
 )
 SELECT s.object, s.object_id, s.before, s.from_status, s.to_status, o.status
 FROM step AS s JOIN object AS o ON o.id = s.object_id
@@ -402,6 +469,7 @@ sub tell
     $self->_read_database;
     $self->_read_journals;
     $self->_compare_keys;
+    $self->_compare_refunds;
     $self->_compare_objects;
     $self->_compare_ledger;
     $self->_compare_traces;

@@ -2,7 +2,7 @@
 # dispatcher, launcher, backends, server and PSPs are killed at moments that
 # nobody chose.  At the end clients, database and the PSPs' book are asked the
 # same questions (CrashTruth.pm), and have to agree about every single payment.
-# (S01-S03, S05-S09, S11, S13, S14, S16, S17, S20, S67 all at once.)
+# (S01-S03, S05-S09, S11, S13, S14, S16, S17, S20, S23, S32, S33, S67 all at once.)
 #
 # PAYMENT_CRASH_SECONDS=3600 makes an hour of it; 0 leaves it away.
 # PAYMENT_CRASH_SEED repeats the choices of a run: what is bought, killed and
@@ -18,7 +18,7 @@ use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $seconds = $ENV{PAYMENT_CRASH_SECONDS} // 100;
+my $seconds = $ENV{PAYMENT_CRASH_SECONDS} // 20;
 my $seed = $ENV{PAYMENT_CRASH_SEED} // int(time() * 1000) % 1_000_000;
 my $clients = $ENV{PAYMENT_CRASH_CLIENTS} // 4;
 plan(skip_all => 'PAYMENT_CRASH_SECONDS is 0') if !$seconds;
@@ -133,7 +133,7 @@ CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON payment.attempt DEFERRAB
 SQL
 
 my $folder = $t->node->basedir;
-my $truth = CrashTruth->new($t, psps => { map { $_ => $_ } keys %psps }, journals => [ map { "$folder/client.$_" } 1 .. $clients ]);
+my $truth = CrashTruth->new($t, psps => { map { $_ => $_ } keys %psps }, journals => [ map { "$folder/client.$_" } 0 .. $clients ]);
 
 # A process of its own, without the parent's END blocks.
 sub start_client
@@ -281,6 +281,8 @@ $t->wait_for_server;
 register_psps(max_attempts => 50);
 my $dead = $truth->revive_dead_letters;
 $t->wait_until_idle(seconds => DRAIN_SECONDS);
+CrashClient->new($t, number => 0, seed => $seed, psps => \%psps, sellers => \%seller, journal => "$folder/client.0")->end_all;
+$t->wait_until_idle(seconds => DRAIN_SECONDS);
 my $decided = $truth->decide_unknown;
 tell_progress('drained');
 $truth->tell;
@@ -301,12 +303,14 @@ cmp_ok($growth, '<', MEMORY_GROWTH_KB_MAX, 'nor ever more with time');
 
 cmp_ok($truth->count('payment'), '>', $seconds, 'there was something to do');
 cmp_ok($truth->count('payout'), '>', 0, 'also for the sellers');
+cmp_ok($truth->count('follow-up'), '>', 0, 'authorisations were ended');
+cmp_ok($truth->count('refund'), '>', 0, 'and money was given back');
 my $kills = 0;
 $kills += $_ foreach values %times;
 cmp_ok($kills, '>', 0, 'and something was killed');
-diag(sprintf '%d payments and %d payouts acknowledged, %d dead letters put back, decided by people: %s; '
+diag(sprintf '%d payments, %d captures or voids, %d refunds and %d payouts acknowledged, %d dead letters put back, decided by people: %s; '
       . '%d conflicts left to them; %d kB of memory at most, %d kB growth',
-    $truth->count('payment'), $truth->count('payout'), $dead,
+    $truth->count('payment'), $truth->count('follow-up'), $truth->count('refund'), $truth->count('payout'), $dead,
     join(', ', map { "$decided->{$_} $_" } sort keys %$decided) || 'nothing', $truth->conflicts, $peak, $growth);
 diag("to repeat: $how_to_repeat") if !Test::More->builder->is_passing;
 $t->finish;
