@@ -470,3 +470,43 @@ payment_record_hosted_page(PG_FUNCTION_ARGS)
 	batch_end(nest_level);
 	PG_RETURN_BOOL(count > 0);
 }
+
+/*
+ * What happened there is not taken from whoever brings the news: one look tells
+ * it, and what the payer pays with.  An answer that is under way may be older
+ * than the news.
+ */
+PageNews
+page_look_soon(const pg_uuid_t *psp_id, const pg_uuid_t *order_id)
+{
+	static SPIPlanPtr update_plan = NULL;
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, UUIDOID, TIMESTAMPTZOID };
+	Datum values[] = { UUIDPGetDatum(order_id), UUIDPGetDatum(psp_id),
+					   TimestampTzGetDatum(GetCurrentTimestamp()) };
+
+	if (batch_run(plan_keep(&update_plan,
+							"UPDATE payment.task AS t"
+							" SET run_at = least(t.run_at, $3)"
+							" FROM (SELECT d.id FROM payment.task AS d"
+							"  WHERE d.object_id = $1"
+							"  AND d.operation = 'register'"
+							"  AND d.psp_id = $2 AND d.attempt_id IS NULL"
+							"  AND d.dead_at IS NULL FOR UPDATE SKIP LOCKED)"
+							" AS idle WHERE t.id = idle.id",
+							lengthof(types), types),
+				  values, NULL) > 0)
+	{
+		payment_wake_dispatcher_at_commit();
+		return PAGE_IS_LOOKED_AT;
+	}
+	return batch_run(plan_keep(&plan,
+							   "SELECT FROM payment.task AS t"
+							   " WHERE t.object_id = $1"
+							   " AND t.operation = 'register'"
+							   " AND t.psp_id = $2 AND t.dead_at IS NULL",
+							   2, types),
+					 values, NULL) > 0
+			   ? PAGE_IS_BUSY
+			   : PAGE_IS_OVER;
+}

@@ -29,6 +29,17 @@ extern HostedPage *hosted_parse(const EventPlace *place, Jsonb *hosted);
 /* Rows for those of the payments that have a page; needs SPI. */
 extern void hosted_create(Event **events, int count);
 
+/* What can be done about news of a page, which are worth a look at it */
+typedef enum PageNews
+{
+	PAGE_IS_OVER,	  /* nothing: nobody waits for it */
+	PAGE_IS_BUSY,	  /* it is just being looked at, perhaps too early */
+	PAGE_IS_LOOKED_AT /* soon */
+} PageNews;
+
+extern PageNews page_look_soon(const pg_uuid_t *psp_id,
+							   const pg_uuid_t *order_id);
+
 /*
  * After subjects_write(): what became of their pages, with the tasks that
  * charge the orders or close the page.

@@ -23,6 +23,7 @@
 
 #include "order/batch.h"
 #include "order/evidence.h"
+#include "order/hosted.h"
 #include "order/plan.h"
 #include "reconcile/exception.h"
 #include "webhook/event.h"
@@ -198,11 +199,33 @@ is_about_payment(const WebhookEvent *event)
 	return strcmp(event->about, "pay") == 0;
 }
 
+/* Something happened at a hosted page: a look at it tells what. */
+static void
+look_at_page(WebhookEvent *event)
+{
+	switch (event->has_object
+				? page_look_soon(&event->psp_id, &event->object_id)
+				: PAGE_IS_OVER)
+	{
+		case PAGE_IS_LOOKED_AT:
+			set_state(event, STATE_APPLIED, "the page is looked at");
+			event->effect = "no_effect";
+			break;
+		case PAGE_IS_BUSY:
+			set_state(event, STATE_PARKED, "the page is being looked at");
+			break;
+		case PAGE_IS_OVER:
+			set_state(event, STATE_IGNORED,
+					  "it says nothing that counts here");
+			break;
+	}
+}
+
 /* Whether it is evidence for an order or payout that is known */
 static bool
 prepare(WebhookEvent *event)
 {
-	static const char *const silent[] = { "other", "session", NULL };
+	static const char *const silent[] = { "other", NULL };
 	static const char *const evidence[] = { "pay",	  "capture", "void",
 											"refund", "payout",	 NULL };
 	bool					 is_payout = strcmp(event->about, "payout") == 0;
@@ -211,8 +234,11 @@ prepare(WebhookEvent *event)
 	if (event->state && strcmp(event->state, STATE_RECEIVED) != 0 &&
 		strcmp(event->state, STATE_PARKED) != 0)
 		return false;
-	if (is_one_of(event->about, silent) ||
-		(event->outcome == NULL && (is_payout || is_about_payment(event))))
+	if (strcmp(event->about, "session") == 0)
+		look_at_page(event);
+	else if (is_one_of(event->about, silent) ||
+			 (event->outcome == NULL &&
+			  (is_payout || is_about_payment(event))))
 		set_state(event, STATE_IGNORED, "it says nothing that counts here");
 	else if (!is_one_of(event->about, evidence) || event->outcome == NULL ||
 			 is_foreign_refund(event))

@@ -79,6 +79,46 @@ sub nothing_left
     return;
 }
 
+# with a captured order for each that is paid
+sub statuses
+{
+    my ($paid) = @_;
+    return $t->sql("SELECT string_agg(status, ' ' ORDER BY id) FROM payment.payment_order WHERE payment_id = '$paid->{payment}'");
+}
+
+# until the worker waits for an answer of the PSP's; then it is gone, as in a power cut
+sub kill_worker_during
+{
+    my ($paid, $operation, $name) = @_;
+    $t->wait_for("SELECT EXISTS (SELECT FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id
+        WHERE o.payment_id = '$paid->{payment}' AND a.operation = '$operation' AND a.outcome IS NULL)", what => "$name: a request under way");
+    ok($t->kill_dispatcher('KILL'), "$name: the worker is killed");
+    $t->wait_for_server;
+    return;
+}
+
+use_psp(3_600_000);
+subtest 'paid, told by a webhook' => sub {
+    my $paid = checkout('webhook');
+    use_card($paid, 'pm_card_visa');
+    wait_for_status($paid, 'succeeded');
+    charged_once($paid, 'webhook');
+    is($t->sql("SELECT state || ', ' || detail FROM payment.webhook_event WHERE type = 'checkout.session.completed'"), 'applied, the page is looked at',
+        'the news leads to a look at the page, and says nothing by itself');
+    like($t->history_of($paid->{orders}[0]), qr/requires_action.*executing.*captured/s, 'the first order had the page');
+    unlike($t->history_of($paid->{orders}[1]), qr/requires_action/, 'the others had none');
+};
+
+subtest 'S30 the redirect proves nothing' => sub {
+    my $paid = checkout('redirect');
+    $browser->get("$shop/ok");
+    is(statuses($paid), 'requires_action created created', 'S30 nobody has paid');
+    is($t->sql("SELECT payment.cancel('$paid->{payment}', 'redirect cancel')"), 3, 'the payer gives up');
+    wait_for_status($paid, 'cancelled');
+    is($browser->get($paid->{url})->{status}, 410, 'the page is closed');
+    not_charged($paid, 'S30');
+};
+
 use_psp(200);
 subtest 'paid, found by a look at the page' => sub {
     my $paid = checkout('poll');
@@ -90,4 +130,97 @@ subtest 'paid, found by a look at the page' => sub {
     like($t->sql("SELECT payment_method FROM payment.payment WHERE id = '$paid->{payment}'"), qr{^cus_\w+/pm_\w+$}, 'only names of it are kept');
 };
 
+
+subtest 'S16 one of the orders is declined' => sub {
+    my $paid = checkout('declined');
+    use_card($paid, 'pm_card_authenticationRequired');
+    my $at = $paid->{url} . '/authenticate';
+    is($browser->post_form($at, { result => 'ok' })->{status}, 303, 'the bank has confirmed the card');
+    wait_for_status($paid, 'failed');
+    is(statuses($paid), 'declined declined declined', 'and wants to be asked for each charge again');
+    is($t->sql("SELECT DISTINCT a.decline_class FROM payment.attempt AS a JOIN payment.order_record AS o ON o.id = a.object_id
+        WHERE o.payment_id = '$paid->{payment}' AND a.operation = 'pay' AND a.outcome = 'declined'"), 'authentication_required', 'which is a decline of its class');
+    is($t->sql("SELECT payment.retry_order('$paid->{orders}[1]', 'declined retry', payment_method => 'pm_card_visa')"), 2, 'another card for one of them');
+    wait_for_status($paid, 'partially_succeeded');
+    is(statuses($paid), 'declined captured declined', 'S16 that one is paid');
+    $t->charged_once($paid->{orders}[1], 'S16 once');
+    $t->not_charged($paid->{orders}[$_], 'S16 the others are not') for 0, 2;
+};
+
+subtest 'answers are lost' => sub {
+    foreach my $fault (qw(lost_answer error_500_after truncated_body error_500_before))
+    {
+        my $paid = checkout("lost $fault");
+        $t->faults($fault => 'next:2');
+        use_card($paid, 'pm_card_visa');
+        wait_for_status($paid, 'succeeded');
+        charged_once($paid, $fault);
+        $t->faults(reset => 1);
+    }
+};
+
+subtest 'the worker is killed' => sub {
+    foreach my $operation (qw(register pay))
+    {
+        my $paid = checkout("killed $operation");
+        $t->faults(latency_ms => 700);
+        $t->sql("UPDATE payment.task SET run_at = now() WHERE operation = 'register'") if $operation eq 'register';
+        use_card($paid, 'pm_card_visa');
+        kill_worker_during($paid, $operation, $operation);
+        $t->faults(reset => 1);
+        wait_for_status($paid, 'succeeded');
+        charged_once($paid, "killed during $operation");
+    }
+};
+
+subtest 'closed, and paid at the same time' => sub {
+    my %ended;
+    foreach my $number (1 .. 6)
+    {
+        my $paid = checkout("race $number", 'alice 1000 EUR');
+        $t->faults(latency_ms => '0-60');
+        my $session = $t->start_sql("SELECT payment.cancel('$paid->{payment}', 'race cancel $number')");
+        select undef, undef, undef, 0.01 * ($number - 1);
+        use_card($paid, 'pm_card_visa');
+        $t->finish_sql($session);
+        $t->faults(reset => 1);
+        $t->wait_for("SELECT status IN ('succeeded', 'cancelled') FROM payment.payment WHERE id = '$paid->{payment}'");
+        my $status = $t->sql("SELECT status FROM payment.payment WHERE id = '$paid->{payment}'");
+        $ended{$status}++;
+        $status eq 'succeeded' ? charged_once($paid, "race $number, paid first") : not_charged($paid, "race $number, closed first");
+    }
+    note(join ', ', map { "$ended{$_} $_" } sort keys %ended);
+};
+
+subtest 'paid before it is closed' => sub {
+    use_psp(3_600_000);
+    $t->faults(webhook_lost => 100);
+    my $paid = checkout('paid first', 'alice 1000 EUR');
+    use_card($paid, 'pm_card_visa');
+    is(statuses($paid), 'requires_action', 'nobody here knows yet');
+    is($t->sql("SELECT payment.cancel('$paid->{payment}', 'paid first cancel')"), 1, 'it is to be cancelled');
+    wait_for_status($paid, 'succeeded');
+    charged_once($paid, 'who has paid has paid');
+    my $several = checkout('kept first');
+    use_card($several, 'pm_card_visa');
+    $t->sql("SELECT payment.cancel('$several->{payment}', 'kept first cancel')");
+    wait_for_status($several, 'cancelled');
+    not_charged($several, 'what only was kept is not charged any more');
+    $t->faults(reset => 1);
+};
+
+subtest 'closing fails' => sub {
+    foreach my $fault (qw(lost_answer error_500_before error_500_after truncated_body))
+    {
+        my $paid = checkout("closing $fault");
+        $t->faults($fault => 'next:2');
+        $t->sql("SELECT payment.cancel('$paid->{payment}', 'closing $fault cancel')");
+        wait_for_status($paid, 'cancelled');
+        not_charged($paid, "closing $fault");
+        is($browser->get($paid->{url})->{status}, 410, 'the page is closed');
+        $t->faults(reset => 1);
+    }
+};
+
+$t->books_agree('the books agree');
 $t->finish;
