@@ -28,6 +28,9 @@
 #include "reconcile/exception.h"
 #include "webhook/event.h"
 
+/* attempt_no of evidence that is about none of our requests */
+#define NO_REQUEST (-1)
+
 /* What is known of the object, read without a lock */
 typedef struct Target
 {
@@ -142,6 +145,14 @@ was_tried_again(const WebhookEvent *event)
 	return batch_run(plan, values, NULL) > 0;
 }
 
+/* What was captured or voided, and does not say by which of our requests */
+static bool
+is_of_no_request(const WebhookEvent *event)
+{
+	return event->attempt_no == 0 &&
+		   operation_is_follow_up(operation_of(event->about)->name);
+}
+
 /*
  * That an attempt failed says nothing of the next one.  So what does not say
  * which one it means, and has a name that none was given, counts only while
@@ -150,7 +161,8 @@ was_tried_again(const WebhookEvent *event)
 static bool
 find_attempt(WebhookEvent *event)
 {
-	if (!is_negative(event) || event->attempt_no > 0)
+	if (!is_negative(event) || event->attempt_no > 0 ||
+		is_of_no_request(event))
 		return true;
 	event->attempt_no = attempt_by_reference(event);
 	return event->attempt_no > 0 || !was_tried_again(event);
@@ -312,7 +324,7 @@ evidence_of(const WebhookEvent *event)
 		.psp_id = event->psp_id,
 		.kind = kind_of(event),
 		.cause = CAUSE_WEBHOOK,
-		.attempt_no = event->attempt_no,
+		.attempt_no = is_of_no_request(event) ? NO_REQUEST : event->attempt_no,
 		.psp_reference = event->psp_reference,
 		.amount = event->amount,
 		.currency = event->currency,
@@ -374,6 +386,51 @@ report_payout_failure(const WebhookEvent *event, const Evidence *evidence)
 }
 
 /*
+ * Was that capture booked?  From its first claim until the next operation's,
+ * whatever was captured is it; of one that does not say which it is, any.
+ */
+static bool
+capture_was_booked(const WebhookEvent *event)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID, INT4OID };
+	Datum			  values[] = { UUIDPGetDatum(&event->object_id),
+								   Int32GetDatum(event->attempt_no) };
+
+	plan_keep(&plan,
+			  "SELECT FROM payment.journal AS j WHERE j.subject = $1"
+			  " AND j.kind = 'capture' AND ($2 = 0 OR j.id > (SELECT a.id"
+			  "  FROM payment.attempt AS a WHERE a.object_id = $1"
+			  "  AND a.id > $1 AND a.operation = 'capture'"
+			  "  AND a.attempt_no = $2 ORDER BY a.id LIMIT 1)"
+			  " AND NOT EXISTS (SELECT FROM payment.attempt AS a"
+			  "  WHERE a.object_id = $1 AND a.id > $1"
+			  "  AND a.operation IN ('capture', 'void')"
+			  "  AND a.attempt_no > $2 AND a.id < j.id)) LIMIT 1",
+			  lengthof(types), types);
+	return batch_run(plan, values, NULL) > 0;
+}
+
+/*
+ * The payer's bank took back what was captured.  How much of it the seller has
+ * by now, and who bears it, is for people to say.
+ */
+static void
+report_capture_failure(WebhookEvent *event, const Evidence *evidence)
+{
+	if (evidence->kind != EVIDENCE_FAILED ||
+		strcmp(evidence->operation, OPERATION_CAPTURE) != 0 ||
+		!capture_was_booked(event))
+		return;
+	open_exception(event, "status",
+				   "The PSP says that a capture has failed which had "
+				   "succeeded");
+	set_state(event, STATE_APPLIED,
+			  "it contradicts what is known: an exception is open");
+	event->effect = "contradicted";
+}
+
+/*
  * A PSP may never have been asked, as far as the database knows after it lost
  * its last claims.  When the order's way leads by it, what it took is somebody's
  * money; for any other PSP it is somebody else's order.
@@ -410,6 +467,7 @@ conclude(WebhookEvent *event, const Evidence *evidence)
 			set_state(event, STATE_APPLIED, "known already, or overtaken");
 			event->effect = "no_effect";
 			report_payout_failure(event, evidence);
+			report_capture_failure(event, evidence);
 			break;
 		case EVIDENCE_CONTRADICTED:
 			set_state(event, STATE_APPLIED,

@@ -65,6 +65,21 @@ typedef struct Case
 	"\"amount\":{\"value\":\"10.99\",\"currency_code\":\"EUR\"},"          \
 	"\"supplementary_data\":{\"related_ids\":{\"order_id\":\"O1\"}}}}"
 
+#define CHARGE(captured)                                               \
+	"{\"id\":\"ch_1\",\"object\":\"charge\",\"status\":\"succeeded\"," \
+	"\"payment_intent\":\"pi_1\",\"captured\":" captured               \
+	",\"amount\":1099,\"amount_captured\":1099,\"currency\":\"eur\","  \
+	"\"metadata\":{\"payment_order\":\"" ORDER "\",\"attempt\":\"1\"}}"
+#define AUTHORIZATION(type, status) \
+	OF_AUTHORIZATION("AUTHORIZATION." type, "pay:1", status)
+#define OF_AUTHORIZATION(type, key, status)                                \
+	"{\"id\":\"WH-1\",\"event_type\":\"PAYMENT." type                      \
+	"\",\"resource\":{\"id\":\"C1\",\"status\":\"" status                  \
+	"\",\"custom_id\":\"" ORDER "\",\"invoice_id\":\"" ORDER ":" key "\"," \
+	"\"amount\":{\"value\":\"10.99\",\"currency_code\":\"EUR\"},"          \
+	"\"supplementary_data\":{\"related_ids\":{\"order_id\":\"O1\","        \
+	"\"authorization_id\":\"A1\"}}}}"
+
 static const Case cases[] = {
 	{ "a payment succeeded", &psp_stripe,
 	  EVENT("payment_intent.succeeded", INTENT("succeeded")), 1, "evt_1",
@@ -136,6 +151,55 @@ static const Case cases[] = {
 	  PSP_EVENT_CAPTURE, "succeeded", 1099 },
 	{ "a capture was declined", &psp_paypal, CAPTURE("DENIED", "DECLINED"), 1,
 	  "WH-1", PSP_EVENT_PAY, "declined", 0 },
+	{ "an authorisation was cancelled", &psp_stripe,
+	  EVENT("payment_intent.canceled", INTENT("canceled")), 1, "evt_1",
+	  PSP_EVENT_PAY, "failed", 0 },
+	{ "a charge has expired", &psp_stripe,
+	  EVENT("charge.expired", CHARGE("false")), 1, "evt_1", PSP_EVENT_PAY,
+	  "expired", 0 },
+	{ "a charge that was captured has not expired", &psp_stripe,
+	  EVENT("charge.expired", CHARGE("true")), 1, "evt_1", PSP_EVENT_PAY, NULL,
+	  0 },
+	{ "what a charge says of refunds", &psp_stripe,
+	  EVENT("charge.refunded", CHARGE("true")), 1, "evt_1", PSP_EVENT_OTHER,
+	  NULL, 0 },
+	{ "a capture that has failed after all", &psp_adyen,
+	  ITEMS(OURS("CAPTURE_FAILED", ".capture.2", "true")), 1,
+	  "CAPTURE_FAILED:psp_1:true", PSP_EVENT_CAPTURE, "failed", 0 },
+	{ "one of no request of ours", &psp_adyen,
+	  ITEMS(ITEM("CAPTURE_FAILED", "true")), 1, "CAPTURE_FAILED:psp_1:true",
+	  PSP_EVENT_CAPTURE, "failed", 0 },
+	{ "S35 a refund that has failed after all", &psp_adyen,
+	  ITEMS(OURS("REFUND_FAILED", ".refund.1", "true")), 1,
+	  "REFUND_FAILED:psp_1:true", PSP_EVENT_REFUND, "failed", 0 },
+	{ "S35 by its name alone", &psp_adyen,
+	  ITEMS(ITEM("REFUND_FAILED", "true")), 1, "REFUND_FAILED:psp_1:true",
+	  PSP_EVENT_REFUND, "failed", 0 },
+	{ "a failure that did not come to pass", &psp_adyen,
+	  ITEMS(ITEM("REFUND_FAILED", "false")), 1, "REFUND_FAILED:psp_1:false",
+	  PSP_EVENT_REFUND, NULL, 0 },
+	{ "an authorization was made", &psp_paypal,
+	  AUTHORIZATION("CREATED", "CREATED"), 1, "WH-1", PSP_EVENT_PAY, NULL, 0 },
+	{ "an authorization was voided", &psp_paypal,
+	  AUTHORIZATION("VOIDED", "VOIDED"), 1, "WH-1", PSP_EVENT_PAY, "voided",
+	  0 },
+	{ "an authorization has expired", &psp_paypal,
+	  AUTHORIZATION("VOIDED", "EXPIRED"), 1, "WH-1", PSP_EVENT_PAY, "expired",
+	  0 },
+	{ "an authorization whose status differs", &psp_paypal,
+	  AUTHORIZATION("VOIDED", "CREATED"), 1, "WH-1", PSP_EVENT_PAY, NULL, 0 },
+	{ "a capture by hand of what was authorised", &psp_paypal,
+	  OF_AUTHORIZATION("CAPTURE.COMPLETED", "pay:1", "COMPLETED"), 1, "WH-1",
+	  PSP_EVENT_CAPTURE, "succeeded", 1099 },
+	{ "refunded at PayPal", &psp_paypal,
+	  OF_AUTHORIZATION("CAPTURE.REFUNDED", "refund:1", "COMPLETED"), 1, "WH-1",
+	  PSP_EVENT_REFUND, "succeeded", 1099 },
+	{ "S35 a refund at PayPal that failed", &psp_paypal,
+	  OF_AUTHORIZATION("REFUND.FAILED", "refund:1", "FAILED"), 1, "WH-1",
+	  PSP_EVENT_REFUND, "failed", 0 },
+	{ "a payment that PayPal reversed", &psp_paypal,
+	  OF_AUTHORIZATION("CAPTURE.REVERSED", "pay:1", "COMPLETED"), 1, "WH-1",
+	  PSP_EVENT_REFUND, NULL, 0 },
 	{ "a capture whose status differs", &psp_paypal,
 	  CAPTURE("COMPLETED", "PENDING"), 1, "WH-1", PSP_EVENT_PAY, NULL, 0 },
 };

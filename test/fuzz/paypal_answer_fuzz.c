@@ -572,6 +572,109 @@ set_question(int question, PspTask *task)
 		task->amount = 300;
 }
 
+/* ---- whose a webhook is ---- */
+
+#define EVENT "{\"id\" : \"WH-1\",\t\"a\":1.00}"
+
+static PspTask
+verification(void)
+{
+	PspTask task = { .operation = PSP_OPERATION_VERIFY,
+					 .step = PSP_STEP_LOOKUP,
+					 .object_id = ORDER,
+					 .webhook_body = EVENT,
+					 .webhook_length = (int) strlen(EVENT) };
+
+	task.webhook_headers =
+		"{\"paypal-auth-algo\":\"SHA\",\"paypal-cert-url\":\"https://c/\\\"\","
+		"\"paypal-transmission-id\":\"t\",\"paypal-transmission-sig\":\"s=\","
+		"\"paypal-transmission-time\":\"2026-01-01T00:00:00Z\"}";
+	task.config[PAYPAL_CONFIG_WEBHOOK_ID] = "2W";
+	return task;
+}
+
+static PspOutcome
+verified(int status, const char *body, int length)
+{
+	/* of that size exactly, so that reading beyond it is noticed */
+	char	   *copy = malloc(Max(length, 1));
+	PspResponse response = { .status = status,
+							 .retry_after_ms = -1,
+							 .headers = "",
+							 .body = copy,
+							 .body_length = length };
+	PspTask		task = verification();
+	PspOutcome	outcome;
+
+	memcpy(copy, body, length);
+	psp_paypal.read(&task, &response, &outcome);
+	psp_classify(&outcome, status);
+	free(copy);
+	return outcome;
+}
+
+static void
+check_verification(int status, const char *body, PspOutcomeKind kind,
+				   PspErrorClass class)
+{
+	PspOutcome outcome = verified(status, body, (int) strlen(body));
+
+	if (outcome.kind != kind || outcome.error_class != class)
+		fail("verification", body);
+	if ((outcome.kind == PSP_SUCCEEDED) != (outcome.error_code == NULL))
+		fail("verification without a reason", body);
+	for (int cut = 0; cut < (int) strlen(body); cut++)
+		if (verified(status, body, cut).kind == PSP_SUCCEEDED)
+			fail("verification, cut off", body);
+}
+
+static void
+check_verifications(void)
+{
+	PspTask	   task = verification();
+	PspRequest request;
+	PspOutcome outcome = { .kind = PSP_UNKNOWN };
+
+	if (!psp_paypal.build(&task, "https://api.example.com", "A21", &request,
+						  &outcome) ||
+		strcmp(request.url.data, "https://api.example.com/v1/notifications/"
+								 "verify-webhook-signature") != 0 ||
+		strcmp(request.body.data,
+			   "{\"auth_algo\":\"SHA\",\"cert_url\":\"https://c/\\\"\","
+			   "\"transmission_id\":\"t\",\"transmission_sig\":\"s=\","
+			   "\"transmission_time\":\"2026-01-01T00:00:00Z\","
+			   "\"webhook_id\":\"2W\",\"webhook_event\":" EVENT "}") != 0)
+		fail("verification", request.body.data);
+	task.webhook_headers = "{\"paypal-auth-algo\":\"SHA\"}";
+	if (psp_paypal.build(&task, "https://x", "A21", &request, &outcome) ||
+		outcome.kind != PSP_FAILED)
+		fail("verification", "of what has no signature");
+	task = verification();
+	task.config[PAYPAL_CONFIG_WEBHOOK_ID] = NULL;
+	if (psp_paypal.build(&task, "https://x", "A21", &request, &outcome) ||
+		outcome.kind != PSP_UNKNOWN)
+		fail("verification", "without an id of the webhook");
+
+	check_verification(200, "{\"verification_status\":\"SUCCESS\"}",
+					   PSP_SUCCEEDED, PSP_ERROR_NONE);
+	check_verification(200, "{\"verification_status\":\"FAILURE\"}",
+					   PSP_FAILED, PSP_ERROR_NONE);
+	check_verification(200, "{\"verification_status\":\"MAYBE\"}", PSP_UNKNOWN,
+					   PSP_ERROR_NONE);
+	check_verification(200, "{\"verification_status\":true}", PSP_UNKNOWN,
+					   PSP_ERROR_ANSWER);
+	check_verification(200, "<html>SUCCESS", PSP_UNKNOWN, PSP_ERROR_ANSWER);
+	check_verification(400, FAULT("VALIDATION_ERROR", "x"), PSP_FAILED,
+					   PSP_ERROR_REQUEST);
+	check_verification(403, FAULT("NOT_AUTHORIZED", "x"), PSP_UNKNOWN,
+					   PSP_ERROR_REQUEST);
+	check_verification(401, "{\"verification_status\":\"SUCCESS\"}",
+					   PSP_UNKNOWN, PSP_ERROR_ACCESS);
+	check_verification(429, "", PSP_UNKNOWN, PSP_ERROR_BUSY);
+	check_verification(500, FAULT("INTERNAL_SERVER_ERROR", "x"), PSP_UNKNOWN,
+					   PSP_ERROR_SERVER);
+}
+
 static void
 check_amount(int64 amount, const char *currency, const char *wanted)
 {
@@ -774,6 +877,7 @@ check_requests(void)
 	check_times();
 	check_amounts();
 	check_tokens();
+	check_verifications();
 }
 
 const Suite suite = {

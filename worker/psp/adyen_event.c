@@ -175,7 +175,10 @@ read_authorisation(const JsonDocument *json, const JsonNode *item,
 	}
 }
 
-/* What we have asked for, and what it is called when it is done */
+/*
+ * What we have asked for, and what it is called when it is done; some fail
+ * after that.
+ */
 static const struct
 {
 	const char	  *code;
@@ -186,6 +189,10 @@ static const struct
 	{ "CAPTURE", PSP_OPERATION_CAPTURE, PSP_EVENT_CAPTURE, PSP_SUCCEEDED },
 	{ "CANCELLATION", PSP_OPERATION_VOID, PSP_EVENT_VOID, PSP_VOIDED },
 	{ "REFUND", PSP_OPERATION_REFUND, PSP_EVENT_REFUND, PSP_SUCCEEDED },
+	{ "CAPTURE_FAILED", PSP_OPERATION_CAPTURE, PSP_EVENT_CAPTURE, PSP_FAILED },
+	{ "REFUND_FAILED", PSP_OPERATION_REFUND, PSP_EVENT_REFUND, PSP_FAILED },
+	{ "REFUNDED_REVERSED", PSP_OPERATION_REFUND, PSP_EVENT_REFUND,
+	  PSP_FAILED },
 };
 
 /* The key that the reference is made of, NULL when it is none of ours */
@@ -208,8 +215,16 @@ read_result(const JsonDocument *json, const JsonNode *item,
 			const char **fields, PspOutcomeKind done, PspEvent *event)
 {
 	bool has_amount = adyen_read_amount(json, item, &event->outcome);
+	bool is_true = strcmp(fields[FIELD_SUCCESS], "true") == 0;
 
-	if (strcmp(fields[FIELD_SUCCESS], "true") == 0)
+	if (done == PSP_FAILED)
+	{
+		outcome_failed(&event->outcome, "failed_later",
+					   member_text(json, item, "reason",
+								   PSP_MESSAGE_LENGTH_MAX));
+		event->has_outcome = is_true;
+	}
+	else if (is_true)
 	{
 		event->outcome.kind = done;
 		event->has_outcome = has_amount || done == PSP_VOIDED;
@@ -247,9 +262,32 @@ read_ours(const JsonDocument *json, const JsonNode *item, const char **fields,
 		/* an order keeps its name, whatever is done to it */
 		if (event->about != PSP_EVENT_REFUND)
 			event->reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+		/* nor is the reversal's the refund's */
+		if (strcmp(fields[FIELD_CODE], "REFUNDED_REVERSED") == 0)
+			event->reference = NULL;
 		return true;
 	}
 	return false;
+}
+
+/*
+ * A refund that has failed is found by its name.  Of a capture that was not
+ * asked for by us, as of a payment that is captured as it is authorised, the
+ * payment's name is all that there is.
+ */
+static bool
+read_failure(const JsonDocument *json, const JsonNode *item,
+			 const char **fields, PspEvent *event)
+{
+	bool is_capture = strcmp(fields[FIELD_CODE], "CAPTURE_FAILED") == 0;
+
+	if (!is_capture && strcmp(fields[FIELD_CODE], "REFUND_FAILED") != 0)
+		return false;
+	event->object_id = NULL;
+	if (is_capture)
+		event->reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+	read_result(json, item, fields, PSP_FAILED, event);
+	return true;
 }
 
 /*
@@ -284,7 +322,8 @@ read_modification(const JsonDocument *json, const JsonNode *item,
 				  const char **fields, PspEvent *event)
 {
 	event->parent_reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
-	if (read_ours(json, item, fields, event) || read_end(fields, event))
+	if (read_ours(json, item, fields, event) || read_end(fields, event) ||
+		read_failure(json, item, fields, event))
 		return;
 	event->object_id = NULL;
 	(void) adyen_read_amount(json, item, &event->outcome);

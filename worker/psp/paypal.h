@@ -87,6 +87,8 @@ extern bool paypal_goes_on_looking(const PspTask *task, int status,
 extern bool paypal_build_refund(const PspTask *task, const char *base_url,
 								const char *token, PspRequest *request,
 								PspOutcome *outcome);
+extern void paypal_judge_refund(const JsonDocument *json, const JsonNode *root,
+								const char *status, PspOutcome *outcome);
 extern void paypal_read_refund(const PspTask *task, const JsonDocument *json,
 							   PspOutcome *outcome);
 extern bool paypal_build_payout(const PspTask *task, const char *base_url,

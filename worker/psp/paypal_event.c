@@ -3,8 +3,8 @@
  * paypal_event.c
  *	  PayPal's webhooks: one event a body, about a capture, a payout item, ...
  *
- * Captures and payout items carry what our request called them; the names
- * that PayPal gave our order and batch are beside it.
+ * Captures, refunds and payout items carry what our request called them; the
+ * names that PayPal gave our order and batch are beside it.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,7 @@ static const struct
 	{ "PAYMENT.CAPTURE.REFUNDED", PSP_EVENT_REFUND },
 	{ "PAYMENT.CAPTURE.REVERSED", PSP_EVENT_REFUND },
 	{ "PAYMENT.CAPTURE.", PSP_EVENT_PAY },
+	{ "PAYMENT.AUTHORIZATION.", PSP_EVENT_PAY },
 	{ "PAYMENT.REFUND.", PSP_EVENT_REFUND },
 	{ "PAYMENT.PAYOUTS-ITEM.", PSP_EVENT_PAYOUT },
 	{ "CUSTOMER.DISPUTE.", PSP_EVENT_DISPUTE },
@@ -43,13 +44,31 @@ related_ids(const JsonDocument *json, const JsonNode *resource)
 					   "related_ids");
 }
 
-/* The key, which says whether it is a capture of an authorization. */
+/*
+ * What an authorization is captured of is told capture by capture: each is
+ * evidence of its own amount.  Ours are known by the key.  One that people made
+ * at PayPal goes by a name of its own, so that it is taken for none of ours.
+ */
 static void
-read_invoice(const char *key, PspEvent *event)
+read_capture_names(const JsonDocument *json, const JsonNode *resource,
+				   PspEvent *event)
 {
+	const JsonNode *related = related_ids(json, resource);
+	const char	   *key = member_reference(json, resource, "invoice_id");
+
+	event->object_id = member_reference(json, resource, "custom_id");
 	event->attempt_no = attempt_of_key(key);
+	event->reference = paypal_id(json, related, "order_id");
 	if (event->attempt_no > 0 && key_is_of(key, PSP_OPERATION_CAPTURE))
 		event->about = PSP_EVENT_CAPTURE;
+	else if (json_member(json, related, "authorization_id"))
+	{
+		event->about = PSP_EVENT_CAPTURE;
+		event->attempt_no = 0;
+		event->parent_reference = event->reference;
+		if (event->object_id)
+			event->reference = paypal_id(json, resource, "id");
+	}
 }
 
 static void
@@ -58,10 +77,7 @@ read_capture(const JsonDocument *json, const JsonNode *resource,
 {
 	PspOutcome *outcome = &event->outcome;
 
-	event->object_id = member_reference(json, resource, "custom_id");
-	read_invoice(member_reference(json, resource, "invoice_id"), event);
-	event->reference =
-		paypal_id(json, related_ids(json, resource), "order_id");
+	read_capture_names(json, resource, event);
 	if (strcmp(event->type, "PAYMENT.CAPTURE.COMPLETED") == 0 &&
 		member_equals(json, resource, "status", "COMPLETED"))
 	{
@@ -88,6 +104,40 @@ read_capture(const JsonDocument *json, const JsonNode *resource,
 	}
 }
 
+/*
+ * That it was made is the answer's to say, with what a capture needs.  That it
+ * is gone, by time or by people, is told here alone.
+ */
+static void
+read_authorization(const JsonDocument *json, const JsonNode *resource,
+				   PspEvent *event)
+{
+	event->object_id = member_reference(json, resource, "custom_id");
+	event->reference =
+		paypal_id(json, related_ids(json, resource), "order_id");
+	if (strcmp(event->type, "PAYMENT.AUTHORIZATION.VOIDED") != 0)
+		return;
+	event->has_outcome = true;
+	if (member_equals(json, resource, "status", "VOIDED"))
+		outcome_error(&event->outcome, PSP_VOIDED, "voided",
+					  "the authorization was voided at PayPal");
+	else if (member_equals(json, resource, "status", "EXPIRED"))
+		outcome_error(&event->outcome, PSP_EXPIRED, "expired",
+					  "the authorization has expired");
+	else
+		event->has_outcome = false;
+}
+
+static void
+read_payment(const JsonDocument *json, const JsonNode *resource,
+			 PspEvent *event)
+{
+	if (strncmp(event->type, "PAYMENT.AUTHORIZATION.", 22) == 0)
+		read_authorization(json, resource, event);
+	else
+		read_capture(json, resource, event);
+}
+
 static void
 read_payout_item(const JsonDocument *json, const JsonNode *resource,
 				 PspEvent *event)
@@ -102,15 +152,42 @@ read_payout_item(const JsonDocument *json, const JsonNode *resource,
 	event->has_outcome = event->outcome.kind != PSP_UNKNOWN;
 }
 
+/* the statuses that a refund has when the event says something */
+static const struct
+{
+	const char *type;
+	const char *status;
+} refund_types[] = {
+	{ "PAYMENT.CAPTURE.REFUNDED", "COMPLETED" },
+	{ "PAYMENT.REFUND.PENDING", "PENDING" },
+	{ "PAYMENT.REFUND.FAILED", "FAILED" },
+	{ "PAYMENT.REFUND.FAILED", "CANCELLED" },
+};
+
+/* One that we asked for carries its own id; any other is told without. */
 static void
 read_refund(const JsonDocument *json, const JsonNode *resource,
 			PspEvent *event)
 {
+	const char *key = member_reference(json, resource, "invoice_id");
+
 	event->reference = paypal_id(json, resource, "id");
 	event->parent_reference =
 		paypal_id(json, related_ids(json, resource), "order_id");
 	(void) paypal_read_money(json, json_member(json, resource, "amount"),
 							 "currency_code", &event->outcome);
+	for (int i = 0; i < (int) lengthof(refund_types); i++)
+	{
+		if (strcmp(event->type, refund_types[i].type) != 0 ||
+			!member_equals(json, resource, "status", refund_types[i].status))
+			continue;
+		event->object_id = member_reference(json, resource, "custom_id");
+		if (key_is_of(key, PSP_OPERATION_REFUND))
+			event->attempt_no = attempt_of_key(key);
+		paypal_judge_refund(json, resource, refund_types[i].status,
+							&event->outcome);
+		event->has_outcome = event->outcome.kind != PSP_UNKNOWN;
+	}
 }
 
 static bool
@@ -129,7 +206,7 @@ read_event(const JsonDocument *json, PspEvent *event)
 	switch (event->about)
 	{
 		case PSP_EVENT_PAY:
-			read_capture(json, resource, event);
+			read_payment(json, resource, event);
 			break;
 		case PSP_EVENT_PAYOUT:
 			read_payout_item(json, resource, event);

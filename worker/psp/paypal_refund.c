@@ -40,9 +40,9 @@ paypal_build_refund(const PspTask *task, const char *base_url,
 	return true;
 }
 
-static void
-judge(const JsonDocument *json, const JsonNode *root, const char *status,
-	  PspOutcome *outcome)
+void
+paypal_judge_refund(const JsonDocument *json, const JsonNode *root,
+					const char *status, PspOutcome *outcome)
 {
 	const char *reason;
 
@@ -88,5 +88,5 @@ paypal_read_refund(const PspTask *task, const JsonDocument *json,
 		return;
 	}
 	outcome->reference = id;
-	judge(json, root, status, outcome);
+	paypal_judge_refund(json, root, status, outcome);
 }

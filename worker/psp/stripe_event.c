@@ -22,7 +22,8 @@ static const struct
 } subjects[] = {
 	{ "payment_intent.", PSP_EVENT_PAY },
 	{ "charge.dispute.", PSP_EVENT_DISPUTE },
-	{ "charge.refund", PSP_EVENT_REFUND }, /* .refunded, .refund.updated */
+	{ "charge.refunded", PSP_EVENT_OTHER }, /* the refund's own events tell */
+	{ "charge.refund.", PSP_EVENT_REFUND },
 	{ "charge.", PSP_EVENT_PAY },
 	{ "refund.", PSP_EVENT_REFUND },
 	{ "payout.", PSP_EVENT_PAYOUT },
@@ -125,6 +126,16 @@ static void
 read_charge(const JsonDocument *json, const JsonNode *object, PspEvent *event)
 {
 	event->reference = member_reference(json, object, "payment_intent");
+	if (strcmp(event->type, "charge.expired") == 0 &&
+		event->reference != NULL &&
+		member_equals(json, object, "object", "charge") &&
+		!json_is_true(json_member(json, object, "captured")))
+	{
+		outcome_error(&event->outcome, PSP_EXPIRED, "expired",
+					  "the authorization has expired");
+		event->has_outcome = true;
+		return;
+	}
 	if ((strcmp(event->type, "charge.succeeded") != 0 &&
 		 strcmp(event->type, "charge.captured") != 0) ||
 		event->reference == NULL ||
@@ -174,7 +185,6 @@ read_payout(const JsonDocument *json, const JsonNode *object, PspEvent *event)
 	event->has_outcome = event->outcome.kind != PSP_UNKNOWN;
 }
 
-/* charge.refunded brings the charge, the others the refund. */
 static void
 read_refund(const JsonDocument *json, const JsonNode *object, PspEvent *event)
 {
