@@ -184,7 +184,8 @@ sub configure
 
 =head2 finish
 
-Stops sandbox and server, and ends the plan.
+Stops sandbox and server, sees that no process of the server's crashed but
+those that kill_dispatcher() had crash, and ends the plan.
 
 =cut
 
@@ -193,6 +194,9 @@ sub finish
     my ($self) = @_;
     $self->stop_sandbox if $self->{sandbox};
     $self->{node}->stop('fast') if defined $self->{node}->{_pid};
+    # a server that comes back hides it from everybody else
+    my @crashes = grep { /was terminated by signal (?:4|6|7|8|11):|PANIC:|a result that is gone/ } split /^/, slurp_file($self->log_file);
+    cmp_ok(scalar @crashes, '<=', $self->{crashes_wanted} // 0, 'nothing crashed by itself') or diag(@crashes);
     done_testing();
     return;
 }
@@ -402,6 +406,7 @@ sub kill_dispatcher
     my ($self, $signal, %option) = @_;
     my $pid = $self->dispatcher_pid(%option);
     return undef if !defined $pid || !kill($signal // 'KILL', $pid);
+    $self->{crashes_wanted}++ if ($signal // '') =~ /^(?:ABRT|SEGV)$/;
     return $pid;
 }
 
