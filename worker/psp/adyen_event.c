@@ -316,6 +316,57 @@ read_end(const char **fields, PspEvent *event)
 	return true;
 }
 
+/*
+ * What happens to a dispute.  How it stands is in what is not signed; the code
+ * alone says enough.  A notification only announces: money moves later.  Where
+ * money moves there is an order; an answer, and the end of the time for one,
+ * may come at any stage.
+ */
+static const struct
+{
+	const char	   *code;
+	const char	   *stage;
+	const char	   *status;
+	PspDisputeMoney money;
+	int				sequence;
+} dispute_codes[] = {
+	{ "REQUEST_FOR_INFORMATION", "inquiry", "open", PSP_DISPUTE_UNSAID, 1 },
+	{ "NOTIFICATION_OF_CHARGEBACK", "chargeback", "open", PSP_DISPUTE_UNSAID,
+	  2 },
+	{ "CHARGEBACK", "chargeback", "open", PSP_DISPUTE_TAKEN, 3 },
+	{ "INFORMATION_SUPPLIED", NULL, "challenged", PSP_DISPUTE_UNSAID, 0 },
+	{ "DISPUTE_DEFENSE_PERIOD_ENDED", NULL, "expired", PSP_DISPUTE_UNSAID, 0 },
+	{ "ISSUER_RESPONSE_TIMEFRAME_EXPIRED", NULL, "won", PSP_DISPUTE_UNSAID,
+	  0 },
+	{ "CHARGEBACK_REVERSED", "chargeback", "won", PSP_DISPUTE_RETURNED, 4 },
+	{ "SECOND_CHARGEBACK", "pre_arbitration", "lost", PSP_DISPUTE_TAKEN, 5 },
+	{ "PREARBITRATION_WON", "pre_arbitration", "won", PSP_DISPUTE_RETURNED,
+	  6 },
+	{ "PREARBITRATION_LOST", "pre_arbitration", "lost", PSP_DISPUTE_TAKEN, 6 },
+};
+
+static void
+read_dispute(const JsonDocument *json, const JsonNode *item,
+			 const char **fields, PspEvent *event)
+{
+	PspDispute *dispute = &event->dispute;
+
+	event->parent_reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
+	event->object_id = NULL;
+	if (!adyen_read_amount(json, item, &event->outcome) ||
+		strcmp(fields[FIELD_SUCCESS], "true") != 0)
+		return;
+	for (int i = 0; i < (int) lengthof(dispute_codes); i++)
+	{
+		if (strcmp(dispute_codes[i].code, fields[FIELD_CODE]) != 0)
+			continue;
+		dispute->stage = dispute_codes[i].stage;
+		dispute->status = dispute_codes[i].status;
+		dispute->money = dispute_codes[i].money;
+		dispute->sequence = dispute_codes[i].sequence;
+	}
+}
+
 /* What follows an authorisation names it as the original. */
 static void
 read_modification(const JsonDocument *json, const JsonNode *item,
@@ -356,6 +407,8 @@ read_item(const JsonDocument *json, const JsonNode *item,
 	event->object_id = name_of(fields[FIELD_MERCHANT_REFERENCE]);
 	if (event->about == PSP_EVENT_PAY)
 		read_authorisation(json, item, fields, event);
+	else if (event->about == PSP_EVENT_DISPUTE)
+		read_dispute(json, item, fields, event);
 	else
 		read_modification(json, item, fields, event);
 	event->signed_text = join(fields, true);

@@ -190,6 +190,85 @@ read_refund(const JsonDocument *json, const JsonNode *resource,
 	}
 }
 
+/* Its stages are ours, in capitals. */
+static const char *
+dispute_stage(const JsonDocument *json, const JsonNode *resource)
+{
+	static const struct
+	{
+		const char *name;
+		const char *stage;
+	} stages[] = { { "INQUIRY", "inquiry" },
+				   { "CHARGEBACK", "chargeback" },
+				   { "PRE_ARBITRATION", "pre_arbitration" },
+				   { "ARBITRATION", "arbitration" } };
+
+	for (int i = 0; i < (int) lengthof(stages); i++)
+		if (member_equals(json, resource, "dispute_life_cycle_stage",
+						  stages[i].name))
+			return stages[i].stage;
+	return NULL;
+}
+
+static const char *
+dispute_status(const JsonDocument *json, const JsonNode *resource)
+{
+	static const struct
+	{
+		const char *name;
+		const char *status;
+	} outcomes[] = { { "RESOLVED_BUYER_FAVOUR", "lost" },
+					 { "RESOLVED_WITH_PAYOUT", "won" },
+					 { "RESOLVED_SELLER_FAVOUR", "won" },
+					 { "CANCELED_BY_BUYER", "withdrawn" },
+					 { "ACCEPTED", "lost" },
+					 { "DENIED", "won" } };
+	const JsonNode *outcome = json_member(json, resource, "dispute_outcome");
+
+	if (member_equals(json, resource, "status", "UNDER_REVIEW"))
+		return "challenged";
+	if (!member_equals(json, resource, "status", "RESOLVED"))
+		return "open";
+	for (int i = 0; i < (int) lengthof(outcomes); i++)
+		if (member_equals(json, outcome, "outcome_code", outcomes[i].name))
+			return outcomes[i].status;
+	return NULL;
+}
+
+/*
+ * From the chargeback on PayPal holds the money, until it is resolved for the
+ * seller.  The payment is named by its capture.
+ */
+static void
+read_dispute(const JsonDocument *json, const JsonNode *resource,
+			 PspEvent *event)
+{
+	PspDispute	   *dispute = &event->dispute;
+	const JsonNode *payment =
+		json_first(json, json_member(json, resource, "disputed_transactions"));
+	const char *stage = dispute_stage(json, resource);
+	const char *status = dispute_status(json, resource);
+
+	event->reference = paypal_id(json, resource, "dispute_id");
+	event->parent_reference =
+		paypal_id(json, payment, "seller_transaction_id");
+	if (event->reference == NULL || stage == NULL || status == NULL ||
+		!paypal_read_money(json, json_member(json, resource, "dispute_amount"),
+						   "currency_code", &event->outcome))
+		return;
+	dispute->stage = stage;
+	dispute->status = status;
+	if (strcmp(status, "won") == 0 || strcmp(status, "withdrawn") == 0)
+		dispute->money = PSP_DISPUTE_RETURNED;
+	else if (strcmp(stage, "inquiry") != 0 || strcmp(status, "lost") == 0)
+		dispute->money = PSP_DISPUTE_TAKEN;
+	dispute->reason =
+		member_text(json, resource, "reason", PSP_CODE_LENGTH_MAX);
+	dispute->respond_by_s =
+		member_time(json, resource, "seller_response_due_date");
+	dispute->sequence = member_time(json, resource, "update_time");
+}
+
 static bool
 read_event(const JsonDocument *json, PspEvent *event)
 {
@@ -215,7 +294,7 @@ read_event(const JsonDocument *json, PspEvent *event)
 			read_refund(json, resource, event);
 			break;
 		case PSP_EVENT_DISPUTE:
-			event->reference = paypal_id(json, resource, "dispute_id");
+			read_dispute(json, resource, event);
 			break;
 		case PSP_EVENT_SESSION:
 			event->reference = paypal_id(json, resource, "id");

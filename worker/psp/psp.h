@@ -224,6 +224,33 @@ typedef enum PspEventAbout
 	PSP_EVENT_SESSION /* a hosted page */
 } PspEventAbout;
 
+/* What an event says of the money of a dispute */
+typedef enum PspDisputeMoney
+{
+	PSP_DISPUTE_UNSAID,
+	PSP_DISPUTE_TAKEN,
+	PSP_DISPUTE_RETURNED
+} PspDisputeMoney;
+
+/* What an event says of a dispute; the amount is that of the outcome */
+typedef struct PspDispute
+{
+	const char	   *stage;	/* our words; NULL: not said, or as it was */
+	const char	   *status; /* our words; NULL: not said, or as it was */
+	PspDisputeMoney money;
+
+	/* what it has cost so far in all; not said: as the settings have it */
+	bool  has_fee;
+	int64 fee;
+	char  fee_currency[4];
+
+	const char *reason;		  /* the PSP's word */
+	int64		respond_by_s; /* Unix time; 0: not said */
+
+	/* of two events of one dispute the later one has the higher number */
+	int64 sequence;
+} PspDispute;
+
 /*
  * One event of a webhook.  What names our object, its amount and its outcome
  * comes from what is signed.  Pointers are NULL for what it does not say.
@@ -242,6 +269,7 @@ typedef struct PspEvent
 	const char	 *parent_reference; /* of what the object belongs to */
 	bool		  has_outcome;
 	PspOutcome	  outcome; /* its reference is not used */
+	PspDispute	  dispute; /* of PSP_EVENT_DISPUTE only */
 
 	/* the bytes of the body that are this event alone */
 	int start;

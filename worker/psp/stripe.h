@@ -54,4 +54,8 @@ extern void stripe_set_decline_class(PspOutcome *outcome);
 extern bool stripe_read_events(const char *body, int length,
 							   const char *const *config, PspEvents *events);
 
+/* stripe_dispute.c: of an event whose type and time are read already */
+extern void stripe_read_dispute(const JsonDocument *json,
+								const JsonNode *object, PspEvent *event);
+
 #endif /* PAYMENT_PSP_STRIPE_H */

@@ -220,7 +220,11 @@ read_dispute(const JsonDocument *json, const JsonNode *object, PspEvent *event)
 {
 	event->reference = member_reference(json, object, "id");
 	event->parent_reference = member_reference(json, object, "payment_intent");
-	(void) stripe_read_money(json, object, "amount", &event->outcome);
+	if (event->reference == NULL ||
+		!member_equals(json, object, "object", "dispute") ||
+		!stripe_read_money(json, object, "amount", &event->outcome))
+		return;
+	stripe_read_dispute(json, object, event);
 }
 
 static void
