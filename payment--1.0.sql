@@ -534,7 +534,9 @@ CREATE TABLE payment.psp (
     fees jsonb NOT NULL DEFAULT '{}',
     -- {"merchant_account": "Shop_EUR", ...}: what its adapter wants to know
     config jsonb NOT NULL DEFAULT '{}',
-    webhook_secret_names text[] NOT NULL DEFAULT '{}'
+    webhook_secret_names text[] NOT NULL DEFAULT '{}',
+    -- {"EUR": 1500, ...}: what it charges for a dispute, where it does not say
+    dispute_fees jsonb NOT NULL DEFAULT '{}'
 );
 
 CREATE TABLE payment.seller (
@@ -685,7 +687,11 @@ CREATE TABLE payment.order_record (
     refunded_amount bigint NOT NULL DEFAULT 0 CHECK (refunded_amount BETWEEN 0 AND captured_amount),
     fee_returned bigint NOT NULL DEFAULT 0 CHECK (fee_returned BETWEEN 0 AND refunded_amount),
     captured_fee bigint NOT NULL DEFAULT 0 CHECK (captured_fee >= 0),
-    cancel_requested_at timestamptz
+    cancel_requested_at timestamptz,
+    disputed_amount bigint NOT NULL DEFAULT 0 CHECK (disputed_amount >= 0),
+    disputed_fee bigint NOT NULL DEFAULT 0 CHECK (disputed_fee BETWEEN 0 AND disputed_amount),
+    open_disputes integer NOT NULL DEFAULT 0 CHECK (open_disputes >= 0),
+    CHECK (refunded_amount + disputed_amount <= captured_amount)
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.order_record_default PARTITION OF payment.order_record (
@@ -726,6 +732,39 @@ CREATE TABLE payment.refund_record_default PARTITION OF payment.refund_record (
 ) DEFAULT WITH (fillfactor = 80);
 
 CREATE INDEX refund_record_default_order_idx ON payment.refund_record_default (order_id);
+
+-- Money of an order that the payer's bank wants back, or took.
+CREATE TABLE payment.dispute_record (
+    id uuid NOT NULL,
+    order_id uuid NOT NULL,
+    seller_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    currency text NOT NULL,
+    status text NOT NULL,
+    psp_reference text NOT NULL,
+    reason text,
+    respond_by timestamptz,
+    -- the PSP has the money, and whose it is
+    is_taken boolean NOT NULL DEFAULT false,
+    from_pending bigint NOT NULL DEFAULT 0 CHECK (from_pending >= 0),
+    from_available bigint NOT NULL DEFAULT 0 CHECK (from_available >= 0),
+    from_receivable bigint NOT NULL DEFAULT 0 CHECK (from_receivable >= 0),
+    fee_share bigint NOT NULL DEFAULT 0 CHECK (fee_share >= 0),
+    platform_loss bigint NOT NULL DEFAULT 0 CHECK (platform_loss >= 0),
+    fee bigint NOT NULL DEFAULT 0,
+    fee_currency text,
+    sequence bigint NOT NULL DEFAULT 0,
+    updated_at timestamptz NOT NULL,
+    event_count integer NOT NULL DEFAULT 0,
+    CHECK (from_pending + from_available + from_receivable + fee_share + platform_loss = CASE WHEN is_taken THEN amount ELSE 0 END)
+) PARTITION BY RANGE (id);
+
+CREATE TABLE payment.dispute_record_default PARTITION OF payment.dispute_record (
+    PRIMARY KEY (id)
+) DEFAULT WITH (fillfactor = 80);
+
+CREATE INDEX dispute_record_default_order_idx ON payment.dispute_record_default (order_id);
 
 CREATE TABLE payment.payout_record (
     id uuid NOT NULL,
@@ -999,6 +1038,9 @@ COMMENT ON COLUMN payment.psp.breaker_pause_max_ms IS 'Most milliseconds of such
 COMMENT ON COLUMN payment.psp.breaker_probes IS 'Requests let through after the pause; when so many succeed, all are again.';
 COMMENT ON COLUMN payment.psp.fee_tolerance IS 'Minor units by which its fee may differ from what is expected.';
 COMMENT ON COLUMN payment.psp.fees IS 'What it should charge, by currency: fixed (minor units) and basis_points.';
+COMMENT ON COLUMN payment.psp.dispute_fees IS
+    'What it charges for a dispute each time it takes the money, in minor units by currency, as {"EUR": 1500}; only where it '
+    'does not say so itself.';
 COMMENT ON COLUMN payment.psp.config IS
     'What its adapter wants to know, all texts. adyen: merchant_account and return_url (payments), balance_account '
     '(payouts). paypal: payment_source (paypal, card or venmo), recipient_type (EMAIL, PHONE, PAYPAL_ID or USER_HANDLE), '
@@ -1126,6 +1168,10 @@ COMMENT ON COLUMN payment.order_record.capturing_amount IS 'Of the capture under
 COMMENT ON COLUMN payment.order_record.capture_final IS 'Whether nothing more will be captured after it.';
 COMMENT ON COLUMN payment.order_record.pending_amount IS 'What of the seller''s part is in seller_pending, in minor units.';
 COMMENT ON COLUMN payment.order_record.refunded_amount IS 'Refunds that have not failed nor been cancelled, in minor units.';
+COMMENT ON COLUMN payment.order_record.disputed_amount IS
+    'What disputes have taken of it and not given back, as far as refunds had not, in minor units.';
+COMMENT ON COLUMN payment.order_record.disputed_fee IS 'What of that is the platform''s fee, in minor units.';
+COMMENT ON COLUMN payment.order_record.open_disputes IS 'Disputes of it that are under way, inquiries left out.';
 COMMENT ON COLUMN payment.order_record.fee_returned IS 'What of the platform''s fee they give back, in minor units.';
 COMMENT ON COLUMN payment.order_record.captured_fee IS 'What of the platform''s fee belongs to what was captured, in minor units.';
 COMMENT ON COLUMN payment.order_record.cancel_requested_at IS 'When it was to be cancelled while its payer''s page was open; null: it was not.';
@@ -1153,6 +1199,31 @@ COMMENT ON COLUMN payment.refund_record.updated_at IS 'When it last changed.';
 COMMENT ON COLUMN payment.refund_record.settled_at IS 'When a settlement line was found for it; null: none was.';
 COMMENT ON COLUMN payment.refund_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON TABLE payment.refund_record_default IS 'Refunds for which no partition was made.';
+
+COMMENT ON TABLE payment.dispute_record IS 'Disputes, as payment.dispute shows them.';
+COMMENT ON COLUMN payment.dispute_record.id IS 'Id of the dispute, with its time.';
+COMMENT ON COLUMN payment.dispute_record.order_id IS 'The payment order.';
+COMMENT ON COLUMN payment.dispute_record.seller_id IS 'Whose order it is.';
+COMMENT ON COLUMN payment.dispute_record.psp_id IS 'The PSP that tells of it.';
+COMMENT ON COLUMN payment.dispute_record.amount IS 'What the payer''s bank wants back, in minor units.';
+COMMENT ON COLUMN payment.dispute_record.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.dispute_record.status IS 'Stage and status, as in chargeback/open: see payment.transitions(), object dispute.';
+COMMENT ON COLUMN payment.dispute_record.psp_reference IS 'The PSP''s name of the dispute.';
+COMMENT ON COLUMN payment.dispute_record.reason IS 'Why the payer disputes it, as the PSP codes it; null: not said.';
+COMMENT ON COLUMN payment.dispute_record.respond_by IS 'Until when the PSP takes an answer; null: not said.';
+COMMENT ON COLUMN payment.dispute_record.is_taken IS 'Whether the PSP has taken the money, and not given it back.';
+COMMENT ON COLUMN payment.dispute_record.from_pending IS 'What of it came from the seller''s pending money, in minor units.';
+COMMENT ON COLUMN payment.dispute_record.from_available IS 'What of it came from the seller''s available money, in minor units.';
+COMMENT ON COLUMN payment.dispute_record.from_receivable IS 'What of it the seller owed for it, in minor units.';
+COMMENT ON COLUMN payment.dispute_record.fee_share IS 'What of it is the platform''s fee, in minor units.';
+COMMENT ON COLUMN payment.dispute_record.platform_loss IS
+    'What of it nobody had any more, since it was refunded or disputed before: the platform''s, in minor units.';
+COMMENT ON COLUMN payment.dispute_record.fee IS 'What the PSP charged for it in all, in minor units of fee_currency.';
+COMMENT ON COLUMN payment.dispute_record.fee_currency IS 'ISO 4217 code; null: it charged nothing.';
+COMMENT ON COLUMN payment.dispute_record.sequence IS 'Of the newest evidence: what has a lower one is overtaken.';
+COMMENT ON COLUMN payment.dispute_record.updated_at IS 'When it last changed; ascends strictly.';
+COMMENT ON COLUMN payment.dispute_record.event_count IS 'How many events it has in payment.event.';
+COMMENT ON TABLE payment.dispute_record_default IS 'Disputes for which no partition was made.';
 
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
 COMMENT ON COLUMN payment.payout_record.id IS 'Id of the payout, with its time.';
@@ -1263,6 +1334,7 @@ BEGIN
             ('payment_record', 'payment'),
             ('order_record', 'payment_order'),
             ('refund_record', 'refund'),
+            ('dispute_record', 'dispute'),
             ('payout_record', 'payout')) AS g (tablename, object)
     LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER guard_update BEFORE UPDATE ON payment.%I '
@@ -1549,7 +1621,7 @@ COMMENT ON FUNCTION payment.refund(uuid, bigint, text, text, text) IS
     'what is available, and what is missing the seller owes. reason: requested_by_customer, duplicate or fraudulent. '
     'fee_policy: proportional, or none: the platform keeps its fee, and the seller pays all. The same idempotency_key with the '
     'same arguments gives the first call''s result. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY303 (nothing is '
-    'captured, or its PSP cannot do this), PY306 (more than is left).';
+    'captured, or its PSP cannot do this), PY306 (more than is left), PY307 (it is disputed).';
 
 CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
     LANGUAGE c VOLATILE
@@ -1611,7 +1683,7 @@ COMMENT ON COLUMN payment.payment.hosted_url IS 'Where the payer pays, while it 
 
 CREATE VIEW payment.payment_order AS
 SELECT o.id, o.payment_id, o.seller_id, s.reference AS seller, v.name AS psp, o.amount, o.currency, o.platform_fee,
-    o.authorized_amount, o.authorized_until, o.captured_amount, o.refunded_amount, o.status,
+    o.authorized_amount, o.authorized_until, o.captured_amount, o.refunded_amount, o.disputed_amount, o.status,
     payment.classic_status(o.status) AS classic_status, o.attempt_no, o.psp_reference,
     o.failure_code, o.failure_message, o.reference, o.description, o.metadata, payment.id_time(o.id) AS created_at,
     o.captured_at, o.released_at, o.updated_at
@@ -1632,6 +1704,8 @@ COMMENT ON COLUMN payment.payment_order.authorized_amount IS 'What was authorise
 COMMENT ON COLUMN payment.payment_order.authorized_until IS 'Until when that can be captured; null: not known.';
 COMMENT ON COLUMN payment.payment_order.captured_amount IS 'What has been taken from the payer, in minor units.';
 COMMENT ON COLUMN payment.payment_order.refunded_amount IS 'Refunds that have not failed nor been cancelled, in minor units.';
+COMMENT ON COLUMN payment.payment_order.disputed_amount IS
+    'What disputes have taken of it and not given back, as far as refunds had not, in minor units.';
 COMMENT ON COLUMN payment.payment_order.status IS 'See payment.transitions(), object payment_order.';
 COMMENT ON COLUMN payment.payment_order.classic_status IS 'NOT_STARTED, EXECUTING, SUCCESS or FAILED.';
 COMMENT ON COLUMN payment.payment_order.attempt_no IS 'How many times it was begun anew after a definite failure.';
@@ -1672,6 +1746,40 @@ COMMENT ON COLUMN payment.refund.reason IS 'requested_by_customer, duplicate or 
 COMMENT ON COLUMN payment.refund.requested_by IS 'The role that asked for it.';
 COMMENT ON COLUMN payment.refund.created_at IS 'When it was asked for.';
 COMMENT ON COLUMN payment.refund.updated_at IS 'When it last changed.';
+
+CREATE VIEW payment.dispute AS
+SELECT d.id, d.order_id, d.seller_id, s.reference AS seller, v.name AS psp, d.amount, d.currency,
+    pg_catalog.split_part(d.status, '/', 1) AS stage, pg_catalog.split_part(d.status, '/', 2) AS status,
+    d.psp_reference, d.reason, d.respond_by, d.is_taken,
+    d.from_pending + d.from_available + d.from_receivable AS seller_share, d.fee_share, d.platform_loss, d.fee,
+    d.fee_currency, payment.id_time(d.id) AS created_at, d.updated_at
+FROM payment.dispute_record d
+JOIN payment.seller s ON s.id = d.seller_id
+JOIN payment.psp v ON v.id = d.psp_id;
+
+COMMENT ON VIEW payment.dispute IS 'Disputes: money of orders that payers'' banks want back, or took (chargebacks).';
+COMMENT ON COLUMN payment.dispute.id IS 'Id of the dispute.';
+COMMENT ON COLUMN payment.dispute.order_id IS 'The payment order.';
+COMMENT ON COLUMN payment.dispute.seller_id IS 'Id of the seller.';
+COMMENT ON COLUMN payment.dispute.seller IS 'The seller''s reference.';
+COMMENT ON COLUMN payment.dispute.psp IS 'Name of the PSP that tells of it.';
+COMMENT ON COLUMN payment.dispute.amount IS 'What the payer''s bank wants back, in minor units.';
+COMMENT ON COLUMN payment.dispute.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN payment.dispute.stage IS 'inquiry (no money moves), chargeback, pre_arbitration or arbitration.';
+COMMENT ON COLUMN payment.dispute.status IS
+    'Within the stage: open, challenged (evidence was submitted), accepted, expired, withdrawn, won or lost.';
+COMMENT ON COLUMN payment.dispute.psp_reference IS 'The PSP''s name of the dispute.';
+COMMENT ON COLUMN payment.dispute.reason IS 'Why the payer disputes it, as the PSP codes it; null: not said.';
+COMMENT ON COLUMN payment.dispute.respond_by IS 'Until when the PSP takes an answer; null: not said.';
+COMMENT ON COLUMN payment.dispute.is_taken IS 'Whether the PSP has taken the money, and not given it back.';
+COMMENT ON COLUMN payment.dispute.seller_share IS 'What of that is the seller''s: held, or once it is lost gone; minor units.';
+COMMENT ON COLUMN payment.dispute.fee_share IS 'What of it is the platform''s fee, in minor units.';
+COMMENT ON COLUMN payment.dispute.platform_loss IS
+    'What of it was refunded or disputed before, and is the platform''s; minor units.';
+COMMENT ON COLUMN payment.dispute.fee IS 'What the PSP charged for it in all, in minor units of fee_currency.';
+COMMENT ON COLUMN payment.dispute.fee_currency IS 'ISO 4217 code; null: it charged nothing.';
+COMMENT ON COLUMN payment.dispute.created_at IS 'When it became known.';
+COMMENT ON COLUMN payment.dispute.updated_at IS 'When it last changed.';
 
 CREATE VIEW payment.payout AS
 SELECT p.id, p.seller_id, s.reference AS seller, v.name AS psp, p.amount, p.currency, p.destination, p.status,
@@ -1730,13 +1838,13 @@ GRANT EXECUTE ON FUNCTION payment.release(uuid), payment.receipt(uuid) TO paymen
 GRANT EXECUTE ON FUNCTION payment.receipt(uuid) TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.classic_status(text) TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
-GRANT SELECT ON payment.payment, payment.payment_order, payment.refund, payment.payout, payment.wallet
+GRANT SELECT ON payment.payment, payment.payment_order, payment.refund, payment.dispute, payment.payout, payment.wallet
     TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.counted_volume, payment.seller_volume,
     payment.routing_rule
     TO payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.partial_failure, payment.payment_record, payment.order_record, payment.refund_record, payment.payout_record, payment.psp_reference,
-    payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
+GRANT SELECT ON payment.partial_failure, payment.payment_record, payment.order_record, payment.refund_record, payment.dispute_record, payment.payout_record,
+    payment.psp_reference, payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
 
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
@@ -2210,7 +2318,7 @@ COMMENT ON COLUMN payment.unsettled_order.missing IS 'A missing_external excepti
 CREATE TABLE payment.exception_record (
     id uuid NOT NULL PRIMARY KEY,
     type text NOT NULL CHECK (type IN ('missing_external', 'missing_internal', 'amount', 'fee', 'currency', 'status',
-        'duplicate', 'timing', 'late_success', 'orphan_refund', 'unknown_outcome', 'unmatched_event')),
+        'duplicate', 'timing', 'late_success', 'orphan_refund', 'unknown_outcome', 'unmatched_event', 'dispute')),
     class text NOT NULL DEFAULT 'unclassified' CHECK (class IN ('auto_adjustable', 'manual_adjustable', 'unclassified')),
     status text NOT NULL DEFAULT 'open',
     psp_id uuid NOT NULL,
@@ -2237,7 +2345,8 @@ COMMENT ON COLUMN payment.exception_record.type IS
     'fee (settled otherwise than captured or agreed), status (settled, but not captured here), duplicate (a second line '
     'for what is settled), orphan_refund (a refund we did not ask for), late_success, timing, unknown_outcome (no lookup '
     'told what became of an order or payout: payment.resolve_unknown()), unmatched_event (webhooks told what could not be '
-    'applied to anything: payment.webhook has them). A line opens only the most '
+    'applied to anything: payment.webhook has them), dispute (what a PSP says of a dispute does not fit what is known, or nobody '
+    'has the disputed money any more). A line opens only the most '
     'serious that applies: duplicate before missing_internal, status, currency, amount and fee.';
 COMMENT ON COLUMN payment.exception_record.class IS 'How it may be resolved: auto_adjustable, manual_adjustable, unclassified.';
 COMMENT ON COLUMN payment.exception_record.status IS
@@ -2526,7 +2635,8 @@ CREATE TABLE payment.webhook_event (
     updated_at timestamptz NOT NULL,
     headers jsonb NOT NULL,
     body bytea NOT NULL,
-    redacted boolean NOT NULL
+    redacted boolean NOT NULL,
+    dispute jsonb
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.webhook_event_default PARTITION OF payment.webhook_event (
@@ -2635,6 +2745,9 @@ COMMENT ON COLUMN payment.webhook_event.headers IS 'Those of its HTTP headers th
 COMMENT ON COLUMN payment.webhook_event.body IS
     'Its bytes as they came; of a batch, those of this event. Digits of card numbers are replaced by X.';
 COMMENT ON COLUMN payment.webhook_event.redacted IS 'Whether they held a card number: then the signature no longer fits them.';
+COMMENT ON COLUMN payment.webhook_event.dispute IS
+    'What it says of a dispute: {"stage", "status", "is_taken", "fee", "fee_currency", "reason", "respond_by", "sequence"}; '
+    'null: it is about none.';
 COMMENT ON TABLE payment.webhook_event_default IS 'Events for which no partition was made.';
 
 COMMENT ON TABLE payment.webhook_key IS 'The PSPs'' names for their events, each given once and for ever.';
@@ -3529,6 +3642,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.idempotency', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payment_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.order_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.refund_record_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.dispute_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payout_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.partial_failure', '');

@@ -82,6 +82,13 @@ static const struct
 	{ OBJECT_REFUND, "failed" },
 	{ OBJECT_REFUND, "cancelled" },
 	{ OBJECT_REFUND, "unknown" },
+	{ OBJECT_DISPUTE, "open" },
+	{ OBJECT_DISPUTE, "challenged" },
+	{ OBJECT_DISPUTE, "accepted" },
+	{ OBJECT_DISPUTE, "expired" },
+	{ OBJECT_DISPUTE, "withdrawn" },
+	{ OBJECT_DISPUTE, "won" },
+	{ OBJECT_DISPUTE, "lost" },
 	{ OBJECT_PAYOUT, "pending_approval" },
 	{ OBJECT_PAYOUT, "approved" },
 	{ OBJECT_PAYOUT, "rejected" },
@@ -146,6 +153,27 @@ static const DataField refund_fields[] = {
 	{ "reason", 16 },
 };
 
+static const DataField dispute_fields[] = {
+	{ "id", 1 },
+	{ "order_id", 2 },
+	{ "seller_id", 3 },
+	{ "psp_id", 4 },
+	{ "amount", 5 },
+	{ "currency", 6 },
+	{ "status", 7 },
+	{ "psp_reference", 8 },
+	{ "reason", 9 },
+	{ "respond_by", 10 },
+	{ "is_taken", 11 },
+	{ "from_pending", 12 },
+	{ "from_available", 13 },
+	{ "from_receivable", 14 },
+	{ "fee_share", 15 },
+	{ "platform_loss", 16 },
+	{ "fee", 17 },
+	{ "fee_currency", 18 },
+};
+
 static const DataField payout_fields[] = {
 	{ "id", 1 },
 	{ "seller_id", 2 },
@@ -170,6 +198,7 @@ static const struct
 	{ OBJECT_PAYMENT_ORDER, order_fields, lengthof(order_fields),
 	  "payment_id" },
 	{ OBJECT_REFUND, refund_fields, lengthof(refund_fields), NULL },
+	{ OBJECT_DISPUTE, dispute_fields, lengthof(dispute_fields), NULL },
 	{ OBJECT_PAYOUT, payout_fields, lengthof(payout_fields), NULL },
 };
 
@@ -196,9 +225,17 @@ struct Outbox
 	MemoryContext context; /* holds the values, reset at each flush */
 };
 
+/* A dispute's status is stage/status: of whichever stage, it is told. */
 bool
 outbox_publishes(TransitionObject object, const char *status, int length)
 {
+	const char *slash = memchr(status, '/', length);
+
+	if (slash)
+	{
+		length -= (int) (slash + 1 - status);
+		status = slash + 1;
+	}
 	for (int i = 0; i < (int) lengthof(published); i++)
 	{
 		if (published[i].object == object &&
@@ -223,7 +260,10 @@ outbox_publishes_any(TransitionObject object)
 static char *
 event_type(TransitionObject object, const char *status)
 {
-	return psprintf("%s.%s", transition_object_name(object), status);
+	const char *slash = strchr(status, '/');
+
+	return psprintf("%s.%s", transition_object_name(object),
+					slash ? slash + 1 : status);
 }
 
 Outbox *
@@ -293,6 +333,10 @@ set_value(JsonbValue *value, Oid type, Datum datum)
 			break;
 		case TEXTOID:
 			set_string(value, TextDatumGetCString(datum));
+			break;
+		case BOOLOID:
+			value->type = jbvBool;
+			value->val.boolean = DatumGetBool(datum);
 			break;
 		case INT4OID:
 			value->type = jbvNumeric;

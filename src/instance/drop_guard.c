@@ -31,11 +31,11 @@
 PG_FUNCTION_INFO_V1(payment_guard_drop);
 
 /* if all of these are empty, nothing is lost */
-static const char *const money_tables[] = { "idempotency",	   "journal",
-											"payment_record",  "order_record",
-											"payout_record",   "refund_record",
-											"settlement_file", "attempt",
-											"detached_balance" };
+static const char *const money_tables[] = {
+	"idempotency",	 "journal",			"payment_record", "order_record",
+	"payout_record", "refund_record",	"dispute_record", "settlement_file",
+	"attempt",		 "detached_balance"
+};
 
 static bool
 names_payment(const DropStmt *statement)

@@ -53,7 +53,7 @@ typedef struct VerifyCheck
 	" AND coalesce(" id                                             \
 	" >= (SELECT until_id FROM payment.detached_partition "         \
 	"WHERE parent IN ('journal', 'order_record', 'refund_record', " \
-	"'payout_record') "                                             \
+	"'dispute_record', 'payout_record') "                           \
 	"ORDER BY until_id DESC LIMIT 1), true)"
 
 static const VerifyCheck checks[] = {
@@ -246,6 +246,8 @@ static const VerifyCheck checks[] = {
 	  "CROSS JOIN LATERAL (VALUES (CASE WHEN o.released_at IS NULL THEN 0 "
 	  "WHEN o.captured_amount = 0 THEN 1 "
 	  "WHEN o.capture_no > 1 OR o.refunded_amount > 0 "
+	  "OR EXISTS (SELECT FROM payment.dispute_record d WHERE "
+	  "d.order_id = o.id) "
 	  "THEN coalesce(r.journals, 0) "
 	  "WHEN o.captured_amount > CASE WHEN o.captured_amount < o.amount "
 	  "AND o.authorized_amount > 0 THEN o.captured_fee ELSE o.platform_fee "
@@ -258,13 +260,16 @@ static const VerifyCheck checks[] = {
 	{ "order_pending",
 	  "SELECT o.id, 'pending amount of the order', o.pending_amount::numeric, "
 	  "coalesce(c.pending, 0) FROM payment.order_record o "
-	  "LEFT JOIN (SELECT coalesce(r.order_id, j.subject) AS order_id, "
+	  "LEFT JOIN (SELECT coalesce(r.order_id, d.order_id, j.subject) "
+	  "AS order_id, "
 	  "-sum(e.amount) AS pending FROM payment.journal j "
 	  "JOIN payment.entry e ON e.journal_id = j.id "
 	  "JOIN payment.account a ON a.id = e.account_id "
 	  "LEFT JOIN payment.refund_record r ON r.id = j.subject "
+	  "LEFT JOIN payment.dispute_record d ON d.id = j.subject "
 	  "WHERE a.code = 'seller_pending' AND j.kind IN ('capture', 'release', "
-	  "'capture_reversed', 'refund', 'refund_failed') GROUP BY 1) c "
+	  "'capture_reversed', 'refund', 'refund_failed', 'dispute_opened', "
+	  "'dispute_returned') GROUP BY 1) c "
 	  "ON c.order_id = o.id WHERE o.pending_amount <> coalesce(c.pending, "
 	  "0)" NOT_DETACHED("o.id") },
 
@@ -282,6 +287,62 @@ static const VerifyCheck checks[] = {
 	  "greatest(coalesce(r.amount, 0) - o.captured_amount, 0))) "
 	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
 		  "o.id") },
+
+	/* nor refunds and disputes together, but for what the platform bears */
+	{ "order_disputes",
+	  "SELECT o.id, v.what || ' of the order', v.expected::numeric, "
+	  "v.actual::numeric FROM payment.order_record o "
+	  "LEFT JOIN (SELECT order_id, "
+	  "coalesce(sum(amount - platform_loss) FILTER (WHERE is_taken), 0) "
+	  "AS amount, sum(fee_share) AS fee, "
+	  "count(*) FILTER (WHERE status !~ '^inquiry/' AND "
+	  "status ~ '/(open|challenged|accepted)$') AS open "
+	  "FROM payment.dispute_record GROUP BY order_id) d "
+	  "ON d.order_id = o.id CROSS JOIN LATERAL (VALUES "
+	  "('disputed amount', o.disputed_amount, coalesce(d.amount, 0)), "
+	  "('disputed fee', o.disputed_fee, coalesce(d.fee, 0)), "
+	  "('open disputes', o.open_disputes, coalesce(d.open, 0))) "
+	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "o.id") },
+
+	/* what the PSP took is a receivable, and held, until it is lost or back */
+	{ "dispute",
+	  "SELECT coalesce(d.id, j.subject), v.what || ' of the dispute', "
+	  "v.expected::numeric, v.actual::numeric "
+	  "FROM (SELECT r.*, is_taken AND status ~ '/lost$' AS lost, "
+	  "from_pending + from_available + from_receivable AS seller "
+	  "FROM payment.dispute_record r) d FULL JOIN (SELECT j.subject, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'dispute_opened') - "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'dispute_returned') "
+	  "AS taken, "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'dispute_lost') - "
+	  "count(DISTINCT j.id) FILTER (WHERE j.kind = 'dispute_reopened') "
+	  "AS lost, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'dispute_receivable') "
+	  "AS receivable, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'seller_dispute_hold') AS held, "
+	  "sum(e.amount) FILTER (WHERE a.code IN ('platform_fee', "
+	  "'write_off')) AS platform, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'dispute_fee') AS fee "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "WHERE j.kind IN ('dispute_opened', 'dispute_returned', "
+	  "'dispute_lost', 'dispute_reopened', 'dispute_fee') "
+	  "GROUP BY j.subject) j ON j.subject = d.id CROSS JOIN LATERAL (VALUES "
+	  "('dispute_opened journals', CASE WHEN d.is_taken THEN 1 ELSE 0 END, "
+	  "coalesce(j.taken, 0)), "
+	  "('dispute_lost journals', CASE WHEN d.lost THEN 1 ELSE 0 END, "
+	  "coalesce(j.lost, 0)), "
+	  "('receivable', CASE WHEN d.is_taken AND NOT d.lost THEN d.amount "
+	  "ELSE 0 END, coalesce(j.receivable, 0)), "
+	  "('amount held', CASE WHEN d.is_taken AND NOT d.lost THEN -d.seller "
+	  "ELSE 0 END, coalesce(j.held, 0)), "
+	  "('platform''s part', CASE WHEN d.lost "
+	  "THEN d.fee_share + d.platform_loss ELSE 0 END, "
+	  "coalesce(j.platform, 0)), "
+	  "('fee', coalesce(d.fee, 0), coalesce(j.fee, 0))) "
+	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "coalesce(d.id, j.subject)") },
 
 	/* a refund's money is in clearing until the PSP has said what became of it */
 	{ "refund",

@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(payment_register_psp);
 
 #define MAX_SECRET_NAME 255
 #define MAX_WEBHOOK_SECRETS 8
+#define DISPUTE_FEE_MAX INT64CONST(1000000000000)
 
 typedef enum SettingKind
 {
@@ -38,6 +39,7 @@ typedef enum SettingKind
 	SETTING_BOOLEAN,
 	SETTING_STATE,
 	SETTING_FEES,
+	SETTING_DISPUTE_FEES,
 	SETTING_CONFIG
 } SettingKind;
 
@@ -70,6 +72,7 @@ static const struct
 	{ "fee_tolerance", SETTING_INTEGER, 0, PG_INT64_MAX },
 	{ "fees", SETTING_FEES, 0, 0 },
 	{ "config", SETTING_CONFIG, 0, 0 },
+	{ "dispute_fees", SETTING_DISPUTE_FEES, 0, 0 },
 };
 
 /* nothing is sent to it */
@@ -149,6 +152,34 @@ check_fees(const JsonbValue *fees, const char *path)
 	}
 }
 
+/* {"EUR": 1500, ...} */
+static void
+check_dispute_fees(const JsonbValue *fees, const char *path)
+{
+	const char		  *wanted = "an object of minor units by currency";
+	JsonbContainer	  *object = jsonb_object_of(fees);
+	JsonbIterator	  *iterator;
+	JsonbIteratorToken token;
+	JsonbValue		   value;
+
+	if (object == NULL)
+		refuse_setting(path, wanted);
+	iterator = JsonbIteratorInit(object);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char *currency = jsonb_string(&value);
+
+			if (strlen(currency) != CURRENCY_CODE_LENGTH ||
+				currency_exponent(currency) < 0)
+				refuse_setting(path, wanted);
+		}
+		else if (token == WJB_VALUE)
+			(void) read_integer(&value, path, 0, DISPUTE_FEE_MAX);
+	}
+}
+
 static void
 check_setting(int number, const JsonField *field)
 {
@@ -173,6 +204,9 @@ check_setting(int number, const JsonField *field)
 			break;
 		case SETTING_FEES:
 			check_fees(value, path);
+			break;
+		case SETTING_DISPUTE_FEES:
+			check_dispute_fees(value, path);
 			break;
 		case SETTING_CONFIG:
 			if (jsonb_object_of(value) == NULL)
@@ -442,7 +476,8 @@ store_psp(Datum *values, const char *nulls, const char *adapter,
 			  "breaker_pause_max_ms = s.breaker_pause_max_ms, "
 			  "breaker_probes = s.breaker_probes, "
 			  "fee_tolerance = s.fee_tolerance, fees = s.fees, "
-			  "config = s.config, webhook_secret_names = "
+			  "config = s.config, dispute_fees = s.dispute_fees, "
+			  "webhook_secret_names = "
 			  "coalesce($8, p.webhook_secret_names) "
 			  "FROM payment.psp o, "
 			  "pg_catalog.jsonb_populate_record(o, "

@@ -109,6 +109,9 @@ static const GuardedColumn order_columns[] = {
 	{ "fee_returned", 34, RULE_OURS },
 	{ "captured_fee", 35, RULE_OURS },
 	{ "cancel_requested_at", 36, RULE_OURS },
+	{ "disputed_amount", 37, RULE_OURS },
+	{ "disputed_fee", 38, RULE_OURS },
+	{ "open_disputes", 39, RULE_OURS },
 };
 
 static const GuardedColumn refund_columns[] = {
@@ -132,6 +135,30 @@ static const GuardedColumn refund_columns[] = {
 	{ "updated_at", 18, RULE_UPDATED_AT },
 	{ "settled_at", 19, RULE_OURS },
 	{ "event_count", 20, RULE_EVENT_COUNT },
+};
+
+static const GuardedColumn dispute_columns[] = {
+	{ "id", 1, RULE_IMMUTABLE },
+	{ "order_id", 2, RULE_IMMUTABLE },
+	{ "seller_id", 3, RULE_IMMUTABLE },
+	{ "psp_id", 4, RULE_IMMUTABLE },
+	{ "amount", 5, RULE_OURS },
+	{ "currency", 6, RULE_IMMUTABLE },
+	{ "status", 7, RULE_STATUS },
+	{ "psp_reference", 8, RULE_IMMUTABLE },
+	{ "reason", 9, RULE_OURS },
+	{ "respond_by", 10, RULE_OURS },
+	{ "is_taken", 11, RULE_OURS },
+	{ "from_pending", 12, RULE_OURS },
+	{ "from_available", 13, RULE_OURS },
+	{ "from_receivable", 14, RULE_OURS },
+	{ "fee_share", 15, RULE_OURS },
+	{ "platform_loss", 16, RULE_OURS },
+	{ "fee", 17, RULE_OURS },
+	{ "fee_currency", 18, RULE_OURS },
+	{ "sequence", 19, RULE_OURS },
+	{ "updated_at", 20, RULE_UPDATED_AT },
+	{ "event_count", 21, RULE_EVENT_COUNT },
 };
 
 static const GuardedColumn payout_columns[] = {
@@ -184,6 +211,7 @@ static const struct
 	{ OBJECT_PAYMENT, payment_columns, lengthof(payment_columns) },
 	{ OBJECT_PAYMENT_ORDER, order_columns, lengthof(order_columns) },
 	{ OBJECT_REFUND, refund_columns, lengthof(refund_columns) },
+	{ OBJECT_DISPUTE, dispute_columns, lengthof(dispute_columns) },
 	{ OBJECT_PAYOUT, payout_columns, lengthof(payout_columns) },
 	{ OBJECT_SETTLEMENT_FILE, settlement_file_columns,
 	  lengthof(settlement_file_columns) },

@@ -236,6 +236,7 @@ collect_inserts(HistoryBatch *batch, RowSide *after)
 									"beginnings.")));
 		pfree(to);
 		add_history(batch, NULL, after);
+		/* who makes one of these counts its first event, too */
 		if (is_published(batch, after))
 			add_event(batch, after);
 	}

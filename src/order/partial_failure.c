@@ -121,7 +121,8 @@ is_undone(const Subject *order)
 			return true;
 	}
 	return strcmp(order->path.now, "captured") == 0 &&
-		   order->refunded_amount == order->captured_amount;
+		   order->refunded_amount + order->disputed_amount ==
+			   order->captured_amount;
 }
 
 /* Machines have done what they can: what is left to undo is people's. */
@@ -150,7 +151,8 @@ static bool
 is_refundable(const Subject *order)
 {
 	return strcmp(order->path.now, "captured") == 0 &&
-		   order->captured_amount > order->refunded_amount;
+		   order->captured_amount >
+			   order->refunded_amount + order->disputed_amount;
 }
 
 static void

@@ -98,8 +98,8 @@ read_refund(FunctionCallInfo fcinfo, Refund *refund)
 }
 
 /*
- * Whether anything stands against refunding the order at all.  This is the one
- * place that asks: a dispute that is open will be refused here as well.
+ * Whether anything stands against refunding the order at all.  What its payer's
+ * bank may take or has taken would go back twice.
  */
 static void
 check_refundable(const Subject *order)
@@ -114,16 +114,26 @@ check_refundable(const Subject *order)
 				 errdetail("Order %s is %s.", uuid_text(&order->id), status),
 				 errhint("Only what was captured can be refunded; what is "
 						 "authorised is given back by payment.void().")));
+	if (order->open_disputes > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_DISPUTED),
+				 errmsg("payment order is disputed"),
+				 errdetail("Order %s has %d dispute(s) under way.",
+						   uuid_text(&order->id), order->open_disputes),
+				 errhint("payment.dispute shows them. The payer gets the "
+						 "money by a dispute that is accepted or lost; what "
+						 "is won or withdrawn can be refunded.")));
 	check_performs(order, OPERATION_REFUND);
 }
 
 static void
 check_rest(Refund *refund, const Subject *order)
 {
-	int64 rest = order->captured_amount - order->refunded_amount;
-	int	  exponent = currency_exponent(order->currency);
-	char  left[MONEY_TEXT_SIZE];
-	char  wanted[MONEY_TEXT_SIZE];
+	int64 rest = order->captured_amount - order->refunded_amount -
+				 order->disputed_amount;
+	int	 exponent = currency_exponent(order->currency);
+	char left[MONEY_TEXT_SIZE];
+	char wanted[MONEY_TEXT_SIZE];
 
 	if (!refund->has_amount)
 		refund->amount = rest;
@@ -136,8 +146,9 @@ check_rest(Refund *refund, const Subject *order)
 					   uuid_text(&order->id),
 					   money_format(rest, exponent, left), order->currency,
 					   money_format(refund->amount, exponent, wanted)),
-			 errhint("refunded_amount in payment.payment_order shows what has "
-					 "been asked for already.")));
+			 errhint("refunded_amount and disputed_amount in "
+					 "payment.payment_order show what has been asked for or "
+					 "taken already.")));
 }
 
 static bool
@@ -162,11 +173,13 @@ take_key(Refund *refund)
 static void
 split(Refund *refund, const Subject *order, int64 taken_before)
 {
-	RefundedOrder so_far = { .amount = order->captured_amount,
-							 .platform_fee = order->captured_fee,
-							 .refunded = order->refunded_amount,
-							 .fee_returned = order->fee_returned };
-	int64		  seller_part;
+	RefundedOrder so_far = {
+		.amount = order->captured_amount,
+		.platform_fee = order->captured_fee,
+		.refunded = order->refunded_amount + order->disputed_amount,
+		.fee_returned = order->fee_returned + order->disputed_fee
+	};
+	int64 seller_part;
 
 	refund->fee_share =
 		fee_refund_share(&so_far, refund->amount, refund->policy);
@@ -310,9 +323,12 @@ Refund *
 refund_rest(Subject *order, int64 taken_before, const char **problem)
 {
 	Refund *refund;
+	int64	rest = order->captured_amount - order->refunded_amount -
+				 order->disputed_amount;
 
-	if (strcmp(order->path.now, "captured") != 0 ||
-		order->captured_amount == order->refunded_amount)
+	/* while it is disputed, nobody knows what is left */
+	if (strcmp(order->path.now, "captured") != 0 || rest == 0 ||
+		order->open_disputes > 0)
 		return NULL;
 	if (!performs(&order->psp_id, OPERATION_REFUND))
 	{
@@ -326,7 +342,7 @@ refund_rest(Subject *order, int64 taken_before, const char **problem)
 	refund = palloc0(sizeof(Refund));
 	uuid7_generate(&refund->id);
 	refund->order_id = order->id;
-	refund->amount = order->captured_amount - order->refunded_amount;
+	refund->amount = rest;
 	refund->policy = FEE_REFUND_PROPORTIONAL;
 	take(refund, order, taken_before);
 	return refund;

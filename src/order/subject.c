@@ -121,6 +121,9 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->captured_fee = row_int64(row, 28);
 	subject->released = row_time(row, 29) != 0;
 	subject->cancel_requested = row_time(row, 30) != 0;
+	subject->disputed_amount = row_int64(row, 31);
+	subject->disputed_fee = row_int64(row, 32);
+	subject->open_disputes = row_int32(row, 33);
 }
 
 static void
@@ -143,7 +146,8 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" o.authorization_reference, o.capture_reference, o.capture_no,"
 			" o.operation_no, o.capturing_amount, o.capture_final,"
 			" o.pending_amount, o.refunded_amount, o.fee_returned,"
-			" o.captured_fee, o.released_at, o.cancel_requested_at"
+			" o.captured_fee, o.released_at, o.cancel_requested_at,"
+			" o.disputed_amount, o.disputed_fee, o.open_disputes"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -158,7 +162,8 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" NULL::timestamptz, NULL::text, NULL::text, NULL::integer,"
 			" NULL::integer, NULL::bigint, NULL::boolean, NULL::bigint,"
 			" NULL::bigint, NULL::bigint, NULL::bigint, NULL::timestamptz,"
-			" NULL::timestamptz FROM unnest($1) AS u (id)"
+			" NULL::timestamptz, NULL::bigint, NULL::bigint, NULL::integer"
+			" FROM unnest($1) AS u (id)"
 			" JOIN payment.payout_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
 			1, types);

@@ -75,8 +75,13 @@ typedef struct Subject
 	int64 pending_amount;
 	int64 captured_fee; /* the platform's part */
 	bool  released;
-	bool  books_changed; /* what refunds change of it */
+	bool  books_changed; /* what refunds and disputes change of it */
 	bool  refund_failed; /* a refund of it came to nothing */
+
+	/* ... and disputes: what they have taken, refunds left out */
+	int64 disputed_amount;
+	int64 disputed_fee;
+	int32 open_disputes; /* inquiries left out */
 
 	/* of a refund: its order, and where its money comes from */
 	pg_uuid_t order_id;

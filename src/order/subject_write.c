@@ -270,19 +270,20 @@ write_outgoing(const SubjectSet *set, TransitionObject object, int round,
 				values, NULL, cause);
 }
 
-/* what refunds change of their orders, whose statuses stay as they are */
+/* what refunds and disputes change of their orders, whose statuses stay as they are */
 static void
 write_books(const SubjectSet *set)
 {
 	static SPIPlanPtr plan = NULL;
 	const Oid		  types[] = { UUIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-								  INT8ARRAYOID };
+								  INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+								  INT4ARRAYOID };
 	Column			  columns[lengthof(types)];
 	Datum			  values[lengthof(types)];
 
 	column_init(&columns[0], UUIDOID);
 	for (int i = 1; i < (int) lengthof(types); i++)
-		column_init(&columns[i], INT8OID);
+		column_init(&columns[i], i == 6 ? INT4OID : INT8OID);
 	for (int i = 0; i < set->count; i++)
 	{
 		const Subject *s = &set->subjects[i];
@@ -293,6 +294,9 @@ write_books(const SubjectSet *set)
 		column_add_int64(&columns[1], s->refunded_amount);
 		column_add_int64(&columns[2], s->fee_returned);
 		column_add_int64(&columns[3], s->pending_amount);
+		column_add_int64(&columns[4], s->disputed_amount);
+		column_add_int64(&columns[5], s->disputed_fee);
+		column_add_int32(&columns[6], s->open_disputes);
 	}
 	if (columns[0].count == 0)
 		return;
@@ -301,9 +305,13 @@ write_books(const SubjectSet *set)
 	order_write(plan_keep(&plan,
 						  "UPDATE payment.order_record AS o"
 						  " SET refunded_amount = u.refunded,"
-						  " fee_returned = u.fee, pending_amount = u.pending"
-						  " FROM unnest($1, $2, $3, $4)"
-						  " AS u (id, refunded, fee, pending)"
+						  " fee_returned = u.fee, pending_amount = u.pending,"
+						  " disputed_amount = u.disputed,"
+						  " disputed_fee = u.disputed_fee,"
+						  " open_disputes = u.open"
+						  " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+						  " AS u (id, refunded, fee, pending, disputed,"
+						  " disputed_fee, open)"
 						  " WHERE o.id = u.id",
 						  lengthof(types), types),
 				values, NULL, CAUSE_POLICY);

@@ -75,15 +75,24 @@ static const char *const cause_names[] = {
 	{ OBJECT_DISPUTE, stage "/challenged", stage "/withdrawn", CAUSE_EVIDENCE }, \
 	{ OBJECT_DISPUTE, stage "/challenged", stage "/won", CAUSE_EVIDENCE }, \
 	{ OBJECT_DISPUTE, stage "/challenged", stage "/lost", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/accepted", stage "/withdrawn", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/accepted", stage "/won", CAUSE_EVIDENCE }, \
 	{ OBJECT_DISPUTE, stage "/accepted", stage "/lost", CAUSE_EVIDENCE | CAUSE_POLICY }, \
-	{ OBJECT_DISPUTE, stage "/expired", stage "/lost", CAUSE_EVIDENCE | CAUSE_POLICY }
+	{ OBJECT_DISPUTE, stage "/expired", stage "/withdrawn", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/expired", stage "/won", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/expired", stage "/lost", CAUSE_EVIDENCE | CAUSE_POLICY }, \
+	/* the bank gave in after all */ \
+	{ OBJECT_DISPUTE, stage "/lost", stage "/won", CAUSE_EVIDENCE }
 
 /* ... and the payer's bank may take it to the next stage. */
 #define DISPUTE_ESCALATION(stage, next) \
 	{ OBJECT_DISPUTE, stage "/open", next "/open", CAUSE_EVIDENCE }, \
 	{ OBJECT_DISPUTE, stage "/challenged", next "/open", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/accepted", next "/open", CAUSE_EVIDENCE }, \
 	{ OBJECT_DISPUTE, stage "/expired", next "/open", CAUSE_EVIDENCE }, \
-	{ OBJECT_DISPUTE, stage "/won", next "/open", CAUSE_EVIDENCE }
+	{ OBJECT_DISPUTE, stage "/withdrawn", next "/open", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/won", next "/open", CAUSE_EVIDENCE }, \
+	{ OBJECT_DISPUTE, stage "/lost", next "/open", CAUSE_EVIDENCE }
 
 /* sorted by object; transition_is_legal() relies on that */
 static const Transition transitions[] = {
@@ -241,6 +250,8 @@ static const Transition transitions[] = {
 	DISPUTE_STAGE("pre_arbitration"),
 	DISPUTE_ESCALATION("pre_arbitration", "arbitration"),
 	DISPUTE_STAGE("arbitration"),
+	/* there is no further stage to take it to */
+	{ OBJECT_DISPUTE, "arbitration/won", "arbitration/lost", CAUSE_EVIDENCE },
 
 	{ OBJECT_SETTLEMENT_FILE, NULL, "received", CAUSE_API | CAUSE_SETTLEMENT },
 	{ OBJECT_SETTLEMENT_FILE, "received", "parsed", CAUSE_API | CAUSE_SETTLEMENT },

@@ -108,7 +108,7 @@ static const char view_sql[] =
 	"WHERE i.inhparent IN ('payment.journal'::regclass, "
 	"'payment.entry'::regclass, 'payment.payment_record'::regclass, "
 	"'payment.order_record'::regclass, 'payment.payout_record'::regclass, "
-	"'payment.refund_record'::regclass, "
+	"'payment.refund_record'::regclass, 'payment.dispute_record'::regclass, "
 	"'payment.status_history'::regclass, 'payment.attempt'::regclass, "
 	"'payment.settlement_line'::regclass, 'payment.event'::regclass, "
 	"'payment.webhook_event'::regclass)";

@@ -78,6 +78,9 @@ static const OpenCheck open_checks[] = {
 	{ "refunds that have not come to an end",
 	  "SELECT count(*) FROM payment.refund_record WHERE id < $1 AND "
 	  "status NOT IN ('succeeded', 'failed', 'cancelled')" },
+	{ "disputes that have not come to an end",
+	  "SELECT count(*) FROM payment.dispute_record WHERE id < $1 AND "
+	  "status !~ '/(won|lost|withdrawn|expired)$'" },
 	{ "payouts that have not come to an end",
 	  "SELECT count(*) FROM payment.payout_record WHERE id < $1 AND "
 	  "status NOT IN ('paid', 'failed', 'returned', 'cancelled', "
@@ -99,7 +102,8 @@ static const OpenCheck open_checks[] = {
 	  "o.id = j.subject) OR EXISTS (SELECT FROM payment.payout_record p "
 	  "WHERE p.id = j.subject) OR EXISTS (SELECT FROM "
 	  "payment.refund_record r WHERE r.id = j.subject) OR EXISTS (SELECT FROM "
-	  "payment.hold h WHERE "
+	  "payment.dispute_record d WHERE d.id = j.subject) OR EXISTS (SELECT "
+	  "FROM payment.hold h WHERE "
 	  "h.id = j.subject))" },
 	{ "webhook events that wait",
 	  "SELECT count(*) FROM payment.webhook_waiting WHERE webhook_id < $1" },

@@ -25,10 +25,11 @@ typedef struct PartitionedTable
 	int			group;
 } PartitionedTable;
 
-#define PARTITIONED_TABLES 11
+#define PARTITIONED_TABLES 12
 #define LEDGER_GROUP 0
 #define REFUND_GROUP 8
-#define EVENT_GROUP 9
+#define DISPUTE_GROUP 9
+#define EVENT_GROUP 10
 
 extern const PartitionedTable partitioned_tables[PARTITIONED_TABLES];
 

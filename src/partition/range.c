@@ -27,11 +27,17 @@
 
 /* the last one has the highest group */
 const PartitionedTable partitioned_tables[PARTITIONED_TABLES] = {
-	{ "journal", "id", LEDGER_GROUP }, { "entry", "journal_id", LEDGER_GROUP },
-	{ "payment_record", "id", 1 },	   { "order_record", "id", 2 },
-	{ "payout_record", "id", 3 },	   { "refund_record", "id", REFUND_GROUP },
-	{ "status_history", "id", 4 },	   { "attempt", "id", 5 },
-	{ "settlement_line", "id", 6 },	   { "webhook_event", "id", 7 },
+	{ "journal", "id", LEDGER_GROUP },
+	{ "entry", "journal_id", LEDGER_GROUP },
+	{ "payment_record", "id", 1 },
+	{ "order_record", "id", 2 },
+	{ "payout_record", "id", 3 },
+	{ "refund_record", "id", REFUND_GROUP },
+	{ "status_history", "id", 4 },
+	{ "attempt", "id", 5 },
+	{ "settlement_line", "id", 6 },
+	{ "webhook_event", "id", 7 },
+	{ "dispute_record", "id", DISPUTE_GROUP },
 	{ "event", "id", EVENT_GROUP },
 };
 

@@ -26,6 +26,7 @@
 #include "order/hosted.h"
 #include "order/plan.h"
 #include "reconcile/exception.h"
+#include "webhook/dispute_event.h"
 #include "webhook/event.h"
 
 /* attempt_no of evidence that is about none of our requests */
@@ -54,6 +55,7 @@ set_state(WebhookEvent *event, const char *state, const char *detail)
 	event->detail = detail;
 	event->effect = NULL;
 	event->waits_for_reference = false;
+	event->waits_for_parent = false;
 }
 
 /* ---- what it is about ---- */
@@ -233,6 +235,21 @@ look_at_page(WebhookEvent *event)
 	}
 }
 
+/* The payment that is disputed: from there on it is that order's */
+static bool
+prepare_dispute(WebhookEvent *event)
+{
+	event->has_object =
+		find_by_reference(event, event->parent_reference, &event->object_id);
+	if (event->has_object && find_target(event, OBJECT_PAYMENT_ORDER).exists)
+		return true;
+	event->has_object = false;
+	set_state(event, STATE_PARKED,
+			  "the payment that is disputed is not known");
+	event->waits_for_parent = true;
+	return false;
+}
+
 /* Whether it is evidence for an order or payout that is known */
 static bool
 prepare(WebhookEvent *event)
@@ -246,6 +263,8 @@ prepare(WebhookEvent *event)
 	if (event->state && strcmp(event->state, STATE_RECEIVED) != 0 &&
 		strcmp(event->state, STATE_PARKED) != 0)
 		return false;
+	if (dispute_event_counts(event))
+		return prepare_dispute(event);
 	if (strcmp(event->about, "session") == 0)
 		look_at_page(event);
 	else if (is_one_of(event->about, silent) ||
@@ -490,16 +509,27 @@ conclude(WebhookEvent *event, const Evidence *evidence)
 	}
 }
 
+/* Disputes last: a payment may have succeeded in the same batch. */
 static void
 weigh(WebhookEvent *const *events, int count)
 {
-	Evidence *evidence = palloc0(Max(count, 1) * sizeof(Evidence));
+	Evidence	  *evidence = palloc0(Max(count, 1) * sizeof(Evidence));
+	WebhookEvent **sorted = palloc(Max(count, 1) * sizeof(WebhookEvent *));
+	int			   others = 0;
+	int			   disputes = 0;
 
 	for (int i = 0; i < count; i++)
-		evidence[i] = evidence_of(events[i]);
-	order_apply_evidence(evidence, count);
+		if (!dispute_event_counts(events[i]))
+			sorted[others++] = events[i];
 	for (int i = 0; i < count; i++)
-		conclude(events[i], &evidence[i]);
+		if (dispute_event_counts(events[i]))
+			sorted[others + disputes++] = events[i];
+	for (int i = 0; i < others; i++)
+		evidence[i] = evidence_of(sorted[i]);
+	order_apply_evidence(evidence, others);
+	dispute_events_weigh(sorted + others, evidence + others, disputes);
+	for (int i = 0; i < count; i++)
+		conclude(sorted[i], &evidence[i]);
 }
 
 /* A session that waits for less keeps to that. */

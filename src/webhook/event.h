@@ -34,6 +34,7 @@ typedef struct WebhookEvent
 	const char *effect;
 	const char *detail;
 	bool		waits_for_reference; /* parked until that is known */
+	bool		waits_for_parent;	 /* ... or until the other one is */
 
 	bool		has_object;
 	pg_uuid_t	object_id;
@@ -48,6 +49,7 @@ typedef struct WebhookEvent
 	const char *currency;
 	const char *error_code;
 	const char *error_message;
+	PspDispute	dispute; /* of one about a dispute */
 	TimestampTz sent_at; /* 0: it does not say */
 	TimestampTz received_at;
 

@@ -22,9 +22,10 @@
 #include "order/transition.h"
 #include "text_guard.h"
 #include "uuid7.h"
+#include "webhook/dispute_event.h"
 #include "webhook/event.h"
 
-#define EVENT_COLUMNS 24
+#define EVENT_COLUMNS 25
 
 static int
 compare_events(const void *a, const void *b)
@@ -115,6 +116,8 @@ describe(WebhookEvent *event, const PspEvent *source, const char *body)
 	event->currency = outcome->has_amount ? outcome->currency : NULL;
 	event->error_code = safe_message(outcome->error_code);
 	event->error_message = safe_message(outcome->error_message);
+	event->dispute = source->dispute;
+	event->dispute.reason = safe_message(source->dispute.reason);
 	event->sent_at =
 		source->sent_at_s > 0 ? time_t_to_timestamptz(source->sent_at_s) : 0;
 	event->body = body + source->start;
@@ -164,7 +167,7 @@ insert_event(const WebhookEvent *event, Jsonb *headers)
 		 TEXTOID,		 TEXTOID,  TEXTOID,	 UUIDOID,		 INT4OID,
 		 TEXTOID,		 TEXTOID,  TEXTOID,	 TEXTOID,		 INT8OID,
 		 TEXTOID,		 TEXTOID,  TEXTOID,	 TIMESTAMPTZOID, TIMESTAMPTZOID,
-		 TIMESTAMPTZOID, JSONBOID, BYTEAOID, BOOLOID
+		 TIMESTAMPTZOID, JSONBOID, BYTEAOID, BOOLOID,		 JSONBOID
 	};
 	Datum values[EVENT_COLUMNS] = { 0 };
 	char  nulls[EVENT_COLUMNS];
@@ -199,14 +202,19 @@ insert_event(const WebhookEvent *event, Jsonb *headers)
 	values[21] = JsonbPGetDatum(headers);
 	values[22] = kept_body(event, &redacted);
 	values[23] = BoolGetDatum(redacted);
+	nulls[24] = strcmp(event->about, "dispute") == 0 ? ' ' : 'n';
+	values[24] =
+		nulls[24] == ' ' ? dispute_event_json(&event->dispute) : (Datum) 0;
 	plan_keep(&plan,
 			  "INSERT INTO payment.webhook_event (id, psp_id, event_id, type,"
 			  " about, state, effect, detail, object_id, attempt_no,"
 			  " psp_reference, parent_reference, account, outcome, amount,"
 			  " currency, error_code, error_message, sent_at, received_at,"
-			  " updated_at, headers, body, redacted) VALUES ($1, $2, $3, $4,"
+			  " updated_at, headers, body, redacted, dispute) VALUES ($1, $2, "
+			  "$3, $4,"
 			  " $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-			  " $18, $19, $20, $21, $22, $23, $24)",
+			  " $18, $19, $20, $21, $22, $23, $24,"
+			  " $25)",
 			  EVENT_COLUMNS, types);
 	order_write(plan, values, nulls, CAUSE_WEBHOOK);
 }

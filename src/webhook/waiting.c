@@ -22,6 +22,7 @@
 #include "order/transition.h"
 #include "order/typed_argument.h"
 #include "reconcile/exception.h"
+#include "webhook/dispute_event.h"
 #include "webhook/event.h"
 #include "webhook/rejection.h"
 #include "webhook/waiting.h"
@@ -142,6 +143,7 @@ waiting_begin(const WebhookEvent *events, int count)
 	for (int i = 0; i < count; i++)
 	{
 		const WebhookEvent *event = &events[i];
+		const char		   *reference = NULL;
 		Datum				values[lengthof(types)] = { 0 };
 		char				nulls[] = "      ";
 
@@ -150,8 +152,12 @@ waiting_begin(const WebhookEvent *events, int count)
 		values[0] = UUIDPGetDatum(&event->id);
 		values[1] = UUIDPGetDatum(&event->psp_id);
 		values[2] = CStringGetTextDatum(event->state);
-		if (event->waits_for_reference && event->psp_reference)
-			values[3] = CStringGetTextDatum(event->psp_reference);
+		if (event->waits_for_reference)
+			reference = event->psp_reference;
+		else if (event->waits_for_parent)
+			reference = event->parent_reference;
+		if (reference)
+			values[3] = CStringGetTextDatum(reference);
 		else
 			nulls[3] = 'n';
 		values[4] = TimestampTzGetDatum(event->received_at);
@@ -218,6 +224,7 @@ read_event(WebhookEvent *event, Retry *retry, uint64 row)
 	event->has_amount = event->currency != NULL;
 	event->error_code = row_text(row, 17);
 	event->error_message = row_text(row, 18);
+	dispute_event_read(&event->dispute, row, 19);
 }
 
 static int
@@ -232,7 +239,8 @@ take_due(int max, WebhookEvent **events, Retry **retries)
 			  "SELECT e.id, w.tries, w.since, e.psp_id, e.event_id, e.type,"
 			  " e.about, e.state, e.detail, e.object_id, e.attempt_no,"
 			  " e.psp_reference, e.parent_reference, e.outcome, e.currency,"
-			  " e.amount, e.error_code, e.error_message FROM"
+			  " e.amount, e.error_code, e.error_message,"
+			  " " DISPUTE_EVENT_COLUMNS " FROM"
 			  " (SELECT d.webhook_id, d.tries, d.since"
 			  " FROM payment.webhook_waiting AS d"
 			  " WHERE d.run_at <= pg_catalog.clock_timestamp()"

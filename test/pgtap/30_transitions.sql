@@ -35,10 +35,7 @@ SELECT set_eq('SELECT DISTINCT object, to_status FROM step WHERE from_status IS 
 SELECT set_eq('SELECT object, to_status FROM step EXCEPT SELECT object, from_status FROM step', $$
     VALUES ('payment', 'succeeded'), ('payment_order', 'reversed'), ('refund', 'failed'), ('refund', 'cancelled'),
         ('payout', 'returned'), ('payout', 'failed'), ('payout', 'cancelled'), ('payout', 'rejected'),
-        ('dispute', 'inquiry/lost'), ('dispute', 'inquiry/withdrawn'),
-        ('dispute', 'chargeback/lost'), ('dispute', 'chargeback/withdrawn'),
-        ('dispute', 'pre_arbitration/lost'), ('dispute', 'pre_arbitration/withdrawn'),
-        ('dispute', 'arbitration/won'), ('dispute', 'arbitration/lost'), ('dispute', 'arbitration/withdrawn'),
+        ('dispute', 'arbitration/withdrawn'),
         ('settlement_file', 'reconciled'), ('settlement_file', 'rejected'), ('settlement_file', 'superseded')
     $$, 'where nothing leads any further');
 
@@ -81,6 +78,10 @@ SELECT is_empty($$
         -- what is left of an authorisation expires: nothing moves
         AND NOT (cause = 'policy' AND from_status IN ('partially_captured', 'processing'))
     $$, 'money moves because the PSP says so, or people decide');
+SELECT is_empty($$
+    SELECT * FROM step WHERE object = 'dispute' AND (from_status ~ '/(won|lost|withdrawn)$' OR to_status ~ '/(won|withdrawn)$'
+        OR to_status LIKE '%/open') AND cause NOT IN ('response', 'lookup', 'webhook', 'settlement')
+    $$, 'disputes begin, come back and give money back because the PSP says so');
 SELECT is_empty($$SELECT * FROM step WHERE from_status = 'conflicted' AND cause <> 'decision'$$, 'a conflict is for people');
 SELECT is_empty($$
     SELECT * FROM step

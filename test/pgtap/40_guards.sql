@@ -34,6 +34,9 @@ SELECT payment.register_psp('guards', 'stripe', 'http://127.0.0.1:1', 'none', we
 SELECT payment.receive_webhook('guards', pg_temp.signed(body, secret), body) FROM pg_temp.event('evt_guards', 'refund.created',
     '{"object": "refund", "id": "re_guards"}') AS e (body), unnest(ARRAY['whsec_guards', 'forged']) AS secret \g /dev/null
 SELECT payment.register_psp('guards asked', 'paypal', 'http://127.0.0.1:1', 'none', '{"config": {"webhook_id": "2WEBHOOK"}}') \gset
+SELECT payment.receive_webhook('guards', pg_temp.signed(body, 'whsec_guards'), body) FROM pg_temp.event('evt_guards_dispute', 'charge.dispute.funds_withdrawn',
+    jsonb_build_object('object', 'dispute', 'id', 'dp_guards', 'status', 'needs_response', 'amount', 10, 'currency', 'eur',
+        'payment_intent', (SELECT psp_reference FROM payment.order_record WHERE id = :'first'))) AS e (body) \g /dev/null
 SELECT payment.receive_webhook('guards asked', '{"paypal-auth-algo": "a", "paypal-cert-url": "b", "paypal-transmission-id": "c",
     "paypal-transmission-sig": "d", "paypal-transmission-time": "e"}', '{"id": "WH-1", "event_type": "x", "resource": {}}') \g /dev/null
 
@@ -43,7 +46,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     quote_ident((SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1)) AS first_column,
     CASE WHEN c.relname ~ '^(account|journal|entry|balance_slot|hold|reversal)' THEN 'PY203' ELSE 'PY301' END AS refusal,
     -- changes of single rows and columns are judged row by row
-    c.relname ~ '^(payment|order|refund|payout)_record|^settlement_file|^exception_record' AS by_row
+    c.relname ~ '^(payment|order|refund|dispute|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
     AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'hosted_page', 'webhook_waiting',
@@ -163,11 +166,16 @@ FROM (VALUES
     ('psp_reference', '''pi_other''', 'PY301'), ('authorized_amount', '7', 'PY301'), ('authorized_until', 'now()', 'PY301'),
     ('capture_no', '7', 'PY301'), ('operation_no', '7', 'PY301'), ('capturing_amount', '7', 'PY301'), ('capture_final', 'NOT capture_final', 'PY301'),
     ('pending_amount', 'pending_amount + 1', 'PY301'), ('refunded_amount', '1', 'PY301'), ('fee_returned', '1', 'PY301'),
+    ('disputed_amount', '1', 'PY301'), ('disputed_fee', '1', 'PY301'), ('open_disputes', '7', 'PY301'),
     ('status', '''failed''', 'PY300'), ('status', 'NULL', 'PY300'),
     ('status', '''no such status''', 'PY300')) AS c (name, value, expected);
 SELECT is(pg_temp.attempt(format('UPDATE payment.refund_record SET %I = %s', c.name, c.value)), c.expected, 'S65 refund: ' || c.name)
 FROM (VALUES ('amount', 'amount + 1', 'PY302'), ('fee_share', '1', 'PY302'), ('from_pending', '7', 'PY302'), ('order_id', 'payment.new_id()', 'PY302'),
     ('psp_reference', '''re_other''', 'PY301'), ('attempt_no', '7', 'PY301'), ('status', '''succeeded''', 'PY300')) AS c (name, value, expected);
+SELECT is(pg_temp.attempt(format('UPDATE payment.dispute_record SET %I = %s', c.name, c.value)), c.expected, 'S65 dispute: ' || c.name)
+FROM (VALUES ('amount', 'amount + 1', 'PY301'), ('fee_share', '1', 'PY301'), ('from_pending', '7', 'PY301'), ('order_id', 'payment.new_id()', 'PY302'),
+    ('psp_reference', '''dp_other''', 'PY302'), ('is_taken', 'NOT is_taken', 'PY301'), ('fee', '7', 'PY301'), ('sequence', '7', 'PY301'),
+    ('status', '''chargeback/won''', 'PY300'), ('status', '''chargeback''', 'PY300')) AS c (name, value, expected);
 SELECT is(pg_temp.attempt(format('UPDATE payment.payout_record SET %I = %s', c.name, c.value)), c.expected, 'S65 payout: ' || c.name)
 FROM (VALUES ('amount', 'amount + 1', 'PY302'), ('seller_id', 'payment.new_id()', 'PY302'), ('destination', '''mine''', 'PY302'),
     ('currency', '''USD''', 'PY302'), ('requested_by', '''somebody''', 'PY302'), ('status', '''paid''', 'PY300')) AS c (name, value, expected);

@@ -78,7 +78,7 @@ SELECT name, status, captured FROM pg_temp.show('manual/_');
 SELECT (SELECT count(*) FROM pg_temp.journals('manual/1')) + (SELECT count(*) FROM pg_temp.journals('manual/2')) AS journals;
 SELECT pg_temp.record('manual/1', 'authorized', 'psp_m1', authorized_until => now() + interval '7 days');
 SELECT name, status, captured FROM pg_temp.show('manual/_');
--- refunds and disputes are parked with the order they are about
+-- refunds are parked with the order they are about, disputes are made known
 SELECT http_status FROM pg_temp.receive(pg_temp.batch(
     pg_temp.item('psp_r', 'adyen/1', 'REFUND', 100, original => 'psp_1'),
     pg_temp.item('psp_d', 'adyen/1', 'CHARGEBACK', 1000, original => 'psp_1'),

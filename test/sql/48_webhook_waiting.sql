@@ -82,11 +82,11 @@ SELECT a.http_status FROM pg_temp.event('evt_again_4', 'payment_intent.succeeded
     'succeeded', 1000, '{}', 0)) AS b (body), pg_temp.receive(b.body) AS a;
 SELECT name, status, no, captured, psp_reference FROM pg_temp.show('again/1');
 
--- S24: a refund, before the capture and after it; a dispute
+-- S24: a refund, before the capture and after it; a dispute that says nothing we know
 SELECT a.http_status FROM pg_temp.event('evt_refund', 'refund.created', '{"id": "re_1", "object": "refund", "status": "succeeded",
     "amount": 100, "currency": "eur", "payment_intent": "pi_refunded"}') AS b (body), pg_temp.receive(b.body) AS a;
 SELECT a.http_status FROM pg_temp.event('evt_dispute', 'charge.dispute.created', '{"id": "du_1", "object": "dispute",
-    "status": "needs_response", "amount": 100, "currency": "eur", "payment_intent": "pi_early"}') AS b (body), pg_temp.receive(b.body) AS a;
+    "status": "something_new", "amount": 100, "currency": "eur", "payment_intent": "pi_early"}') AS b (body), pg_temp.receive(b.body) AS a;
 SELECT * FROM pg_temp.webhooks('evt_refund');
 SELECT * FROM pg_temp.webhooks('evt_dispute');
 SELECT pg_temp.record('wait/4', 'succeeded', 'pi_refunded');

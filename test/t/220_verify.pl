@@ -235,6 +235,12 @@ finds('a refund that nobody asked for', "INSERT INTO payment.refund_record SELEC
     psp_id, 2000, currency, 2000, 0, 0, 0, 'pending', 1, NULL, NULL, NULL, NULL, 'me', now() FROM payment.order_record WHERE id = id('order')",
     'order_refunds order 0 2000', 'order_refunds order 0 2000', 'order_refunds order 0 1000',
     'refund ? 1 0', 'refund ? -2000 0');
+finds('more disputed than disputes say', $order->('order', 'disputed_amount = 7, disputed_fee = 3, open_disputes = 1'),
+    'order_disputes order 7 0', 'order_disputes order 3 0', 'order_disputes order 1 0');
+finds('a dispute that took nothing', "INSERT INTO payment.dispute_record SELECT '01900000-0000-7000-8000-000000000002', id, seller_id,
+    psp_id, 500, currency, 'chargeback/open', 'dp_x', NULL, NULL, true, 0, 400, 0, 100, 0, 15, 'EUR', 0, now(), 1 FROM payment.order_record
+    WHERE id = id('order')", 'order_disputes order 0 500', 'order_disputes order 0 100', 'order_disputes order 0 1',
+    'dispute ? 1 0', 'dispute ? 500 0', 'dispute ? -400 0', 'dispute ? 15 0');
 finds('a pending amount that is not there', $order->('order', 'pending_amount = 5'), 'order_pending order 5 0');
 
 finds('a paid payout back on its way', $payout->('paid', "status = 'in_transit'"), 'payout paid 0 1');
@@ -263,8 +269,8 @@ finds('several at once', $leg->('euros', 1, 'amount = 8') . '; ' . $slot->('d', 
 # Every check of verify() has found something here, but for those of detached
 # partitions, which have a test of their own.
 {
-    my $all = 'balance closed_account entry_account entry_amount entry_journal hold_limit hold_posted hold_state '
-      . 'journal_entries limit order_capture order_pending order_refunds order_release payout refund reversal reversal_record slot_account zero_sum';
+    my $all = 'balance closed_account dispute entry_account entry_amount entry_journal hold_limit hold_posted hold_state '
+      . 'journal_entries limit order_capture order_disputes order_pending order_refunds order_release payout refund reversal reversal_record slot_account zero_sum';
     is(join(' ', sort keys %seen), $all, 'each check found something');
 }
 
