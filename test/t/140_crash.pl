@@ -288,6 +288,9 @@ tell_progress('drained');
 $truth->tell;
 is_deeply([ grep { !/^adyen / } keys %$decided ], [], 'people decide only where a PSP keeps a 500 with the key, and tells no more');
 
+my @faults = grep { /terminated by signal (?:4|6|8|7|11):/ } split /\n/, PaymentTest::slurp_file($t->log_file);
+is_deeply(\@faults, [], 'whoever died was killed by us');
+
 my ($peak, $growth) = (0, 0);
 foreach my $samples (map { $memory{$_} } keys %memory)
 {
