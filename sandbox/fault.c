@@ -30,6 +30,8 @@ typedef struct FaultSettings
 	FaultState faults[FAULT_COUNT];
 	int64_t	   latency_ms_min;
 	int64_t	   latency_ms_max;
+	int64_t	   page_latency_ms_min;
+	int64_t	   page_latency_ms_max;
 	int64_t	   hang_ms;
 	int64_t	   retry_after_s;
 	int64_t	   webhook_delay_ms_min;
@@ -177,6 +179,9 @@ set_in(FaultSettings *to, const char *name, const char *value)
 {
 	if (strcmp(name, "latency_ms") == 0)
 		return set_range(value, &to->latency_ms_min, &to->latency_ms_max);
+	if (strcmp(name, "page_latency_ms") == 0)
+		return set_range(value, &to->page_latency_ms_min,
+						 &to->page_latency_ms_max);
 	if (strcmp(name, "webhook_delay_ms") == 0)
 		return set_range(value, &to->webhook_delay_ms_min,
 						 &to->webhook_delay_ms_max);
@@ -270,6 +275,12 @@ fault_latency_ms(void)
 }
 
 int64_t
+fault_page_latency_ms(void)
+{
+	return draw_ms(settings.page_latency_ms_min, settings.page_latency_ms_max);
+}
+
+int64_t
 fault_webhook_delay_ms(void)
 {
 	return draw_ms(settings.webhook_delay_ms_min,
@@ -306,6 +317,8 @@ fault_json(Buf *b)
 	json_open(b, NULL, '{');
 	json_int(b, "latency_ms_min", settings.latency_ms_min);
 	json_int(b, "latency_ms_max", settings.latency_ms_max);
+	json_int(b, "page_latency_ms_min", settings.page_latency_ms_min);
+	json_int(b, "page_latency_ms_max", settings.page_latency_ms_max);
 	json_int(b, "hang_ms", settings.hang_ms);
 	json_int(b, "retry_after_s", settings.retry_after_s);
 	json_int(b, "webhook_delay_ms_min", settings.webhook_delay_ms_min);

@@ -54,6 +54,7 @@ extern bool		fault_fires(Fault fault);
 extern uint64_t fault_fired(Fault fault);
 
 extern int64_t fault_latency_ms(void);
+extern int64_t fault_page_latency_ms(void);
 extern int64_t fault_hang_ms(void);
 extern int64_t fault_webhook_delay_ms(void);
 extern int64_t fault_webhook_reorder_ms(void);

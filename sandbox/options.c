@@ -182,6 +182,7 @@ print_help(void)
 		printf("  %-26s  %s\n", fault_name(i), fault_help(i));
 	puts("\nSettings of faults:\n"
 		 "  latency_ms=N or MIN-MAX     before every answer (0)\n"
+		 "  page_latency_ms=N or MIN-MAX  the same on payers' pages (0)\n"
 		 "  hang_ms=N                   how long hang_after holds (30000)\n"
 		 "  retry_after_s=N             Retry-After of rate_limit (1)\n"
 		 "  webhook_delay_ms=N or MIN-MAX  before a notification is sent (0)\n"

@@ -656,7 +656,7 @@ run_get(Request *request)
 static void
 run_unprepared(Request *request)
 {
-	if (!is_control(request) && !sleep_unlocked(fault_latency_ms()))
+	if (!is_control(request) && !sleep_unlocked(fault_page_latency_ms()))
 		request->answer.delivery = DELIVER_NOTHING;
 	else
 		request->route->execute(request);

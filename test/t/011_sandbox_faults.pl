@@ -155,7 +155,7 @@ subtest 'lookups, latency, settings' => sub {
     foreach my $wrong (
         [ lost_answer => 101 ], [ lost_answer => 'x' ], [ lost_answer => -1 ], [ lost_answer => 'nan' ],
         [ lost_answer => 'next:' ], [ lost_answer => 'next:-1' ], [ lost_answer => '' ],
-        [ latency_ms => '5-1' ], [ latency_ms => '600001' ], [ hang_ms => 'x' ], [ unknown => 1 ])
+        [ latency_ms => '5-1' ], [ latency_ms => '600001' ], [ page_latency_ms => '5-1' ], [ hang_ms => 'x' ], [ unknown => 1 ])
     {
         my $answer = post('/_sandbox/faults', [ html_body => 50, @$wrong ]);
         is($answer->{status}, 400, "refused: @$wrong");
