@@ -4,10 +4,10 @@ ShopTest - a shop's pages, which a browser buys at
 
 =head1 SYNOPSIS
 
-  my $shop = ShopTest->new($t, seller => 'alice', psp => 'sandbox');
-  $browser->go($shop->url('/basket?key=one'));
+  my $shop = ShopTest->new($t);
+  $browser->go($shop->url('/basket?key=one&psp=sandbox&sellers=alice,bob'));
   $browser->follow('#buy');          # now at the PSP's page
-  my $bought = $shop->bought('one'); # { payment, order }
+  my $bought = $shop->bought('one'); # { payment, orders => [ ... ] }
 
 Does what docs/integration.md tells applications to do: checkout() and its own
 row in one transaction, on to the PSP's page, and nobody's word but the
@@ -35,7 +35,7 @@ END
     kill 'KILL', grep { $shops{$_} == $$ } keys %shops;
 }
 
-=head2 ShopTest->new(test, seller => reference, psp => name)
+=head2 ShopTest->new(test)
 
 Opens it: a role and a table of its own, and a server on loopback.
 
@@ -43,12 +43,12 @@ Opens it: a role and a table of its own, and a server on loopback.
 
 sub new
 {
-    my ($class, $t, %option) = @_;
+    my ($class, $t) = @_;
     my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 50) or die "listen: $!";
-    my $self = bless { t => $t, %option, port => $listener->sockport }, $class;
+    my $self = bless { t => $t, port => $listener->sockport }, $class;
     $t->sql(<<'SQL');
 CREATE ROLE shop IN ROLE payment_app;
-CREATE TABLE basket (key text PRIMARY KEY, payment_id uuid NOT NULL, order_id uuid NOT NULL);
+CREATE TABLE basket (key text PRIMARY KEY, payment_id uuid NOT NULL, order_ids uuid[] NOT NULL);
 GRANT SELECT, INSERT ON basket TO shop;
 SQL
     my $pid = fork // die "fork: $!";
@@ -77,7 +77,7 @@ sub url { my ($self, $path) = @_; return "http://127.0.0.1:$self->{port}$path" }
 sub bought
 {
     my ($self, $key) = @_;
-    my ($row) = $self->{t}->rows('SELECT payment_id AS payment, order_id AS "order" FROM basket WHERE key = ' . PaymentTest::literal($key));
+    my ($row) = $self->{t}->rows('SELECT payment_id AS payment, order_ids AS orders FROM basket WHERE key = ' . PaymentTest::literal($key));
     return $row;
 }
 
@@ -104,10 +104,11 @@ sub _answer
 {
     my ($self, $request, $field) = @_;
     my $key = ($field->{key} // '') =~ s/\W//gr;
-    return (200, 'Basket', qq(<form method="post" action="/buy"><input type="hidden" name="key" value="$key">)
+    my $hidden = join '', map { qq(<input type="hidden" name="$_" value=") . ($field->{$_} // '') =~ s/[^\w,]//gr . '">' } qw(key psp sellers);
+    return (200, 'Basket', qq(<form method="post" action="/buy">$hidden)
           . q(<label>Message to the seller <input name="message" id="message"></label> <button id="buy">Buy</button></form>))
       if $request eq 'GET /basket';
-    return $self->_buy($key, $field->{message}) if $request eq 'POST /buy';
+    return $self->_buy($key, $field) if $request eq 'POST /buy';
     return (200, 'Thank you', '<p id="status">' . ($self->_status($key) eq 'succeeded' ? 'Paid' : 'Waiting for the confirmation') . '</p>')
       if $request eq 'GET /thanks';
     return (200, 'Cart', '<p id="status">Nothing was paid</p>') if $request eq 'GET /cart';
@@ -122,12 +123,12 @@ sub _status
 
 sub _buy
 {
-    my ($self, $key, $message) = @_;
+    my ($self, $key, $field) = @_;
     my $t = $self->{t};
-    my $call = $t->checkout_text($key, [ { seller => $self->{seller}, amount => 1000, currency => 'EUR', description => $message || 'One bowl' } ],
-        payment_method => undef, psp => $self->{psp},
+    my @orders = map { { seller => $_, amount => 1000, currency => 'EUR', description => $field->{message} || 'One bowl' } } split /,/, $field->{sellers};
+    my $call = $t->checkout_text($key, \@orders, payment_method => undef, psp => $field->{psp},
         hosted         => { success_url => $self->url("/thanks?key=$key&session={CHECKOUT_SESSION_ID}"), cancel_url => $self->url("/cart?key=$key") });
-    my $bought = "INSERT INTO basket SELECT '$key', split_part(ids, ' ', 1)::uuid, split_part(ids, ' ', 2)::uuid FROM ($call) AS c (ids) ON CONFLICT DO NOTHING";
+    my $bought = "INSERT INTO basket SELECT '$key', ids[1], ids[2:] FROM ($call) AS c (text), CAST(string_to_array(text, ' ') AS uuid[]) AS ids ON CONFLICT DO NOTHING";
     my ($status, undef, $error) = $t->try_sql("SET ROLE shop; $bought");
     return (422, 'That did not work', '<p role="alert">Please leave card numbers away.</p>') if $error =~ /card number/;
     return (500, 'That did not work', '<p role="alert">Try again.</p>') if $status != 0;

@@ -22,9 +22,9 @@ $t->write_secret('hook', 'whsec_' . join('', map { int rand 10 } 1 .. 24) . "\n"
 my $gateway = GatewayTest->new($t);
 my $hook = sprintf 'http://127.0.0.1:%d/webhooks/sandbox', $gateway->port;
 $t->start_sandbox({ flags => [ '--stripe-webhook-url', $hook, '--stripe-webhook-secret-file', $t->secrets_dir . '/hook' ] });
-$t->register_seller('alice');
+$t->register_seller($_) foreach qw(alice bob);
 use_psp(HOUR_MS);
-my $shop = ShopTest->new($t, seller => 'alice', psp => 'sandbox');
+my $shop = ShopTest->new($t);
 my $browser = BrowserTest->new;
 
 # looks so rare that only webhooks can tell, or so frequent that they do
@@ -46,14 +46,21 @@ sub look_often
 # Where webhooks go from now on.
 sub deliver_to { my ($url) = @_; return $t->sandbox('POST', '/_sandbox/notifications', { url => $url, psp => 'stripe' }) }
 
+sub basket
+{
+    my ($key, $sellers) = @_;
+    return $shop->url("/basket?key=$key&psp=sandbox&sellers=" . ($sellers // 'alice'));
+}
+
 # From the shop's page to the PSP's.
 sub buy
 {
-    my ($key) = @_;
-    $browser->go($shop->url("/basket?key=$key"));
+    my ($key, $sellers) = @_;
+    $browser->go(basket($key, $sellers));
     $browser->follow('#buy');
     like($browser->url, qr{^\Q@{[ $t->sandbox_url ]}\E/pay/cs_\w+$}, "the PSP's page");
-    return { %{ $shop->bought($key) }, key => $key, page => $browser->url };
+    my $bought = $shop->bought($key);
+    return { %$bought, order => $bought->{orders}[0], key => $key, page => $browser->url };
 }
 
 sub pay_with
@@ -98,6 +105,69 @@ sub dump_of
 }
 
 sub wallet { return $t->sql(q(SELECT pending FROM payment.wallet WHERE seller = 'alice' AND currency = 'EUR')) || 0 }
+
+# ---- what every page owes to those who cannot see, use a mouse, or have little room ----
+
+# What the page before us lacks.
+sub lacks
+{
+    return $browser->run(<<'JS');
+const lacks = [], need = (ok, what) => { if (!ok) lacks.push(what); };
+need(document.documentElement.lang == 'en', 'lang');
+need(document.title.includes(document.querySelector('h1').innerText), 'title');
+need(document.querySelectorAll('h1').length == 1 && document.querySelectorAll('header, main, footer').length == 3, 'landmarks');
+need(document.scripts.length == 0, 'no script');
+for (const field of document.querySelectorAll('input')) {
+    need(field.labels.length == 1, 'label of ' + field.id);
+    need(document.getElementById(field.getAttribute('aria-describedby')), 'hint of ' + field.id);
+    need(Math.min(field.offsetWidth, field.offsetHeight) >= 24, 'size of ' + field.id);
+}
+for (const error of document.querySelectorAll('.error a')) {
+    const field = document.querySelector(error.hash);
+    need(field && field.closest('[aria-describedby~="' + error.id + '"]'), 'field of the error');
+}
+// WCAG 2.1, 1.4.3: at least 4.5 to 1
+const light = (color) => color.match(/\d+/g).slice(0, 3).map((c) => c / 255)
+    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const below = (e) => { const color = getComputedStyle(e).backgroundColor; return color != 'rgba(0, 0, 0, 0)' ? color : below(e.parentElement); };
+for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some((n) => n.nodeType == 3 && n.data.trim())) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(below(e))].sort((x, y) => y - x);
+    need((a + 0.05) / (b + 0.05) >= 4.5, 'contrast of ' + e.innerText);
+}
+need(document.documentElement.scrollWidth <= window.innerWidth, 'room: ' + document.documentElement.scrollWidth + ' pixels wide');
+return lacks.join(', ');
+JS
+}
+
+sub is_accessible
+{
+    my ($name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    foreach my $width (1000, 320)
+    {
+        $browser->width($width);
+        is(lacks(), '', "$name: accessible, $width pixels wide");
+    }
+    $browser->width(1000);
+    return;
+}
+
+# By the tabulator to what has this id; the focus must be seen all the way.
+sub tab_to
+{
+    my ($id) = @_;
+    for (1 .. 20)
+    {
+        $browser->press('Tab');
+        my $outline = $browser->run('const s = getComputedStyle(document.activeElement); return s.outlineStyle == "none" ? 0 : parseFloat(s.outlineWidth)');
+        fail('the focus is not to be seen at ' . $browser->focused) if $outline < 2;
+        return pass("to $id by keyboard") if $browser->focused eq $id;
+    }
+    return fail("no way to $id by keyboard");
+}
+
+# ---- payments ----
 
 subtest 'paid' => sub {
     my $bought = buy('paid');
@@ -178,7 +248,7 @@ subtest 'S29 webhooks are lost' => sub {
 subtest 'S01 two clicks at the shop' => sub {
     my $sessions = sub { $t->requests->{endpoints}{'POST /v1/checkout/sessions'}{requests} };
     my $before = $sessions->();
-    $browser->go($shop->url('/basket?key=clicks'));
+    $browser->go(basket('clicks'));
     $t->faults(latency_ms => CLICK_MS);
     $browser->leave(
         sub {
@@ -198,11 +268,11 @@ subtest 'S01 two clicks at the page' => sub {
         $bought = buy("clicks_$try");
         $before = $posts->();
         $browser->click('input[value=pm_card_visa]');
-        $t->faults(latency_ms => CLICK_MS * 2**$try / 2);
+        $t->faults(page_latency_ms => CLICK_MS * 2**$try / 2);
         $browser->leave(
             sub {
                 $browser->click_again('#pay', sub { $browser->wait_for(sub { $posts->() > $before }, 'the first click to arrive') });
-                $t->faults(latency_ms => 0);
+                $t->faults(page_latency_ms => 0);
             });
         last if $posts->() - $before == 2;
     }
@@ -234,16 +304,36 @@ subtest 'expired' => sub {
     pay_with('pm_card_visa');
     is($browser->text('h1'), 'This page has expired', 'the payer is told');
     like($browser->text, qr/You were not charged/, 'and what that means');
-    look_often($bought);
     $t->wait_for("SELECT status = 'expired' FROM payment.payment_order WHERE id = '$bought->{order}'");
     $t->not_charged($bought->{order}, 'no money moves');
     $browser->follow('#back');
     is($browser->url, $shop->url('/cart?key=expired'), 'back to the cart');
-    use_psp(HOUR_MS);
+};
+
+subtest 'closed by the shop' => sub {
+    my $bought = buy('closed');
+    is($t->sql("SELECT payment.cancel('$bought->{payment}', 'closed by the shop')"), 1, 'the shop cancels the payment');
+    $t->wait_for("SELECT status = 'cancelled' FROM payment.payment WHERE id = '$bought->{payment}'");
+    pay_with('pm_card_visa');
+    is($browser->text('h1'), 'This page has expired', 'the payer can pay no more');
+    $t->not_charged($bought->{order}, 'no money moves');
+};
+
+subtest 'two sellers' => sub {
+    my $bought = buy('several', 'alice,bob');
+    is($browser->title, 'Save a card', 'a page that keeps a card for both');
+    is_accessible('it');
+    pay_with('pm_card_chargeDeclined');
+    like($browser->text('[role=alert]'), qr/declined/, 'which is to be good');
+    pay_with('pm_card_visa');
+    is_back($bought);
+    $t->wait_for("SELECT status = 'succeeded' FROM payment.payment WHERE id = '$bought->{payment}'");
+    $t->charged_once($_, 'each is charged once') foreach @{ $bought->{orders} };
+    is($t->sql(q(SELECT pending FROM payment.wallet WHERE seller = 'bob' AND currency = 'EUR')), 1000, 'in the wallet of the second');
 };
 
 subtest 'S74 card numbers where none belong' => sub {
-    $browser->go($shop->url('/basket?key=number'));
+    $browser->go(basket('number'));
     $browser->type('#message', 'charge ' . CARD =~ s/(....)/$1 /gr);
     $browser->follow('#buy');
     like($browser->text('[role=alert]'), qr/leave card numbers away/, 'S74 one in a text is refused');
@@ -262,67 +352,6 @@ subtest 'S74 card numbers where none belong' => sub {
     like($held{'the database'}, qr/COPY payment\.payment_record/, 'all of the database is looked at');
     is(($held{$_} =~ /$number/ ? 'there' : 'not there'), 'not there', "S74 no card number in $_") foreach sort keys %held;
 };
-
-# ---- what every page owes to those who cannot see, use a mouse, or have little room ----
-
-# What the page before us lacks.
-sub lacks
-{
-    return $browser->run(<<'JS');
-const lacks = [], need = (ok, what) => { if (!ok) lacks.push(what); };
-need(document.documentElement.lang == 'en', 'lang');
-need(document.title.includes(document.querySelector('h1').innerText), 'title');
-need(document.querySelectorAll('h1').length == 1 && document.querySelectorAll('header, main, footer').length == 3, 'landmarks');
-need(document.scripts.length == 0, 'no script');
-for (const field of document.querySelectorAll('input')) {
-    need(field.labels.length == 1, 'label of ' + field.id);
-    need(document.getElementById(field.getAttribute('aria-describedby')), 'hint of ' + field.id);
-    need(Math.min(field.offsetWidth, field.offsetHeight) >= 24, 'size of ' + field.id);
-}
-for (const error of document.querySelectorAll('.error a')) {
-    const field = document.querySelector(error.hash);
-    need(field && field.closest('[aria-describedby~="' + error.id + '"]'), 'field of the error');
-}
-// WCAG 2.1, 1.4.3: at least 4.5 to 1
-const light = (color) => color.match(/\d+/g).slice(0, 3).map((c) => c / 255)
-    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const below = (e) => { const color = getComputedStyle(e).backgroundColor; return color != 'rgba(0, 0, 0, 0)' ? color : below(e.parentElement); };
-for (const e of document.querySelectorAll('body *')) {
-    if (![...e.childNodes].some((n) => n.nodeType == 3 && n.data.trim())) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(below(e))].sort((x, y) => y - x);
-    need((a + 0.05) / (b + 0.05) >= 4.5, 'contrast of ' + e.innerText);
-}
-need(document.documentElement.scrollWidth <= window.innerWidth, 'room: ' + document.documentElement.scrollWidth + ' pixels wide');
-return lacks.join(', ');
-JS
-}
-
-sub is_accessible
-{
-    my ($name) = @_;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    foreach my $width (1000, 320)
-    {
-        $browser->width($width);
-        is(lacks(), '', "$name: accessible, $width pixels wide");
-    }
-    $browser->width(1000);
-    return;
-}
-
-# By the tabulator to what has this id; the focus must be seen all the way.
-sub tab_to
-{
-    my ($id) = @_;
-    for (1 .. 20)
-    {
-        $browser->press('Tab');
-        my $outline = $browser->run('const s = getComputedStyle(document.activeElement); return s.outlineStyle == "none" ? 0 : parseFloat(s.outlineWidth)');
-        fail('the focus is not to be seen at ' . $browser->focused) if $outline < 2;
-        return pass("to $id by keyboard") if $browser->focused eq $id;
-    }
-    return fail("no way to $id by keyboard");
-}
 
 subtest 'without mouse and scripts' => sub {
     $browser->scripts(0);
