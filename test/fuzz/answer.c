@@ -191,7 +191,8 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 {
 	bool ok = status >= 200 && status <= 299;
 	bool sends = task->step == PSP_STEP_SEND;
-	bool registers = task->operation == PSP_OPERATION_REGISTER;
+	bool closes = task->operation == PSP_OPERATION_CLOSE;
+	bool registers = task->operation == PSP_OPERATION_REGISTER || closes;
 	bool done_to_order = task->operation == PSP_OPERATION_CAPTURE ||
 						 task->operation == PSP_OPERATION_VOID;
 
@@ -213,12 +214,22 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 		REQUIRE(ok && task->operation == PSP_OPERATION_REFUND &&
 				outcome->reference && !outcome->hosted_url);
 	else if (outcome->kind == PSP_REQUIRES_ACTION)
-		REQUIRE(ok && outcome->reference && outcome->hosted_url &&
+		REQUIRE(ok && !closes && outcome->reference && outcome->hosted_url &&
 				!outcome->has_amount &&
 				strncmp(outcome->hosted_url, "http", 4) == 0 &&
 				strlen(outcome->hosted_url) <= PSP_URL_LENGTH_MAX);
 	else
 		REQUIRE(outcome->hosted_url == NULL);
+	if (outcome->kind == PSP_TOKENIZED)
+		REQUIRE(ok && registers && task->setup && outcome->reference &&
+				outcome->payment_method && outcome->payment_method[0] &&
+				!outcome->has_amount);
+	else
+		REQUIRE(outcome->payment_method == NULL);
+	if (task->setup)
+		REQUIRE(outcome->kind != PSP_SUCCEEDED &&
+				outcome->kind != PSP_AUTHORIZED &&
+				outcome->kind != PSP_PENDING);
 	check_settled(outcome);
 	REQUIRE(outcome->authorized_until_s >= 0);
 	if (outcome->authorized_until_s > 0)
@@ -229,7 +240,7 @@ check_promises(const PspTask *task, int status, const PspOutcome *outcome)
 		REQUIRE(sends);
 	if (outcome->kind == PSP_NOT_FOUND)
 		REQUIRE(ok && !sends &&
-				(done_to_order || task->psp_reference == NULL));
+				(done_to_order || closes || task->psp_reference == NULL));
 	if (outcome->kind == PSP_FAILED && !ok)
 		REQUIRE(sends && !task->repeated);
 	REQUIRE((outcome->decline_class != PSP_DECLINE_UNSAID) ==

@@ -54,6 +54,12 @@
 #define OPEN(more) SESSION("payment", "open", ",\"payment_intent\":null" more)
 #define COMPLETE(intent) \
 	SESSION("payment", "complete", ",\"url\":null,\"payment_intent\":" intent)
+#define SETUP(status, more)                                \
+	"{\"id\":\"seti_1\",\"object\":\"setup_intent\"," OURS \
+	"\"status\":\"" status "\"" more "}"
+#define KEPT(intent)             \
+	SESSION("setup", "complete", \
+			",\"url\":null,\"customer\":\"cus_1\",\"setup_intent\":" intent)
 #define PAGE ",\"url\":\"https://pay.example.com/c/cs_1#x\""
 #define LIST(data, more) \
 	"{\"object\":\"list\",\"data\":[" data "],\"has_more\":" more "}"
@@ -96,6 +102,12 @@ typedef enum Question
 	LOOK_UP_REFUND_BY_NAME,
 	REGISTER,
 	LOOK_UP_SESSION,
+	REGISTER_SETUP, /* for several orders */
+	LOOK_UP_SETUP,
+	CLOSE,
+	CLOSE_SHOW, /* it was not open */
+	LOOK_UP_CLOSE,
+	CLOSE_SETUP,
 	QUESTION_COUNT
 } Question;
 
@@ -249,6 +261,63 @@ static const Case cases[] = {
 	{ "session that is not there", LOOK_UP_SESSION, 404, "",
 	  FAULT("invalid_request_error", "resource_missing", ""), PSP_UNKNOWN, -1,
 	  "", "resource_missing" },
+	{ "setup session registered", REGISTER_SETUP, 200, "",
+	  SESSION("setup", "open", PAGE), PSP_REQUIRES_ACTION, NONE },
+	{ "session that would charge instead", REGISTER_SETUP, 200, "", OPEN(PAGE),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "payment method kept", LOOK_UP_SETUP, 200, "",
+	  KEPT(SETUP("succeeded", ",\"payment_method\":\"pm_1\"")), PSP_TOKENIZED,
+	  NONE },
+	{ "payment method not kept yet", LOOK_UP_SETUP, 200, "",
+	  KEPT(SETUP("processing", ",\"payment_method\":\"pm_1\"")), PSP_UNKNOWN,
+	  -1, "", "unknown_status" },
+	{ "payment method not said", LOOK_UP_SETUP, 200, "",
+	  KEPT(SETUP("succeeded", ",\"payment_method\":null")), PSP_UNKNOWN, -1,
+	  "", "unreadable_answer" },
+	{ "payment method that is two", LOOK_UP_SETUP, 200, "",
+	  KEPT(SETUP("succeeded", ",\"payment_method\":\"pm_1/pm_2\"")),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "payment method of nobody", LOOK_UP_SETUP, 200, "",
+	  SESSION("setup", "complete",
+			  ",\"customer\":null,\"setup_intent\":" SETUP(
+				  "succeeded", ",\"payment_method\":\"pm_1\"")),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "another order's payment method", LOOK_UP_SETUP, 200, "",
+	  KEPT("{\"id\":\"seti_1\",\"object\":\"setup_intent\",\"metadata\":{"
+		   "\"payment_order\":\"" OTHER "\"},\"status\":\"succeeded\","
+		   "\"payment_method\":\"pm_1\"}"),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "setup intent only named", LOOK_UP_SETUP, 200, "", KEPT("\"seti_1\""),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "setup session expired", LOOK_UP_SETUP, 200, "",
+	  SESSION("setup", "expired", ",\"url\":null"), PSP_EXPIRED, -1, "",
+	  "expired" },
+	{ "closed", CLOSE, 200, "", SESSION("payment", "expired", ",\"url\":null"),
+	  PSP_EXPIRED, -1, "", "expired" },
+	{ "closed, another one", CLOSE, 200, "",
+	  "{\"id\":\"cs_2\",\"object\":\"checkout.session\"," OURS
+	  "\"mode\":\"payment\",\"status\":\"expired\"}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "not open any more", CLOSE, 400, "",
+	  FAULT("invalid_request_error", "", ""), PSP_MORE, NONE },
+	{ "not there to be closed", CLOSE, 404, "",
+	  FAULT("invalid_request_error", "resource_missing", ""), PSP_UNKNOWN, -1,
+	  "", "resource_missing" },
+	{ "closing fails", CLOSE, 500, "", FAULT("api_error", "", ""), PSP_UNKNOWN,
+	  -1, "", "" },
+	{ "not open, for it is paid", CLOSE_SHOW, 200, "",
+	  COMPLETE(INTENT("succeeded", RECEIVED("1099"))), PSP_SUCCEEDED, 1099,
+	  "EUR", NULL },
+	{ "not open, and open after all", CLOSE_SHOW, 200, "", OPEN(PAGE),
+	  PSP_UNKNOWN, -1, "", "still_open" },
+	{ "not closed yet", LOOK_UP_CLOSE, 200, "", OPEN(PAGE), PSP_NOT_FOUND, -1,
+	  "", "still_open" },
+	{ "paid instead of closed", LOOK_UP_CLOSE, 200, "",
+	  COMPLETE(INTENT("succeeded", RECEIVED("1099"))), PSP_SUCCEEDED, 1099,
+	  "EUR", NULL },
+	{ "kept instead of closed", CLOSE_SETUP, 200, "",
+	  KEPT(SETUP("succeeded", ",\"payment_method\":\"pm_1\"")), PSP_TOKENIZED,
+	  NONE },
 	{ "succeeded", PAY, 200, "", INTENT("succeeded", ""), PSP_SUCCEEDED, 1099,
 	  "EUR", NULL },
 	{ "amount received counts", PAY, 200, "",
@@ -627,6 +696,13 @@ static const struct
 	[REGISTER] = { PSP_OPERATION_REGISTER, PSP_STEP_SEND, NULL, NULL },
 	[LOOK_UP_SESSION] = { PSP_OPERATION_REGISTER, PSP_STEP_LOOKUP, "cs_1",
 						  NULL },
+	[REGISTER_SETUP] = { PSP_OPERATION_REGISTER, PSP_STEP_SEND, NULL, NULL },
+	[LOOK_UP_SETUP] = { PSP_OPERATION_REGISTER, PSP_STEP_LOOKUP, "cs_1",
+						NULL },
+	[CLOSE] = { PSP_OPERATION_CLOSE, PSP_STEP_SEND, "cs_1", NULL },
+	[CLOSE_SHOW] = { PSP_OPERATION_CLOSE, PSP_STEP_SEND, "cs_1", "show" },
+	[LOOK_UP_CLOSE] = { PSP_OPERATION_CLOSE, PSP_STEP_LOOKUP, "cs_1", NULL },
+	[CLOSE_SETUP] = { PSP_OPERATION_CLOSE, PSP_STEP_LOOKUP, "cs_1", NULL },
 };
 
 static void
@@ -645,6 +721,8 @@ set_question(int question, PspTask *task)
 		task->amount = 500;
 	else if (task->operation == PSP_OPERATION_REFUND)
 		task->amount = 300;
+	task->setup = question == REGISTER_SETUP || question == LOOK_UP_SETUP ||
+				  question == CLOSE_SETUP;
 	if (question == TAKE_PART)
 		task->final = false;
 	if (question == TAKE_PART || question == LOOK_UP_SECOND_CAPTURE)
@@ -777,6 +855,75 @@ check_sessions(void)
 		fail("session", "names a payment method");
 }
 
+static bool
+has_key(const PspRequest *request)
+{
+	for (int i = 0; i < request->header_count; i++)
+		if (strncmp(request->headers[i], "Idempotency-Key:", 16) == 0)
+			return true;
+	return false;
+}
+
+/* A page for several orders, which closes, and what is kept there */
+static void
+check_setup(void)
+{
+	static const char kept[] =
+		KEPT(SETUP("succeeded", ",\"payment_method\":\"pm_1\""));
+	PspTask		task = make_task(LOOK_UP_SETUP);
+	PspRequest	request;
+	PspOutcome	outcome;
+	PspResponse response = { .status = 200,
+							 .retry_after_ms = -1,
+							 .headers = "",
+							 .body = kept,
+							 .body_length = sizeof(kept) - 1 };
+
+	check_request(LOOK_UP_SETUP, "GET",
+				  "checkout/sessions/cs_1?expand%5B%5D=setup_intent", "");
+	psp_stripe.read(&task, &response, &outcome);
+	if (outcome.payment_method == NULL ||
+		strcmp(outcome.payment_method, "cus_1/pm_1") != 0)
+		fail("setup", "the payment method is not said");
+	task = make_task(REGISTER_SETUP);
+	task.success_url = "https://shop.example.com/ok";
+	build(&task, &request, &outcome);
+	require_text("setup", request.body.data, "mode=setup&success_url=");
+	require_text("setup", request.body.data,
+				 "&currency=eur&customer_creation=always&"
+				 "setup_intent_data%5Bmetadata%5D%5Bpayment_order%5D=" ORDER);
+	if (strstr(request.body.data, "line_items") ||
+		strstr(request.body.data, "payment_intent"))
+		fail("setup", "asks for money");
+
+	check_request(CLOSE, "POST", "checkout/sessions/cs_1/expire",
+				  "expand%5B%5D=payment_intent." OF_CHARGE);
+	check_request(CLOSE_SETUP, "GET",
+				  "checkout/sessions/cs_1?expand%5B%5D=setup_intent", "");
+	task = make_task(CLOSE);
+	build(&task, &request, &outcome);
+	if (has_key(&request))
+		fail("close", "has a key, which would keep a failure");
+	task.psp_reference = NULL;
+	build(&task, &request, &outcome);
+	if (outcome.kind != PSP_UNKNOWN)
+		fail("close", "closes what is not known");
+
+	task = make_task(PAY);
+	task.payment_method = "cus_1/pm_1";
+	build(&task, &request, &outcome);
+	require_text("kept", request.body.data,
+				 "&customer=cus_1&payment_method=pm_1&confirm=true"
+				 "&off_session=true&");
+	if (strstr(request.body.data, "error_on_requires_action"))
+		fail("kept", "asks the payer, who is not there");
+	task.payment_method = "pm_1";
+	build(&task, &request, &outcome);
+	if (strstr(request.body.data, "customer=") ||
+		strstr(request.body.data, "off_session"))
+		fail("kept", "is not");
+}
+
 static void
 check_requests(void)
 {
@@ -799,6 +946,7 @@ check_requests(void)
 	require_text("listing", request.url.data, "created%5Blte%5D=2000120");
 	check_modifications();
 	check_sessions();
+	check_setup();
 }
 
 const Suite suite = {

@@ -28,6 +28,8 @@ SELECT payment.record_outcomes(array_agg(ROW(attempt_id, 'unknown', NULL, NULL, 
 UPDATE payment.task SET dead_at = now() WHERE object_id = :'lost';
 SELECT payment.resolve_unknown(:'lost', 'failed', 'somebody', 'a reason') \gset
 SELECT payment.create_hold(id, 1) AS hold FROM payment.account WHERE owner = :'seller' AND code = 'seller_available' \gset
+SELECT payment.checkout('guards hosted', 'payer', '[{"seller": "guards", "amount": 1000, "currency": "EUR"}]', 'guards',
+    hosted => '{"success_url": "https://a", "cancel_url": "https://a"}') AS hosted \gset
 \ir ../lib/webhook.sql
 SELECT pg_temp.write_secret('guards', 'whsec_guards') \gset
 SELECT payment.register_psp('guards', 'stripe', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{guards}') \gset
@@ -49,7 +51,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     c.relname ~ '^(payment|order|refund|dispute|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
-    AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'hosted_page', 'webhook_waiting',
+    AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'webhook_waiting',
         'event_consumer', 'webhook_endpoint', 'event_delivery')
     -- empty until something is detached, which cannot be done here
     AND c.relname NOT IN ('detached_balance', 'detached_partition')
