@@ -304,7 +304,7 @@ static const Case cases[] = {
 	  FAULT("invalid_request_error", "resource_missing", ""), PSP_UNKNOWN, -1,
 	  "", "resource_missing" },
 	{ "closing fails", CLOSE, 500, "", FAULT("api_error", "", ""), PSP_UNKNOWN,
-	  -1, "", "" },
+	  -1, "", "api_error" },
 	{ "not open, for it is paid", CLOSE_SHOW, 200, "",
 	  COMPLETE(INTENT("succeeded", RECEIVED("1099"))), PSP_SUCCEEDED, 1099,
 	  "EUR", NULL },
