@@ -691,6 +691,13 @@ CREATE TABLE payment.order_record (
     disputed_amount bigint NOT NULL DEFAULT 0 CHECK (disputed_amount >= 0),
     disputed_fee bigint NOT NULL DEFAULT 0 CHECK (disputed_fee BETWEEN 0 AND disputed_amount),
     open_disputes integer NOT NULL DEFAULT 0 CHECK (open_disputes >= 0),
+    settled_currency text,
+    settled_captured_amount bigint CHECK (settled_captured_amount BETWEEN 0 AND captured_amount),
+    settled_amount bigint CHECK (settled_amount >= 0),
+    exchange_rate numeric CHECK (exchange_rate > 0 AND exchange_rate < 'Infinity'),
+    psp_fee bigint CHECK (psp_fee >= 0),
+    exchanged_amount bigint,
+    exchanged_for bigint,
     CHECK (refunded_amount + disputed_amount <= captured_amount)
 ) PARTITION BY RANGE (id);
 
@@ -724,6 +731,10 @@ CREATE TABLE payment.refund_record (
     updated_at timestamptz NOT NULL,
     settled_at timestamptz,
     event_count integer NOT NULL DEFAULT 0,
+    settled_currency text,
+    settled_amount bigint CHECK (settled_amount >= 0),
+    exchange_rate numeric CHECK (exchange_rate > 0 AND exchange_rate < 'Infinity'),
+    exchanged_for bigint,
     CHECK (amount = fee_share + from_pending + from_available + from_receivable)
 ) PARTITION BY RANGE (id);
 
@@ -1175,6 +1186,18 @@ COMMENT ON COLUMN payment.order_record.open_disputes IS 'Disputes of it that are
 COMMENT ON COLUMN payment.order_record.fee_returned IS 'What of the platform''s fee they give back, in minor units.';
 COMMENT ON COLUMN payment.order_record.captured_fee IS 'What of the platform''s fee belongs to what was captured, in minor units.';
 COMMENT ON COLUMN payment.order_record.cancel_requested_at IS 'When it was to be cancelled while its payer''s page was open; null: it was not.';
+COMMENT ON COLUMN payment.order_record.settled_currency IS
+    'Currency in which the PSP credits what was captured; null: not known yet, a settlement line will tell.';
+COMMENT ON COLUMN payment.order_record.settled_captured_amount IS
+    'How much of captured_amount settled_amount stands for, minor units of currency; null: of nothing it is known.';
+COMMENT ON COLUMN payment.order_record.settled_amount IS 'What the PSP credits for that before its fee, minor units of settled_currency.';
+COMMENT ON COLUMN payment.order_record.exchange_rate IS
+    'settled_currency for one unit of currency, as the PSP said it; null: not said, or the same currency. Nothing is computed from it.';
+COMMENT ON COLUMN payment.order_record.psp_fee IS
+    'What the PSP said it keeps, minor units of settled_currency; null: its answers did not say. The settlement line counts in the end.';
+COMMENT ON COLUMN payment.order_record.exchanged_amount IS
+    'What is in fx_clearing for it: captured, exchanged and not refunded, minor units of currency; null: never exchanged.';
+COMMENT ON COLUMN payment.order_record.exchanged_for IS 'What that was exchanged for, minor units of settled_currency.';
 COMMENT ON TABLE payment.order_record_default IS 'Payment orders for which no partition was made.';
 
 COMMENT ON TABLE payment.refund_record IS 'Refunds, as payment.refund shows them.';
@@ -1198,6 +1221,12 @@ COMMENT ON COLUMN payment.refund_record.requested_by IS 'The role that asked for
 COMMENT ON COLUMN payment.refund_record.updated_at IS 'When it last changed.';
 COMMENT ON COLUMN payment.refund_record.settled_at IS 'When a settlement line was found for it; null: none was.';
 COMMENT ON COLUMN payment.refund_record.event_count IS 'How many events it has in payment.event.';
+COMMENT ON COLUMN payment.refund_record.settled_currency IS
+    'Currency in which the PSP takes it from us, where that is another one; null: it is not, or not known yet.';
+COMMENT ON COLUMN payment.refund_record.settled_amount IS 'What the PSP takes for it, minor units of settled_currency.';
+COMMENT ON COLUMN payment.refund_record.exchange_rate IS 'settled_currency for one unit of currency, as the PSP said it; null: not said.';
+COMMENT ON COLUMN payment.refund_record.exchanged_for IS
+    'What of its order''s exchanged_for went with it, minor units of settled_currency; what settled_amount is more is loss, in fx_gain. Null: not exchanged, or back again.';
 COMMENT ON TABLE payment.refund_record_default IS 'Refunds for which no partition was made.';
 
 COMMENT ON TABLE payment.dispute_record IS 'Disputes, as payment.dispute shows them.';
@@ -1686,7 +1715,7 @@ SELECT o.id, o.payment_id, o.seller_id, s.reference AS seller, v.name AS psp, o.
     o.authorized_amount, o.authorized_until, o.captured_amount, o.refunded_amount, o.disputed_amount, o.status,
     payment.classic_status(o.status) AS classic_status, o.attempt_no, o.psp_reference,
     o.failure_code, o.failure_message, o.reference, o.description, o.metadata, payment.id_time(o.id) AS created_at,
-    o.captured_at, o.released_at, o.updated_at
+    o.captured_at, o.released_at, o.updated_at, o.settled_currency, o.settled_amount, o.exchange_rate, o.psp_fee
 FROM payment.order_record o
 JOIN payment.seller s ON s.id = o.seller_id
 JOIN payment.psp v ON v.id = o.psp_id;
@@ -1719,11 +1748,15 @@ COMMENT ON COLUMN payment.payment_order.created_at IS 'When it was made.';
 COMMENT ON COLUMN payment.payment_order.captured_at IS 'When the money was taken.';
 COMMENT ON COLUMN payment.payment_order.released_at IS 'When the seller''s share became available.';
 COMMENT ON COLUMN payment.payment_order.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.payment_order.settled_currency IS 'Currency in which the PSP credits it; null: not known yet.';
+COMMENT ON COLUMN payment.payment_order.settled_amount IS 'What the PSP credits before its fee, minor units of settled_currency; null: not known yet.';
+COMMENT ON COLUMN payment.payment_order.exchange_rate IS 'settled_currency for one unit of currency, as the PSP said it; null: not said, or the same currency.';
+COMMENT ON COLUMN payment.payment_order.psp_fee IS 'What the PSP said it keeps, minor units of settled_currency; null: its answers did not say.';
 
 CREATE VIEW payment.refund AS
 SELECT r.id, r.order_id, r.seller_id, s.reference AS seller, v.name AS psp, r.amount, r.currency, r.fee_share, r.status,
     r.attempt_no, r.psp_reference, r.failure_code, r.failure_message, r.reason, r.requested_by,
-    payment.id_time(r.id) AS created_at, r.updated_at
+    payment.id_time(r.id) AS created_at, r.updated_at, r.settled_currency, r.settled_amount, r.exchange_rate
 FROM payment.refund_record r
 JOIN payment.seller s ON s.id = r.seller_id
 JOIN payment.psp v ON v.id = r.psp_id;
@@ -1746,6 +1779,9 @@ COMMENT ON COLUMN payment.refund.reason IS 'requested_by_customer, duplicate or 
 COMMENT ON COLUMN payment.refund.requested_by IS 'The role that asked for it.';
 COMMENT ON COLUMN payment.refund.created_at IS 'When it was asked for.';
 COMMENT ON COLUMN payment.refund.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN payment.refund.settled_currency IS 'Currency in which the PSP takes it from us, where that is another one; null: it is not, or not known yet.';
+COMMENT ON COLUMN payment.refund.settled_amount IS 'What the PSP takes for it, minor units of settled_currency.';
+COMMENT ON COLUMN payment.refund.exchange_rate IS 'settled_currency for one unit of currency, as the PSP said it; null: not said.';
 
 CREATE VIEW payment.dispute AS
 SELECT d.id, d.order_id, d.seller_id, s.reference AS seller, v.name AS psp, d.amount, d.currency,
@@ -2252,7 +2288,9 @@ CREATE TABLE payment.settlement_line (
     repeated boolean NOT NULL,
     -- set by reconcile
     order_id uuid,
-    match text NOT NULL DEFAULT 'pending' CHECK (match IN ('pending', 'matched', 'exception', 'ignored'))
+    match text NOT NULL DEFAULT 'pending' CHECK (match IN ('pending', 'matched', 'exception', 'ignored')),
+    presentment_currency text,
+    presentment_amount bigint
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE payment.settlement_line_default PARTITION OF payment.settlement_line (
@@ -2276,6 +2314,8 @@ COMMENT ON COLUMN payment.settlement_line.psp_reference IS 'The PSP''s name for 
 COMMENT ON COLUMN payment.settlement_line.claimed_order_id IS 'The order that the payment''s metadata names; only a claim.';
 COMMENT ON COLUMN payment.settlement_line.currency IS 'ISO 4217, upper case.';
 COMMENT ON COLUMN payment.settlement_line.gross IS 'Before fees, in minor units; negative when it leaves us.';
+COMMENT ON COLUMN payment.settlement_line.presentment_currency IS 'ISO 4217 code that the payer saw, where it is another one than currency; else null.';
+COMMENT ON COLUMN payment.settlement_line.presentment_amount IS 'What the payer paid or got in it, minor units, signed as gross; null with presentment_currency.';
 COMMENT ON COLUMN payment.settlement_line.fee IS 'What the PSP takes, in minor units.';
 COMMENT ON COLUMN payment.settlement_line.net IS 'What is left, in minor units, as the file says.';
 COMMENT ON COLUMN payment.settlement_line.occurred_at IS 'When it happened at the PSP.';
@@ -2306,7 +2346,9 @@ CREATE TABLE payment.unsettled_order (
     order_id uuid NOT NULL PRIMARY KEY,
     psp_id uuid NOT NULL,
     captured_at timestamptz NOT NULL,
-    missing boolean NOT NULL DEFAULT false
+    missing boolean NOT NULL DEFAULT false,
+    settled_currency text,
+    psp_fee bigint
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 
 COMMENT ON TABLE payment.unsettled_order IS 'Captured orders that no settlement line has claimed yet.';
@@ -2314,6 +2356,9 @@ COMMENT ON COLUMN payment.unsettled_order.order_id IS 'The order.';
 COMMENT ON COLUMN payment.unsettled_order.psp_id IS 'The PSP that has to settle it.';
 COMMENT ON COLUMN payment.unsettled_order.captured_at IS 'When it was captured.';
 COMMENT ON COLUMN payment.unsettled_order.missing IS 'A missing_external exception was opened for it.';
+COMMENT ON COLUMN payment.unsettled_order.settled_currency IS 'Currency of psp_fee.';
+COMMENT ON COLUMN payment.unsettled_order.psp_fee IS
+    'The fee that the PSP''s answers told and that is booked: taken back when the settlement line tells it again; null: none.';
 
 CREATE TABLE payment.exception_record (
     id uuid NOT NULL PRIMARY KEY,

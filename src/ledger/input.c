@@ -20,10 +20,18 @@
 #include "ledger/input.h"
 
 /* verify() compares these with what they belong to: nobody else posts them */
-static const char *const reserved_kinds[] = {
-	"capture",		 "release",		   "payout",  "payout_paid",
-	"payout_failed", LEDGER_HOLD_KIND, "reversal"
-};
+static const char *const reserved_kinds[] = { "capture",
+											  "release",
+											  "payout",
+											  "payout_paid",
+											  "payout_failed",
+											  LEDGER_HOLD_KIND,
+											  "reversal",
+											  "exchange",
+											  "exchange_reversed",
+											  "exchange_corrected",
+											  "psp_fee",
+											  "psp_fee_settled" };
 
 bool
 is_one_of(const char *word, const char *const *words, size_t count)

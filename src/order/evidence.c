@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "order/exchange.h"
 #include "order/hosted.h"
 #include "order/plan.h"
 #include "order/proposal.h"
@@ -449,10 +450,11 @@ weighing_init(Weighing *w, const Evidence *evidence, int count)
 	find_asked(w, evidence, count);
 	claim_references(w, evidence, count);
 	find_nexts(w, evidence, count);
+	exchange_claim(&w->set, evidence, count);
 	column_init(&w->stopped, UUIDOID);
 
-	/* at most one of each for a piece of evidence, and a doubt besides */
-	w->postings = palloc((Size) count * sizeof(Posting));
+	/* at most one of each for a piece of evidence, a doubt, an exchange */
+	w->postings = palloc((Size) count * 2 * sizeof(Posting));
 	w->reports = palloc((Size) count * 2 * sizeof(ExceptionReport));
 	w->ended = palloc((Size) count * 4 * sizeof(SubjectKey));
 	w->buried = palloc((Size) count * sizeof(SubjectKey));
@@ -534,6 +536,8 @@ order_apply_evidence(Evidence *evidence, int count)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Weighing	  w;
+	Posting		 *fees;
+	int			  fee_count;
 	int			  nest_level;
 
 	if (count == 0)
@@ -553,6 +557,7 @@ order_apply_evidence(Evidence *evidence, int count)
 			weigh(&w, subject, &evidence[i]);
 	}
 	answer(&w, evidence, count, caller);
+	fees = exchange_fees(&w.set, &fee_count);
 
 	subjects_write(&w.set);
 	pages_write(&w.set);
@@ -569,5 +574,6 @@ order_apply_evidence(Evidence *evidence, int count)
 	}
 	/* last: from here on the busiest rows of all are locked */
 	posting_post(w.postings, w.posting_count);
+	posting_post(fees, fee_count);
 	batch_end(nest_level);
 }

@@ -53,6 +53,16 @@ typedef enum EvidenceFailover
 	FAILOVER_IF_EXHAUSTED /* if this PSP is tried no more, nor ever got it */
 } EvidenceFailover;
 
+/* What the PSP credits for it, or takes: see exchange.h */
+typedef struct Settled
+{
+	const char *currency; /* NULL: not said */
+	int64		amount;	  /* before the fee */
+	bool		has_psp_fee;
+	int64		psp_fee;
+	const char *exchange_rate; /* a decimal number; NULL: not said */
+} Settled;
+
 typedef struct Evidence
 {
 	TransitionObject object; /* what the operation is done to */
@@ -81,6 +91,7 @@ typedef struct Evidence
 	TimestampTz authorized_until; /* when authorized; 0: not said */
 	const char *child_reference;  /* of the authorisation or capture */
 	const char *payment_method;	  /* when tokenized */
+	Settled		told;			  /* when succeeded */
 	const char *failure_code;
 	const char *failure_message;
 

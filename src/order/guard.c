@@ -112,6 +112,13 @@ static const GuardedColumn order_columns[] = {
 	{ "disputed_amount", 37, RULE_OURS },
 	{ "disputed_fee", 38, RULE_OURS },
 	{ "open_disputes", 39, RULE_OURS },
+	{ "settled_currency", 40, RULE_OURS },
+	{ "settled_captured_amount", 41, RULE_OURS },
+	{ "settled_amount", 42, RULE_OURS },
+	{ "exchange_rate", 43, RULE_OURS },
+	{ "psp_fee", 44, RULE_OURS },
+	{ "exchanged_amount", 45, RULE_OURS },
+	{ "exchanged_for", 46, RULE_OURS },
 };
 
 static const GuardedColumn refund_columns[] = {
@@ -134,6 +141,10 @@ static const GuardedColumn refund_columns[] = {
 	{ "requested_by", 17, RULE_IMMUTABLE },
 	{ "updated_at", 18, RULE_UPDATED_AT },
 	{ "settled_at", 19, RULE_OURS },
+	{ "settled_currency", 21, RULE_OURS },
+	{ "settled_amount", 22, RULE_OURS },
+	{ "exchange_rate", 23, RULE_OURS },
+	{ "exchanged_for", 24, RULE_OURS },
 	{ "event_count", 20, RULE_EVENT_COUNT },
 };
 

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "order/exchange.h"
 #include "order/fee_share.h"
 #include "order/plan.h"
 #include "order/weigh.h"
@@ -160,6 +161,7 @@ capture(Weighing *w, Subject *subject, Evidence *evidence, int64 amount,
 	weigh_leg(posting, ACCOUNT_SELLER_PENDING, &subject->seller_id,
 			  -(amount - fee));
 	weigh_leg(posting, ACCOUNT_PLATFORM_FEE, NULL, -fee);
+	exchange_captured(w, subject, evidence, amount);
 }
 
 /* this one capture, as it was asked for */
@@ -212,8 +214,8 @@ captured_in_all(Weighing *w, Subject *subject, Evidence *evidence)
 
 	if (weigh_difference(subject, evidence, subject->captured_amount,
 						 &detail) == NULL)
-		return;
-	if (capturing)
+		exchange_told_again(w, subject, evidence);
+	else if (capturing)
 		capture_asked(w, subject, evidence,
 					  subject->captured_amount + subject->capturing_amount);
 	else if (strcmp(subject->currency, evidence->currency) != 0)
@@ -243,10 +245,12 @@ captured_late(Weighing *w, Subject *subject, Evidence *evidence)
 	if (capture_is_known(subject, evidence) ||
 		capture_is_booked(subject, evidence) ||
 		capture_is_weighed(w, subject, evidence))
-		return;
-	weigh_contradict(w, subject, evidence, "late_success",
-					 subject->captured_amount,
-					 "The PSP reports a capture that was not under way here.");
+		exchange_told_again(w, subject, evidence);
+	else
+		weigh_contradict(w, subject, evidence, "late_success",
+						 subject->captured_amount,
+						 "The PSP reports a capture that was not under way "
+						 "here.");
 }
 
 /*
@@ -319,7 +323,10 @@ order_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 			captured_late(w, subject, evidence);
 	}
 	else if (status_is_one_of(subject->path.now, done))
+	{
 		weigh_repeat(w, subject, evidence, subject->captured_amount);
+		exchange_told_again(w, subject, evidence);
+	}
 	else if (subject->authorized_amount > 0)
 		captured_in_all(w, subject, evidence);
 	else

@@ -200,6 +200,19 @@ failover(const Outcome *outcome)
 	}
 }
 
+static Settled
+settled(const Outcome *outcome)
+{
+	return (Settled){
+		.currency =
+			outcome->has_settled_amount ? outcome->settled_currency : NULL,
+		.amount = outcome->settled_amount,
+		.has_psp_fee = outcome->has_psp_fee,
+		.psp_fee = outcome->psp_fee,
+		.exchange_rate = outcome->exchange_rate,
+	};
+}
+
 static Evidence *
 apply_evidence(const Outcome *outcomes, int count)
 {
@@ -226,6 +239,7 @@ apply_evidence(const Outcome *outcomes, int count)
 			.authorized_until = o->authorized_until,
 			.child_reference = is_of_page(o) ? NULL : o->child_reference,
 			.payment_method = o->payment_method,
+			.told = settled(o),
 			.failure_code = o->error_code,
 			.failure_message = o->error_message,
 			.attempt_id = &o->attempt_id,

@@ -31,6 +31,10 @@
 #define ERROR_CODE_MAX_BYTES 100
 #define ERROR_MESSAGE_MAX_BYTES 500
 #define HTTP_STATUS_MAX 999
+#define RATE_LENGTH_MAX 32
+
+/* minor units: sums of them must fit, too */
+#define SETTLED_AMOUNT_MAX INT64CONST(10000000000000000)
 
 /* columns of payment.attempt_outcome */
 enum
@@ -171,6 +175,25 @@ parse_money(Outcome *outcome, const Datum *values, const bool *nulls,
 		refuse(number, "The currency is not three upper-case letters.");
 }
 
+/* A rate is a finite number above zero, of no more digits than are of use. */
+static void
+parse_rate(Outcome *outcome, const Datum *values, const bool *nulls,
+		   int number)
+{
+	char *rate;
+
+	if (nulls[FIELD_EXCHANGE_RATE])
+		return;
+	rate = DatumGetCString(
+		DirectFunctionCall1(numeric_out, values[FIELD_EXCHANGE_RATE]));
+	if (strlen(rate) > RATE_LENGTH_MAX ||
+		strspn(rate, "0123456789.") != strlen(rate) ||
+		strpbrk(rate, "123456789") == NULL)
+		refuse(number, "The exchange rate is not a finite number above zero "
+					   "of at most 32 characters.");
+	outcome->exchange_rate = rate;
+}
+
 /* What the PSP credits and keeps for it, perhaps in another currency. */
 static void
 parse_settled(Outcome *outcome, const Datum *values, const bool *nulls,
@@ -192,11 +215,14 @@ parse_settled(Outcome *outcome, const Datum *values, const bool *nulls,
 	else if (!is_currency_code(outcome->settled_currency))
 		refuse(number, "The settled currency is not three upper-case "
 					   "letters.");
-	if (outcome->settled_amount < 0)
-		refuse(number, "The settled amount is negative.");
-	if (!nulls[FIELD_EXCHANGE_RATE])
-		outcome->exchange_rate = DatumGetCString(
-			DirectFunctionCall1(numeric_out, values[FIELD_EXCHANGE_RATE]));
+	else if (currency_exponent(outcome->settled_currency) < 0)
+		refuse(number, "The settled currency is none of ISO 4217.");
+	if (outcome->settled_amount < 0 ||
+		outcome->settled_amount > SETTLED_AMOUNT_MAX)
+		refuse(number, "The settled amount is negative or too large.");
+	if (outcome->psp_fee < 0 || outcome->psp_fee > SETTLED_AMOUNT_MAX)
+		refuse(number, "The PSP's fee is negative or too large.");
+	parse_rate(outcome, values, nulls, number);
 }
 
 static void

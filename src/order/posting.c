@@ -23,7 +23,9 @@ typedef struct Account
 static Account
 account_of(const Posting *posting, const PostingLeg *leg)
 {
-	Account account = { .code = leg->code, .currency = posting->currency };
+	Account account = { .code = leg->code,
+						.currency = leg->currency ? leg->currency
+												  : posting->currency };
 
 	if (leg->owner)
 	{

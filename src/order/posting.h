@@ -17,8 +17,9 @@
 typedef struct PostingLeg
 {
 	AccountCode		 code;
-	const pg_uuid_t *owner;	 /* NULL: the platform */
-	int64			 amount; /* debit > 0, credit < 0; 0: left away */
+	const pg_uuid_t *owner;	   /* NULL: the platform */
+	int64			 amount;   /* debit > 0, credit < 0; 0: left away */
+	const char		*currency; /* NULL: the posting's */
 } PostingLeg;
 
 typedef struct Posting

@@ -82,7 +82,7 @@ PG_FUNCTION_INFO_V1(payment_receipt);
 	"WHERE e.journal_id = j.id)) ORDER BY j.id) "                        \
 	"FROM payment.journal j WHERE j.subject = o.id), '[]')"
 
-/* posted with the order, or named for it by a settlement file's line */
+/* posted with the order, or named for it by a file's line, else an answer */
 #define PSP_FEE                                      \
 	"(SELECT COALESCE((SELECT sum(e.amount) "        \
 	"FROM payment.journal j "                        \
@@ -93,7 +93,9 @@ PG_FUNCTION_INFO_V1(payment_receipt);
 	"+ COALESCE((SELECT sum(l.fee) "                 \
 	"FROM payment.settlement_line l "                \
 	"WHERE l.order_id = o.id "                       \
-	"AND l.currency = o.currency), 0)::bigint AS psp_fee)"
+	"AND l.currency = o.currency), "                 \
+	"CASE WHEN o.settled_currency = o.currency "     \
+	"THEN o.psp_fee END, 0)::bigint AS psp_fee)"
 
 static const char *const receipt_query =
 	"SELECT jsonb_build_object('payment_order', o.id, "

@@ -236,19 +236,25 @@ posting_of(const Refund *refund, const Subject *order)
 
 	strlcpy(posting.currency, order->currency, sizeof(posting.currency));
 	posting.legs[posting.leg_count++] =
-		(PostingLeg){ ACCOUNT_PLATFORM_FEE, NULL, refund->fee_share };
+		(PostingLeg){ .code = ACCOUNT_PLATFORM_FEE,
+					  .owner = NULL,
+					  .amount = refund->fee_share };
 	posting.legs[posting.leg_count++] =
-		(PostingLeg){ ACCOUNT_SELLER_PENDING, &order->seller_id,
-					  refund->from_pending };
+		(PostingLeg){ .code = ACCOUNT_SELLER_PENDING,
+					  .owner = &order->seller_id,
+					  .amount = refund->from_pending };
 	posting.legs[posting.leg_count++] =
-		(PostingLeg){ ACCOUNT_SELLER_AVAILABLE, &order->seller_id,
-					  refund->from_seller.available };
+		(PostingLeg){ .code = ACCOUNT_SELLER_AVAILABLE,
+					  .owner = &order->seller_id,
+					  .amount = refund->from_seller.available };
 	posting.legs[posting.leg_count++] =
-		(PostingLeg){ ACCOUNT_SELLER_RECEIVABLE, &order->seller_id,
-					  refund->from_seller.receivable };
+		(PostingLeg){ .code = ACCOUNT_SELLER_RECEIVABLE,
+					  .owner = &order->seller_id,
+					  .amount = refund->from_seller.receivable };
 	posting.legs[posting.leg_count++] =
-		(PostingLeg){ ACCOUNT_REFUND_CLEARING, &order->psp_id,
-					  -refund->amount };
+		(PostingLeg){ .code = ACCOUNT_REFUND_CLEARING,
+					  .owner = &order->psp_id,
+					  .amount = -refund->amount };
 	return posting;
 }
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "order/exchange.h"
 #include "order/seller_money.h"
 #include "order/weigh.h"
 
@@ -58,7 +59,10 @@ refund_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 	Posting *posting;
 
 	if (is_now(subject, "succeeded"))
+	{
 		weigh_repeat(w, subject, evidence, subject->amount);
+		exchange_refunded(w, order_of(w, subject), subject, evidence);
+	}
 	else if (is_now(subject, "failed") || is_now(subject, "cancelled"))
 	{
 		/* the seller has the money back: nothing may be posted unseen */
@@ -79,6 +83,7 @@ refund_succeeded(Weighing *w, Subject *subject, Evidence *evidence)
 				  subject->amount);
 		weigh_leg(posting, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id,
 				  -subject->amount);
+		exchange_refunded(w, order_of(w, subject), subject, evidence);
 	}
 }
 
@@ -165,6 +170,7 @@ give_back(Weighing *w, Subject *refund, bool had_succeeded)
 	order->fee_returned -= refund->fee_share;
 	order->pending_amount += pending;
 	order->books_changed = true;
+	exchange_refund_failed(w, order, refund);
 	order->refund_failed = true;
 }
 

@@ -86,6 +86,19 @@ lock_payments(SubjectSet *set, Datum order_ids)
 }
 
 static void
+read_settled(SettledMoney *settled, uint64 row)
+{
+	settled->currency = row_text(row, 34);
+	settled->captured_amount = row_int64(row, 35);
+	settled->amount = row_int64(row, 36);
+	settled->exchange_rate = row_text(row, 37);
+	settled->has_psp_fee = !row_is_null(row, 38);
+	settled->psp_fee = row_int64(row, 38);
+	settled->exchanged_amount = row_int64(row, 39);
+	settled->exchanged_for = row_int64(row, 40);
+}
+
+static void
 read_subject(Subject *subject, TransitionObject object, uint64 row)
 {
 	memset(subject, 0, sizeof(Subject));
@@ -124,6 +137,8 @@ read_subject(Subject *subject, TransitionObject object, uint64 row)
 	subject->disputed_amount = row_int64(row, 31);
 	subject->disputed_fee = row_int64(row, 32);
 	subject->open_disputes = row_int32(row, 33);
+	if (object == OBJECT_PAYMENT_ORDER)
+		read_settled(&subject->settled, row);
 }
 
 static void
@@ -147,7 +162,10 @@ lock_objects(SubjectSet *set, TransitionObject object, Datum ids)
 			" o.operation_no, o.capturing_amount, o.capture_final,"
 			" o.pending_amount, o.refunded_amount, o.fee_returned,"
 			" o.captured_fee, o.released_at, o.cancel_requested_at,"
-			" o.disputed_amount, o.disputed_fee, o.open_disputes"
+			" o.disputed_amount, o.disputed_fee, o.open_disputes,"
+			" o.settled_currency, o.settled_captured_amount, o.settled_amount,"
+			" o.exchange_rate::text, o.psp_fee, o.exchanged_amount,"
+			" o.exchanged_for"
 			" FROM unnest($1) AS u (id)"
 			" JOIN payment.order_record AS o ON o.id = u.id"
 			" ORDER BY o.id FOR NO KEY UPDATE OF o",
@@ -186,7 +204,9 @@ lock_refunds(SubjectSet *set, Datum ids)
 				  " r.currency, r.fee_share, r.from_pending,"
 				  " r.from_available, r.from_receivable, r.attempt_no,"
 				  " r.psp_reference, r.failure_code, r.failure_message,"
-				  " r.status FROM unnest($1) AS u (id)"
+				  " r.status, r.settled_currency, r.settled_amount,"
+				  " r.exchange_rate::text, r.exchanged_for"
+				  " FROM unnest($1) AS u (id)"
 				  " JOIN payment.refund_record AS r ON r.id = u.id"
 				  " ORDER BY r.id FOR NO KEY UPDATE OF r",
 				  1, types),
@@ -212,6 +232,11 @@ lock_refunds(SubjectSet *set, Datum ids)
 		subject->failure_code = row_text(row, 13);
 		subject->failure_message = row_text(row, 14);
 		subject->path.first = subject->path.now = row_text(row, 15);
+		subject->settled.currency = row_text(row, 16);
+		subject->settled.amount = row_int64(row, 17);
+		subject->settled.exchange_rate = row_text(row, 18);
+		subject->settled.is_exchanged = !row_is_null(row, 19);
+		subject->settled.exchanged_for = row_int64(row, 19);
 	}
 }
 

@@ -47,6 +47,23 @@ typedef struct PaymentState
 	TransitionCause cause;		/* of the last change of an order */
 } PaymentState;
 
+/* What is known of how the PSP settles it: see exchange.h */
+typedef struct SettledMoney
+{
+	const char *currency;		 /* NULL: nothing is known */
+	int64		captured_amount; /* of an order: what the rest is about */
+	int64		amount;			 /* before the fee */
+	bool		has_psp_fee;
+	int64		psp_fee;
+	const char *exchange_rate;
+	bool		is_exchanged; /* of a refund */
+	int64		exchanged_amount;
+	int64		exchanged_for;
+	int64		new_fee; /* told in this batch */
+	bool		claimed; /* no settlement line has told, nor can now */
+	bool		changed;
+} SettledMoney;
+
 typedef struct Subject
 {
 	TransitionObject object;
@@ -106,6 +123,8 @@ typedef struct Subject
 	bool	   is_charged;		 /* from now on: the page is done */
 	bool	   page_over;
 	StatusPath path;
+
+	SettledMoney settled; /* of an order or refund */
 } Subject;
 
 /* What to lock: the object and the operation whose task belongs to it. */

@@ -16,6 +16,7 @@
 #include "order/move.h"
 #include "order/partial_failure.h"
 #include "order/plan.h"
+#include "order/settled_write.h"
 #include "order/subject.h"
 #include "order/volume.h"
 
@@ -141,6 +142,7 @@ steps_by(const StatusPath *path, int round, TransitionCause cause)
 }
 
 #define ORDER_COLUMNS 17
+#define ALL_COLUMNS (ORDER_COLUMNS + SETTLED_COLUMNS)
 
 static void
 add_order(Column *columns, const Subject *s, const char *status)
@@ -162,6 +164,7 @@ add_order(Column *columns, const Subject *s, const char *status)
 	column_add_bool(&columns[14], s->capture_final);
 	column_add_int64(&columns[15], s->pending_amount);
 	column_add_int64(&columns[16], s->captured_fee);
+	settled_columns_add(&columns[ORDER_COLUMNS], s);
 }
 
 static void
@@ -173,18 +176,19 @@ write_orders(SubjectSet *set, int round, TransitionCause cause)
 		 TEXTOID, INT8OID, TIMESTAMPTZOID, TEXTOID,		   TEXTOID, INT4OID,
 		 INT4OID, INT8OID, BOOLOID,		   INT8OID,		   INT8OID
 	};
-	static const Oid types[ORDER_COLUMNS] = {
+	Oid types[ALL_COLUMNS] = {
 		UUIDARRAYOID,		 TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
 		TEXTARRAYOID,		 TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
 		TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		INT4ARRAYOID,		 INT8ARRAYOID, BOOLARRAYOID, INT8ARRAYOID,
 		INT8ARRAYOID
 	};
-	Column columns[ORDER_COLUMNS];
-	Datum  values[ORDER_COLUMNS];
+	Column columns[ALL_COLUMNS];
+	Datum  values[ALL_COLUMNS];
 
 	for (int i = 0; i < ORDER_COLUMNS; i++)
 		column_init(&columns[i], column_types[i]);
+	settled_columns_init(&columns[ORDER_COLUMNS], &types[ORDER_COLUMNS]);
 	for (int i = 0; i < set->count; i++)
 	{
 		const Subject *s = &set->subjects[i];
@@ -195,7 +199,7 @@ write_orders(SubjectSet *set, int round, TransitionCause cause)
 	}
 	if (columns[0].count == 0)
 		return;
-	for (int i = 0; i < ORDER_COLUMNS; i++)
+	for (int i = 0; i < ALL_COLUMNS; i++)
 		values[i] = column_array(&columns[i]);
 	order_write(
 		plan_keep(
@@ -213,13 +217,15 @@ write_orders(SubjectSet *set, int round, TransitionCause cause)
 			" capturing_amount = u.capturing_amount,"
 			" capture_final = u.capture_final,"
 			" pending_amount = u.pending_amount,"
-			" captured_fee = u.captured_fee"
+			" captured_fee = u.captured_fee, " SETTLED_COLUMN_SET
 			" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
-			" $13, $14, $15, $16, $17) AS u (id, status, captured_amount,"
+			" $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
+			" AS u (id, status, captured_amount,"
 			" captured_at, psp_reference, failure_code, failure_message,"
 			" authorized_amount, authorized_until, authorization_reference,"
 			" capture_reference, capture_no, operation_no, capturing_amount,"
-			" capture_final, pending_amount, captured_fee)"
+			" capture_final, pending_amount, captured_fee,"
+			" " SETTLED_COLUMN_NAMES ")"
 			" WHERE o.id = u.id",
 			lengthof(types), types),
 		values, NULL, cause);
@@ -455,6 +461,7 @@ subjects_write(SubjectSet *set)
 		}
 	}
 	write_books(set);
+	settled_write(set);
 	note_partial_failures(set);
 	subjects_write_moved(set);
 	count_volume(set);

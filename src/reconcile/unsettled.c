@@ -24,15 +24,15 @@
 PG_FUNCTION_INFO_V1(payment_track_unsettled);
 
 static Datum
-row_value(HeapTuple row, TupleDesc desc, const char *name, int likely_attnum)
+row_value(HeapTuple row, TupleDesc desc, const char *name, int likely_attnum,
+		  char *null)
 {
 	bool  isnull;
 	Datum value =
 		SPI_getbinval(row, desc, column_number(desc, name, likely_attnum),
 					  &isnull);
 
-	if (isnull)
-		elog(ERROR, "unexpected null in column \"%s\"", name);
+	*null = isnull ? 'n' : ' ';
 	return value;
 }
 
@@ -43,27 +43,32 @@ Datum
 payment_track_unsettled(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid  types[] = { UUIDOID, UUIDOID, TIMESTAMPTZOID };
+	static const Oid  types[] = { UUIDOID, UUIDOID, TIMESTAMPTZOID, TEXTOID,
+								  INT8OID };
 	TriggerData		 *trigdata =
 		trigger_data(fcinfo, "track_unsettled", TRIGGER_EVENT_AFTER, true);
 	TupleDesc desc = RelationGetDescr(trigdata->tg_relation);
 	HeapTuple row = trigdata->tg_newtuple;
-	Datum	  values[3];
+	Datum	  values[lengthof(types)];
+	char	  nulls[lengthof(types)];
 
 	if (!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("track_unsettled() must be fired by UPDATE")));
 
 	spi_begin();
-	values[0] = row_value(row, desc, "id", 1);
-	values[1] = row_value(row, desc, "psp_id", 4);
-	values[2] = row_value(row, desc, "captured_at", 11);
+	values[0] = row_value(row, desc, "id", 1, &nulls[0]);
+	values[1] = row_value(row, desc, "psp_id", 4, &nulls[1]);
+	values[2] = row_value(row, desc, "captured_at", 11, &nulls[2]);
+	values[3] = row_value(row, desc, "settled_currency", 40, &nulls[3]);
+	values[4] = row_value(row, desc, "psp_fee", 44, &nulls[4]);
 	plan_keep(&plan,
 			  "INSERT INTO payment.unsettled_order "
-			  "(order_id, psp_id, captured_at) VALUES ($1, $2, $3) "
+			  "(order_id, psp_id, captured_at, settled_currency, psp_fee) "
+			  "VALUES ($1, $2, $3, $4, $5) "
 			  "ON CONFLICT (order_id) DO NOTHING",
 			  lengthof(types), types);
-	order_write(plan, values, NULL, order_write_cause());
+	order_write(plan, values, nulls, order_write_cause());
 	spi_end();
 	return PointerGetDatum(NULL);
 }
