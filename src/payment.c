@@ -53,6 +53,7 @@ int	  payment_max_attempts_per_order = 20;
 int	  payment_max_metadata_bytes = 16 * 1024;
 int	  payment_max_text_bytes = 1024;
 int	  payment_max_settlement_bytes = MaxAllocSize;
+int	  payment_exchange_tolerance_bp = 100;
 int	  payment_max_balance_slots = 256;
 int	  payment_batch_size = 200;
 int	  payment_max_in_flight = 256;
@@ -141,6 +142,12 @@ static const IntegerSetting integer_settings[] = {
 	  "Largest settlement file that can be imported.", NULL,
 	  &payment_max_settlement_bytes, 1024, MaxAllocSize, PGC_SUSET,
 	  GUC_UNIT_BYTE },
+	{ "payment.exchange_tolerance_basis_points",
+	  "How far a settlement line may differ from what the PSP's answer said "
+	  "it "
+	  "would settle in another currency, in basis points of that.",
+	  "What is within goes to fx_gain; what is beyond opens an exception.",
+	  &payment_exchange_tolerance_bp, 0, 10000, PGC_SUSET, 0 },
 	{ "payment.max_balance_slots",
 	  "Most slots that the balance of one account is spread over.",
 	  "About as many as transactions may post to one account at once.",

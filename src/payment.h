@@ -30,6 +30,7 @@ extern int	 payment_max_attempts_per_order;
 extern int	 payment_max_metadata_bytes;
 extern int	 payment_max_text_bytes;
 extern int	 payment_max_settlement_bytes;
+extern int	 payment_exchange_tolerance_bp;
 extern int	 payment_max_balance_slots;
 extern int	 payment_batch_size;
 extern int	 payment_max_in_flight;

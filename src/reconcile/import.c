@@ -65,6 +65,8 @@ typedef enum LineColumn
 	LINE_DESCRIPTION,
 	LINE_REPEATED,
 	LINE_MATCH,
+	LINE_PRESENTMENT_CURRENCY,
+	LINE_PRESENTMENT_AMOUNT,
 	LINE_COLUMNS
 } LineColumn;
 
@@ -98,6 +100,10 @@ static const struct
 	[LINE_DESCRIPTION] = { TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT },
 	[LINE_REPEATED] = { BOOLOID, BOOLARRAYOID, 1, true, TYPALIGN_CHAR },
 	[LINE_MATCH] = { TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT },
+	[LINE_PRESENTMENT_CURRENCY] = { TEXTOID, TEXTARRAYOID, -1, false,
+									TYPALIGN_INT },
+	[LINE_PRESENTMENT_AMOUNT] = { INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL,
+								  TYPALIGN_DOUBLE },
 };
 
 typedef struct Import
@@ -322,6 +328,7 @@ add_line(Import *import, SettlementLine *line)
 	MemoryContext caller = MemoryContextSwitchTo(import->batch_context);
 	bool		  to_match =
 		line->kind == SETTLEMENT_CHARGE || line->kind == SETTLEMENT_REFUND;
+	bool exchanged = line->presentment_currency[0] != '\0';
 
 	check_line_texts(import, line);
 	uuid7_generate(&import->ids[i]);
@@ -347,6 +354,11 @@ add_line(Import *import, SettlementLine *line)
 	set_text(import, LINE_DESCRIPTION, line->description);
 	import->values[LINE_REPEATED][i] = BoolGetDatum(true);
 	set_text(import, LINE_MATCH, to_match ? "pending" : "ignored");
+	set_text(import, LINE_PRESENTMENT_CURRENCY,
+			 exchanged ? line->presentment_currency : NULL);
+	import->nulls[LINE_PRESENTMENT_AMOUNT][i] = !exchanged;
+	import->values[LINE_PRESENTMENT_AMOUNT][i] =
+		Int64GetDatum(line->presentment_amount);
 	import->count++;
 	MemoryContextSwitchTo(caller);
 }
@@ -414,15 +426,16 @@ insert_lines(Import *import)
 		"INSERT INTO payment.settlement_line (id, line_no, category, "
 		"external_id, psp_reference, claimed_order_id, currency, gross, fee, "
 		"net, occurred_at, available_on, payout_reference, description, "
-		"repeated, match, file_id, psp_id) "
-		"SELECT u.*, $17, $18 FROM ROWS FROM (pg_catalog.unnest($1), "
+		"repeated, match, presentment_currency, presentment_amount, file_id, "
+		"psp_id) SELECT u.*, $19, $20 FROM ROWS FROM (pg_catalog.unnest($1), "
 		"pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
 		"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), "
 		"pg_catalog.unnest($8), pg_catalog.unnest($9), "
 		"pg_catalog.unnest($10), pg_catalog.unnest($11), "
 		"pg_catalog.unnest($12), pg_catalog.unnest($13), "
 		"pg_catalog.unnest($14), pg_catalog.unnest($15), "
-		"pg_catalog.unnest($16)) AS u",
+		"pg_catalog.unnest($16), pg_catalog.unnest($17), "
+		"pg_catalog.unnest($18)) AS u",
 		LINE_COLUMNS + 2, types);
 	order_write(plan, values, NULL, CAUSE_API);
 }

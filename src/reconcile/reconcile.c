@@ -26,6 +26,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -37,6 +38,7 @@
 #include "order/plan.h"
 #include "order/transition.h"
 #include "payment.h"
+#include "reconcile/exchange_line.h"
 #include "reconcile/reconcile.h"
 #include "reconcile/statements.h"
 #include "uuid7.h"
@@ -59,6 +61,11 @@ typedef struct Run
 	int64		excepted;
 	int64		opened;
 	int64		closed;
+	/* arrays, or 0: for exchange_line.h */
+	Datum charges;
+	Datum refunds;
+	Datum fee_currencies;
+	Datum fees;
 } Run;
 
 static SPIPlanPtr
@@ -93,13 +100,24 @@ result_count(int column)
 	return DatumGetInt64(value);
 }
 
+/* what outlives the result of a statement; 0 when it is null */
+static Datum
+result_array(int column)
+{
+	bool  isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+								column, &isnull);
+
+	return isnull ? 0 : datumCopy(value, false, -1);
+}
+
 /* returns the files whose lines changed, as uuid[] */
 static Datum
 judge_lines(Run *run)
 {
-	static const Oid types[] = { UUIDOID };
-	Datum			 values[1] = { UUIDPGetDatum(&run->psp_id) };
-	bool			 isnull;
+	static const Oid types[] = { UUIDOID, INT4OID };
+	Datum			 values[] = { UUIDPGetDatum(&run->psp_id),
+								  Int32GetDatum(payment_exchange_tolerance_bp) };
 
 	order_write_at(prepare(judge_lines_sql, lengthof(types), types), values,
 				   NULL, run->snapshot, CAUSE_SETTLEMENT);
@@ -107,8 +125,11 @@ judge_lines(Run *run)
 	run->excepted = result_count(2);
 	run->opened = result_count(3);
 	run->closed = result_count(4);
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 5,
-						 &isnull);
+	run->charges = result_array(6);
+	run->refunds = result_array(7);
+	run->fee_currencies = result_array(8);
+	run->fees = result_array(9);
+	return result_array(5);
 }
 
 static void
@@ -249,11 +270,15 @@ run_reconciliation(Run *run)
 	lock_psp(&run->psp_id);
 	run->started_at = GetCurrentTimestamp();
 	uuid7_generate(&run->id);
+	exchange_lines_lock(&run->psp_id);
 	run->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	file_ids = judge_lines(run);
 	find_missing(run);
 	set_file_status(run, file_ids);
 	post_all_receipts(run);
+	exchange_lines_post(&run->psp_id, run->charges, run->refunds);
+	exchange_lines_take_fees_back(&run->psp_id, &run->id, run->fee_currencies,
+								  run->fees);
 	UnregisterSnapshot(run->snapshot);
 	record_run(run);
 }

@@ -15,7 +15,8 @@
 
 /*
  * Judge every line that waits, and write what follows from the verdict.  $1 is
- * the PSP.
+ * the PSP, $2 the tolerance between what its answers told of an exchange and
+ * what a line tells, in basis points.
  *
  * candidate	lines never judged, and those whose order was not captured then
  *				but is now
@@ -26,7 +27,9 @@
  *				Of a refund its own name counts.
  * found		what we know of that order or refund; one that was captured at another PSP
  *				after this one had refused it cannot be settled by this one
- * ranked		of several lines that claim one order the first takes it
+ * ranked		of several lines that claim one order the first takes it.  What is
+ *				compared is what the payer saw, then what the PSP makes of it:
+ *				told_* differ from what its answers said
  * judged		the most serious difference, or NULL: a line opens one exception
  *
  * No CTE is ever joined with another one.
@@ -34,12 +37,13 @@
 const char judge_lines_sql[] =
 	"WITH candidate AS (\n"
 	"    SELECT id, file_id, psp_reference, claimed_order_id, currency, gross, fee,\n"
-	"        category, repeated, false AS again\n"
+	"        category, repeated, presentment_currency, presentment_amount, false AS again\n"
 	"    FROM payment.settlement_line\n"
 	"    WHERE psp_id = $1 AND match = 'pending'\n"
 	"  UNION ALL\n"
 	"    SELECT l.id, l.file_id, l.psp_reference, l.claimed_order_id, l.currency,\n"
-	"        l.gross, l.fee, l.category, l.repeated, true\n"
+	"        l.gross, l.fee, l.category, l.repeated, l.presentment_currency,\n"
+	"        l.presentment_amount, true\n"
 	"    FROM payment.exception_record e\n"
 	"        JOIN payment.unsettled_order u ON u.order_id = e.order_id\n"
 	"        JOIN payment.settlement_line l ON l.id = e.line_id\n"
@@ -62,6 +66,15 @@ const char judge_lines_sql[] =
 	"), found AS (\n"
 	"    SELECT n.id, n.file_id, n.psp_reference, n.currency, n.gross, n.fee,\n"
 	"        n.category, n.repeated, n.again, n.refund_id,\n"
+	"        n.presentment_currency IS NOT NULL AS exchanged,\n"
+	"        coalesce(n.presentment_currency, n.currency) AS seen_currency,\n"
+	"        coalesce(n.presentment_amount, n.gross) AS seen_amount,\n"
+	"        coalesce(f.settled_currency, o.settled_currency) AS told_currency,\n"
+	"        CASE WHEN n.refund_id IS NOT NULL THEN -f.settled_amount\n"
+	"            WHEN o.settled_captured_amount = o.captured_amount THEN o.settled_amount\n"
+	"            END AS told_amount,\n"
+	"        CASE WHEN n.refund_id IS NULL AND o.settled_currency = n.currency\n"
+	"            THEN o.psp_fee END AS told_fee,\n"
 	"        coalesce(f.order_id, n.order_id) AS order_id,\n"
 	"        coalesce(f.currency, o.currency) AS order_currency,\n"
 	"        coalesce(f.status, o.status) AS order_status,\n"
@@ -83,28 +96,37 @@ const char judge_lines_sql[] =
 	"        refund_id IS NOT NULL AND may_settle AND row_number()\n"
 	"            OVER (PARTITION BY refund_id, may_settle ORDER BY f.id) = 1\n"
 	"            AS settles,\n"
-	"        payment.expected_psp_fee(s.fees, f.currency, f.gross) AS expected_fee\n"
+	"        payment.expected_psp_fee(s.fees, f.currency, f.gross) AS agreed_fee,\n"
+	"        told_currency <> currency AS other_told_currency,\n"
+	"        exchanged AND abs(gross::numeric - told_amount) * 10000\n"
+	"            > greatest(abs(told_amount::numeric) * $2, 10000) AS other_told_amount\n"
 	"    FROM payment.psp s, found f WHERE s.id = $1\n"
 	"), judged AS (\n"
 	"    SELECT r.*, CASE\n"
 	"        WHEN category = 'refund_failure' AND refund_id IS NOT NULL\n"
-	"            AND order_status = 'failed' AND gross = -captured_amount\n"
-	"            AND currency = order_currency AND NOT repeated THEN NULL\n"
+	"            AND order_status = 'failed' AND seen_amount = -captured_amount\n"
+	"            AND seen_currency = order_currency AND NOT repeated THEN NULL\n"
 	"        WHEN category <> 'charge' AND (category <> 'refund'\n"
 	"            OR refund_id IS NULL) THEN 'orphan_refund'\n"
 	"        WHEN repeated THEN 'duplicate'\n"
 	"        WHEN refund_id IS NOT NULL THEN CASE\n"
 	"            WHEN NOT settles THEN 'duplicate'\n"
-	"            WHEN currency <> order_currency THEN 'currency'\n"
-	"            WHEN gross <> captured_amount THEN 'amount'\n"
+	"            WHEN seen_currency <> order_currency OR other_told_currency\n"
+	"                THEN 'currency'\n"
+	"            WHEN seen_amount <> captured_amount OR other_told_amount THEN 'amount'\n"
 	"            WHEN order_status = 'cancelled' THEN 'status' END\n"
 	"        WHEN order_currency IS NULL THEN 'missing_internal'\n"
 	"        WHEN captured_at IS NULL THEN 'status'\n"
 	"        WHEN NOT takes THEN 'duplicate'\n"
-	"        WHEN currency <> order_currency THEN 'currency'\n"
-	"        WHEN gross <> captured_amount THEN 'amount'\n"
-	"        WHEN abs(fee::numeric - expected_fee) > fee_tolerance THEN 'fee'\n"
-	"        END AS verdict\n"
+	"        WHEN seen_currency <> order_currency OR other_told_currency THEN 'currency'\n"
+	"        WHEN seen_amount <> captured_amount OR other_told_amount THEN 'amount'\n"
+	"        WHEN abs(fee::numeric - coalesce(agreed_fee, told_fee)) > fee_tolerance\n"
+	"            THEN 'fee'\n"
+	"        END AS verdict,\n"
+	"        CASE WHEN seen_currency = order_currency THEN CASE\n"
+	"            WHEN other_told_currency THEN told_currency\n"
+	"            WHEN seen_amount = captured_amount THEN currency END\n"
+	"            END AS told\n"
 	"    FROM ranked r ORDER BY id\n"
 	"), written AS (\n"
 	"    UPDATE payment.settlement_line l\n"
@@ -115,6 +137,10 @@ const char judge_lines_sql[] =
 	"), settled AS (\n"
 	"    DELETE FROM payment.unsettled_order u USING written w\n"
 	"    WHERE w.takes AND u.order_id = w.order_id\n"
+	"    RETURNING u.settled_currency, u.psp_fee\n"
+	"), fees AS (\n"
+	"    SELECT settled_currency, sum(psp_fee)::bigint AS psp_fee FROM settled\n"
+	"    WHERE psp_fee > 0 GROUP BY settled_currency\n"
 	"), refunded AS (\n"
 	"    UPDATE payment.refund_record f SET settled_at = now()\n"
 	"    FROM written w WHERE w.settles AND f.id = w.refund_id\n"
@@ -122,10 +148,15 @@ const char judge_lines_sql[] =
 	"    INSERT INTO payment.exception_record (id, type, psp_id, order_id, line_id,\n"
 	"        file_id, currency, expected_amount, actual_amount, detail, status,\n"
 	"        opened_at)\n"
-	"    SELECT payment.new_id(), verdict, $1, order_id, id, file_id, currency,\n"
-	"        CASE WHEN verdict IN ('amount', 'currency') THEN captured_amount\n"
-	"            WHEN verdict = 'fee' THEN expected_fee ELSE 0 END,\n"
-	"        CASE verdict WHEN 'fee' THEN fee ELSE gross END,\n"
+	"    SELECT payment.new_id(), verdict, $1, order_id, id, file_id,\n"
+	"        CASE WHEN verdict IN ('amount', 'currency') AND told IS NULL\n"
+	"            THEN seen_currency ELSE currency END,\n"
+	"        CASE WHEN verdict IN ('amount', 'currency') THEN\n"
+	"                CASE WHEN told IS NULL THEN captured_amount ELSE told_amount END\n"
+	"            WHEN verdict = 'fee' THEN coalesce(agreed_fee, told_fee) ELSE 0 END,\n"
+	"        CASE WHEN verdict = 'fee' THEN fee\n"
+	"            WHEN verdict IN ('amount', 'currency') AND told IS NULL THEN seen_amount\n"
+	"            ELSE gross END,\n"
 	"        CASE verdict\n"
 	"        WHEN 'orphan_refund' THEN 'the PSP refunded what no refund of ours asked for'\n"
 	"        WHEN 'duplicate' THEN CASE WHEN repeated\n"
@@ -136,15 +167,21 @@ const char judge_lines_sql[] =
 	"        WHEN 'missing_internal' THEN 'no order of ours stands for this payment'\n"
 	"        WHEN 'status' THEN format('the %s is settled, but %s here',\n"
 	"            CASE WHEN refund_id IS NULL THEN 'order' ELSE 'refund' END, order_status)\n"
-	"        WHEN 'currency' THEN format('settled in %s, captured in %s', currency,\n"
-	"            order_currency)\n"
-	"        WHEN 'amount' THEN format('settled are %s %s, %s were %s',\n"
-	"            payment.format_money(gross, currency), currency,\n"
-	"            CASE WHEN refund_id IS NULL THEN 'captured' ELSE 'refunded' END,\n"
-	"            payment.format_money(captured_amount, currency))\n"
-	"        WHEN 'fee' THEN format('the PSP took %s %s, agreed are %s',\n"
+	"        WHEN 'currency' THEN CASE WHEN told IS NULL\n"
+	"            THEN format('settled in %s, captured in %s', seen_currency, order_currency)\n"
+	"            ELSE format('settled in %s, the PSP had told %s', currency, told) END\n"
+	"        WHEN 'amount' THEN CASE WHEN told IS NULL\n"
+	"            THEN format('settled are %s %s, %s were %s',\n"
+	"                payment.format_money(seen_amount, seen_currency), seen_currency,\n"
+	"                CASE WHEN refund_id IS NULL THEN 'captured' ELSE 'refunded' END,\n"
+	"                payment.format_money(captured_amount, seen_currency))\n"
+	"            ELSE format('settled are %s %s, the PSP had told %s',\n"
+	"                payment.format_money(gross, currency), currency,\n"
+	"                payment.format_money(told_amount, currency)) END\n"
+	"        WHEN 'fee' THEN format('the PSP took %s %s, %s %s',\n"
 	"            payment.format_money(fee, currency), currency,\n"
-	"            payment.format_money(expected_fee, currency))\n"
+	"            CASE WHEN agreed_fee IS NULL THEN 'had told' ELSE 'agreed are' END,\n"
+	"            payment.format_money(coalesce(agreed_fee, told_fee), currency))\n"
 	"        END,\n"
 	"        'open', now()\n"
 	"    FROM written WHERE verdict IS NOT NULL\n"
@@ -166,8 +203,71 @@ const char judge_lines_sql[] =
 	"    (SELECT count(*) FROM opened),\n"
 	"    (SELECT count(*) FROM closed),\n"
 	"    (SELECT coalesce(array_agg(file_id), '{}')\n"
-	"        FROM (SELECT file_id FROM written GROUP BY file_id) f)\n"
+	"        FROM (SELECT file_id FROM written GROUP BY file_id) f),\n"
+	"    array_agg(id ORDER BY order_id, id) FILTER (WHERE exchanged AND takes\n"
+	"        AND coalesce(verdict, 'fee') = 'fee' AND told_amount IS DISTINCT FROM gross),\n"
+	"    array_agg(id ORDER BY order_id, id) FILTER (WHERE exchanged AND verdict IS NULL\n"
+	"        AND refund_id IS NOT NULL),\n"
+	"    (SELECT array_agg(settled_currency ORDER BY settled_currency) FROM fees),\n"
+	"    (SELECT array_agg(psp_fee ORDER BY settled_currency) FROM fees)\n"
 	"FROM written";
+
+/*
+ * Evidence locks orders before refunds and what is unsettled: so does a run, of
+ * those orders whose exchanges lines will tell.  $1 is the PSP.
+ */
+const char lock_exchanged_sql[] =
+	"WITH exchanged AS MATERIALIZED (\n"
+	"    SELECT psp_reference, claimed_order_id FROM payment.settlement_line\n"
+	"    WHERE psp_id = $1 AND match = 'pending' AND presentment_currency IS NOT NULL\n"
+	"), named AS (\n"
+	"    SELECT claimed_order_id AS id FROM exchanged\n"
+	"  UNION\n"
+	"    SELECT coalesce(f.order_id, p.object_id)\n"
+	"    FROM exchanged e JOIN payment.psp_reference p\n"
+	"            ON p.psp_id = $1 AND p.reference = e.psp_reference\n"
+	"        LEFT JOIN payment.refund_record f ON f.id = p.object_id\n"
+	")\n"
+	"SELECT FROM named n JOIN payment.order_record o ON o.id = n.id\n"
+	"ORDER BY o.id FOR NO KEY UPDATE OF o";
+
+/* charges in another currency: $1 lines */
+const char exchanged_charges_sql[] =
+	"SELECT l.currency, l.gross, o.id, o.currency, o.captured_amount,\n"
+	"    o.settled_captured_amount, o.settled_amount, o.exchanged_amount,\n"
+	"    o.exchanged_for\n"
+	"FROM unnest($1) u (id) JOIN payment.settlement_line l ON l.id = u.id\n"
+	"    JOIN payment.order_record o ON o.id = l.order_id\n"
+	"ORDER BY o.id FOR NO KEY UPDATE OF o";
+
+/* refunds, and their failures: $1 lines, $2 the PSP */
+const char exchanged_refunds_sql[] =
+	"SELECT l.currency, l.gross, o.id, o.currency, f.id, f.amount, f.settled_amount,\n"
+	"    f.exchanged_for, f.status IN ('failed', 'cancelled'),\n"
+	"    l.category = 'refund_failure', o.exchanged_amount, o.exchanged_for\n"
+	"FROM unnest($1) u (id) JOIN payment.settlement_line l ON l.id = u.id\n"
+	"    JOIN payment.psp_reference p\n"
+	"        ON p.psp_id = $2 AND p.reference = l.psp_reference\n"
+	"    JOIN payment.refund_record f ON f.id = p.object_id\n"
+	"    JOIN payment.order_record o ON o.id = f.order_id\n"
+	"ORDER BY o.id, f.id, l.id FOR NO KEY UPDATE OF o";
+
+const char update_exchanged_orders_sql[] =
+	"UPDATE payment.order_record o\n"
+	"SET settled_currency = u.currency,\n"
+	"    settled_captured_amount = coalesce(u.captured, o.settled_captured_amount),\n"
+	"    settled_amount = coalesce(u.settled, o.settled_amount),\n"
+	"    exchanged_amount = u.exchanged, exchanged_for = u.exchanged_for\n"
+	"FROM unnest($1, $2, $3, $4, $5, $6)\n"
+	"    AS u (id, currency, captured, settled, exchanged, exchanged_for)\n"
+	"WHERE o.id = u.id";
+
+const char update_exchanged_refunds_sql[] =
+	"UPDATE payment.refund_record f\n"
+	"SET settled_currency = u.currency, settled_amount = u.settled,\n"
+	"    exchanged_for = u.exchanged_for\n"
+	"FROM unnest($1, $2, $3, $4) AS u (id, currency, settled, exchanged_for)\n"
+	"WHERE f.id = u.id";
 
 /* open exceptions for what should be settled: $1 the PSP, $2 through when */
 const char find_missing_sql[] =

@@ -55,6 +55,8 @@ typedef struct SettlementLine
 	int64		   gross; /* minor units, signed */
 	int64		   fee;
 	int64		   net;
+	char		   presentment_currency[4]; /* empty: the same as currency */
+	int64		   presentment_amount;		/* what the payer saw */
 	bool		   has_occurred_at;
 	int64		   occurred_at; /* microseconds since 2000-01-01 UTC */
 	bool		   has_available_on;

@@ -42,6 +42,8 @@ typedef enum Column
 	COLUMN_SOURCE,
 	COLUMN_CLAIMED_ORDER,
 	COLUMN_DESCRIPTION,
+	COLUMN_PRESENTMENT_AMOUNT,
+	COLUMN_PRESENTMENT_CURRENCY,
 	COLUMN_COUNT
 } Column;
 
@@ -78,6 +80,10 @@ static const ColumnRule rules[COLUMN_COUNT] = {
 							   SETTLEMENT_FIELD_BYTES_MAX },
 	[COLUMN_DESCRIPTION] = { "description", false, false,
 							 SETTLEMENT_FIELD_BYTES_MAX },
+	[COLUMN_PRESENTMENT_AMOUNT] = { "customer_facing_amount", false, false,
+									64 },
+	[COLUMN_PRESENTMENT_CURRENCY] = { "customer_facing_currency", false, false,
+									  3 },
 };
 
 typedef struct StripeParser
@@ -258,16 +264,16 @@ check_header(StripeParser *parser)
 }
 
 static bool
-parse_currency(StripeParser *parser, SettlementLine *line, int *exponent)
+parse_currency(StripeParser *parser, Column column, char *currency,
+			   int *exponent)
 {
-	const char *code = parser->text + parser->offset[COLUMN_CURRENCY];
+	const char *code = parser->text + parser->offset[column];
 
 	for (int i = 0; i < 3 && code[i] != '\0'; i++)
-		line->currency[i] = pg_ascii_toupper((unsigned char) code[i]);
-	*exponent = currency_exponent(line->currency);
+		currency[i] = pg_ascii_toupper((unsigned char) code[i]);
+	*exponent = currency_exponent(currency);
 	if (*exponent < 0)
-		return fail_column(parser, COLUMN_CURRENCY, "not an ISO 4217 currency",
-						   "");
+		return fail_column(parser, column, "not an ISO 4217 currency", "");
 	return true;
 }
 
@@ -353,18 +359,49 @@ find_kind(const char *category)
 }
 
 static bool
+is_filled(const StripeParser *parser, Column column)
+{
+	return parser->present[column] && parser->length[column] > 0;
+}
+
+/* The file may say it without a sign: money goes one way in both currencies. */
+static bool
+parse_presentment(StripeParser *parser, SettlementLine *line)
+{
+	char  currency[4] = "";
+	int	  exponent;
+	int64 amount;
+
+	if (!is_filled(parser, COLUMN_PRESENTMENT_AMOUNT) ||
+		!is_filled(parser, COLUMN_PRESENTMENT_CURRENCY))
+		return true;
+	if (!parse_currency(parser, COLUMN_PRESENTMENT_CURRENCY, currency,
+						&exponent))
+		return false;
+	if (strcmp(currency, line->currency) == 0)
+		return true;
+	if (!parse_amount(parser, COLUMN_PRESENTMENT_AMOUNT, exponent, &amount))
+		return false;
+	if ((amount < 0 && line->gross > 0) || (amount > 0 && line->gross < 0))
+		amount = -amount;
+	memcpy(line->presentment_currency, currency, sizeof(currency));
+	line->presentment_amount = amount;
+	return true;
+}
+
+static bool
 parse_amounts(StripeParser *parser, SettlementLine *line)
 {
 	int exponent;
 
-	if (!parse_currency(parser, line, &exponent) ||
+	if (!parse_currency(parser, COLUMN_CURRENCY, line->currency, &exponent) ||
 		!parse_amount(parser, COLUMN_GROSS, exponent, &line->gross) ||
 		!parse_amount(parser, COLUMN_FEE, exponent, &line->fee) ||
 		!parse_amount(parser, COLUMN_NET, exponent, &line->net))
 		return false;
 	if (line->gross - line->fee != line->net)
 		settlement_warn(&parser->base, "arithmetic", "", line->line_no);
-	return true;
+	return parse_presentment(parser, line);
 }
 
 static bool
