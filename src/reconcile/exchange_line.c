@@ -331,32 +331,81 @@ exchange_lines_post(const pg_uuid_t *psp_id, Datum charges, Datum refunds)
 
 /* ---- fees ---- */
 
-void
-exchange_lines_take_fees_back(const pg_uuid_t *psp_id, const pg_uuid_t *run_id,
-							  Datum currencies, Datum fees)
+bool
+exchange_lines_fees_told(const pg_uuid_t *psp_id)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDOID };
+	Datum			  values[] = { UUIDPGetDatum(psp_id) };
+
+	plan_keep(&plan,
+			  "SELECT FROM payment.journal"
+			  " WHERE subject = $1 AND kind = 'psp_fee' LIMIT 1",
+			  lengthof(types), types);
+	return batch_run(plan, values, NULL) > 0;
+}
+
+ToldFee *
+exchange_lines_forget_fees(const pg_uuid_t *psp_id, Datum references,
+						   Datum claimed, int *count)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid  types[] = { UUIDOID, TEXTARRAYOID, UUIDARRAYOID };
+	Datum	 values[] = { UUIDPGetDatum(psp_id), references, claimed };
+	ToldFee *fees;
+
+	plan_keep(&plan, forget_fees_sql, lengthof(types), types);
+	*count = (int) order_write(plan, values, NULL, CAUSE_SETTLEMENT);
+	fees = palloc(sizeof(ToldFee) * Max(*count, 1));
+	for (int row = 0; row < *count; row++)
+	{
+		strlcpy(fees[row].currency, row_text(row, 1),
+				sizeof(fees[row].currency));
+		fees[row].fee = row_int64(row, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return fees;
+}
+
+ToldFee *
+exchange_lines_fees(Datum currencies, Datum sums, int *count)
 {
 	Datum	*names;
-	Datum	*sums;
-	int		 count;
-	Posting *postings;
+	Datum	*values;
+	ToldFee *fees;
 
+	*count = 0;
 	if (currencies == 0)
-		return;
+		return NULL;
 	deconstruct_array(DatumGetArrayTypeP(currencies), TEXTOID, -1, false,
-					  TYPALIGN_INT, &names, NULL, &count);
-	deconstruct_array(DatumGetArrayTypeP(fees), INT8OID, 8, FLOAT8PASSBYVAL,
-					  TYPALIGN_DOUBLE, &sums, NULL, &count);
-	postings = palloc0(sizeof(Posting) * count);
+					  TYPALIGN_INT, &names, NULL, count);
+	deconstruct_array(DatumGetArrayTypeP(sums), INT8OID, 8, FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &values, NULL, count);
+	fees = palloc(sizeof(ToldFee) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
+	{
+		strlcpy(fees[i].currency, TextDatumGetCString(names[i]),
+				sizeof(fees[i].currency));
+		fees[i].fee = DatumGetInt64(values[i]);
+	}
+	return fees;
+}
+
+void
+exchange_lines_take_fees_back(const pg_uuid_t *psp_id,
+							  const pg_uuid_t *subject, const ToldFee *fees,
+							  int count)
+{
+	Posting *postings = palloc0(sizeof(Posting) * Max(count, 1));
+
 	for (int i = 0; i < count; i++)
 	{
-		int64 fee = DatumGetInt64(sums[i]);
-
 		postings[i].kind = "psp_fee_settled";
-		postings[i].subject = *run_id;
-		strlcpy(postings[i].currency, TextDatumGetCString(names[i]),
+		postings[i].subject = *subject;
+		strlcpy(postings[i].currency, fees[i].currency,
 				sizeof(postings[i].currency));
-		weigh_leg(&postings[i], ACCOUNT_PSP_RECEIVABLE, psp_id, fee);
-		weigh_leg(&postings[i], ACCOUNT_PSP_FEE, psp_id, -fee);
+		weigh_leg(&postings[i], ACCOUNT_PSP_RECEIVABLE, psp_id, fees[i].fee);
+		weigh_leg(&postings[i], ACCOUNT_PSP_FEE, psp_id, -fees[i].fee);
 	}
 	posting_post(postings, count);
 }

@@ -31,9 +31,12 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "money.h"
+#include "order/batch.h"
 #include "order/plan.h"
 #include "order/transition.h"
 #include "payment.h"
+#include "reconcile/exchange_line.h"
 #include "reconcile/reconcile.h"
 #include "reconcile/settlement_posting.h"
 #include "settlement/settlement.h"
@@ -115,6 +118,8 @@ typedef struct Import
 	MemoryContextCallback callback; /* destroys the parser */
 	MemoryContext		  batch_context;
 	List				 *postings;
+	bool				  fees_told; /* answers of this PSP tell fees */
+	List				 *fees;		 /* ToldFee, one for each currency */
 	int64				  line_count;
 	/* one INSERT's worth */
 	int		  count;
@@ -264,7 +269,7 @@ insert_file(Import *import, const char *format, text *file_name,
 }
 
 static Datum
-column_array(Import *import, LineColumn column)
+line_array(Import *import, LineColumn column)
 {
 	int lower = 1;
 
@@ -385,8 +390,8 @@ claim_references(Import *import)
 			  "RETURNING line_id",
 			  lengthof(types), types);
 	values[0] = UUIDPGetDatum(&import->psp_id);
-	values[1] = column_array(import, LINE_EXTERNAL_ID);
-	values[2] = column_array(import, LINE_ID);
+	values[1] = line_array(import, LINE_EXTERNAL_ID);
+	values[2] = line_array(import, LINE_ID);
 	claimed = order_write(plan, values, NULL, CAUSE_API);
 	for (uint64 i = 0; i < claimed; i++)
 	{
@@ -415,7 +420,7 @@ insert_lines(Import *import)
 	for (int i = 0; i < LINE_COLUMNS; i++)
 	{
 		types[i] = line_types[i].array;
-		values[i] = column_array(import, i);
+		values[i] = line_array(import, i);
 	}
 	types[LINE_COLUMNS] = types[LINE_COLUMNS + 1] = UUIDOID;
 	values[LINE_COLUMNS] = UUIDPGetDatum(&import->file_id);
@@ -440,6 +445,70 @@ insert_lines(Import *import)
 	order_write(plan, values, NULL, CAUSE_API);
 }
 
+static void
+add_fee(Import *import, const ToldFee *fee)
+{
+	ToldFee	 *sum;
+	ListCell *cell;
+
+	foreach (cell, import->fees)
+	{
+		sum = lfirst(cell);
+		if (strcmp(sum->currency, fee->currency) == 0)
+		{
+			sum->fee = money_add(sum->fee, fee->fee);
+			return;
+		}
+	}
+	sum = palloc(sizeof(ToldFee));
+	*sum = *fee;
+	import->fees = lappend(import->fees, sum);
+}
+
+/* Fees of charges that answers had told: the lines' count from now on. */
+static void
+forget_fees(Import *import, const SettlementLine *lines)
+{
+	MemoryContext caller;
+	ToldFee		 *fees;
+	Column		  named[2];
+	int			  count;
+
+	column_init(&named[0], TEXTOID);
+	column_init(&named[1], UUIDOID);
+	for (int i = 0; i < import->count; i++)
+	{
+		if (lines[i].kind != SETTLEMENT_CHARGE ||
+			DatumGetBool(import->values[LINE_REPEATED][i]))
+			continue;
+		column_add(&named[0], import->values[LINE_PSP_REFERENCE][i],
+				   import->nulls[LINE_PSP_REFERENCE][i]);
+		column_add(&named[1], import->values[LINE_CLAIMED_ORDER][i],
+				   import->nulls[LINE_CLAIMED_ORDER][i]);
+	}
+	if (named[0].count == 0)
+		return;
+	caller = MemoryContextSwitchTo(import->batch_context);
+	fees = exchange_lines_forget_fees(&import->psp_id, column_array(&named[0]),
+									  column_array(&named[1]), &count);
+	MemoryContextSwitchTo(caller);
+	for (int i = 0; i < count; i++)
+		add_fee(import, &fees[i]);
+}
+
+static void
+take_fees_back(const Import *import)
+{
+	ToldFee	 *fees = palloc(sizeof(ToldFee) * (list_length(import->fees) + 1));
+	int		  count = 0;
+	ListCell *cell;
+
+	foreach (cell, import->fees)
+		fees[count++] = *(ToldFee *) lfirst(cell);
+	exchange_lines_take_fees_back(&import->psp_id, &import->file_id, fees,
+								  count);
+}
+
 /* write what add_line() collected; lines are the parser's, for the postings */
 static void
 flush_lines(Import *import, const SettlementLine *lines)
@@ -452,6 +521,8 @@ flush_lines(Import *import, const SettlementLine *lines)
 	claim_references(import);
 	insert_lines(import);
 	MemoryContextSwitchTo(caller);
+	if (import->fees_told)
+		forget_fees(import, lines);
 
 	for (int i = 0; i < import->count; i++)
 		import->postings =
@@ -639,9 +710,11 @@ payment_import_settlement(PG_FUNCTION_ARGS)
 	import = start_import(format, file_name);
 	reconcile_find_psp(PG_GETARG_DATUM(0), &import->psp_id);
 	insert_file(import, format->name, file_name, content);
+	import->fees_told = exchange_lines_fees_told(&import->psp_id);
 	read_content(import, content);
 	settlement_posting_post(import->postings, &import->psp_id,
 							&import->file_id, import->file_name);
+	take_fees_back(import);
 	finish_file(import);
 	*file_id = import->file_id;
 	spi_end();

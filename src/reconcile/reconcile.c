@@ -265,7 +265,9 @@ record_run(const Run *run)
 static void
 run_reconciliation(Run *run)
 {
-	Datum file_ids;
+	Datum	 file_ids;
+	ToldFee *fees;
+	int		 fee_count;
 
 	lock_psp(&run->psp_id);
 	run->started_at = GetCurrentTimestamp();
@@ -277,8 +279,8 @@ run_reconciliation(Run *run)
 	set_file_status(run, file_ids);
 	post_all_receipts(run);
 	exchange_lines_post(&run->psp_id, run->charges, run->refunds);
-	exchange_lines_take_fees_back(&run->psp_id, &run->id, run->fee_currencies,
-								  run->fees);
+	fees = exchange_lines_fees(run->fee_currencies, run->fees, &fee_count);
+	exchange_lines_take_fees_back(&run->psp_id, &run->id, fees, fee_count);
 	UnregisterSnapshot(run->snapshot);
 	record_run(run);
 }

@@ -269,6 +269,28 @@ const char update_exchanged_refunds_sql[] =
 	"FROM unnest($1, $2, $3, $4) AS u (id, currency, settled, exchanged_for)\n"
 	"WHERE f.id = u.id";
 
+/*
+ * Fees that answers told of orders that charges settle, summed up and let go
+ * of: $1 the PSP, $2 references, $3 claimed orders.  What is locked is being
+ * told or reconciled just now: that run takes it.
+ */
+const char forget_fees_sql[] =
+	"WITH named AS (\n"
+	"    SELECT DISTINCT coalesce((SELECT p.object_id FROM payment.psp_reference p\n"
+	"        WHERE p.psp_id = $1 AND p.reference = u.reference), u.claimed) AS order_id\n"
+	"    FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3))\n"
+	"        AS u (reference, claimed)\n"
+	"), told AS (\n"
+	"    SELECT u.order_id, u.settled_currency, u.psp_fee\n"
+	"    FROM named n JOIN payment.unsettled_order u ON u.order_id = n.order_id\n"
+	"    WHERE u.psp_id = $1 AND u.psp_fee > 0 FOR UPDATE OF u SKIP LOCKED\n"
+	"), forgotten AS (\n"
+	"    UPDATE payment.unsettled_order u SET settled_currency = NULL, psp_fee = NULL\n"
+	"    FROM told t WHERE u.order_id = t.order_id\n"
+	")\n"
+	"SELECT settled_currency, sum(psp_fee)::bigint FROM told\n"
+	"GROUP BY settled_currency ORDER BY settled_currency";
+
 /* open exceptions for what should be settled: $1 the PSP, $2 through when */
 const char find_missing_sql[] =
 	"WITH late AS (\n"

@@ -14,6 +14,7 @@ extern const char exchanged_charges_sql[];
 extern const char exchanged_refunds_sql[];
 extern const char update_exchanged_orders_sql[];
 extern const char update_exchanged_refunds_sql[];
+extern const char forget_fees_sql[];
 extern const char find_missing_sql[];
 extern const char set_file_status_sql[];
 extern const char find_unidentified_sql[];

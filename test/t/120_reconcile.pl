@@ -65,7 +65,9 @@ sub receivable_is_explained
     my @rows = $t->rows(<<'SQL');
 SELECT currency, sum(amount)::bigint AS amount FROM (
     SELECT currency, captured_amount AS amount FROM payment.payment_order
-    UNION ALL SELECT currency, -gross FROM payment.settlement_line WHERE NOT repeated) AS b
+    UNION ALL SELECT currency, -gross FROM payment.settlement_line WHERE NOT repeated
+    -- fees that answers told and no line has told yet
+    UNION ALL SELECT settled_currency, -psp_fee FROM payment.unsettled_order WHERE psp_fee > 0) AS b
 GROUP BY currency
 SQL
     foreach my $row (@rows)
