@@ -109,7 +109,8 @@ sub _answer
           . q(<label>Message to the seller <input name="message" id="message"></label> <button id="buy">Buy</button></form>))
       if $request eq 'GET /basket';
     return $self->_buy($key, $field) if $request eq 'POST /buy';
-    return (200, 'Thank you', '<p id="status">' . ($self->_status($key) eq 'succeeded' ? 'Paid' : 'Waiting for the confirmation') . '</p>')
+    my %says = (succeeded => 'Paid', map { $_ => 'Not paid' } qw(failed expired cancelled));
+    return (200, 'Thank you', '<p id="status">' . ($says{ $self->_status($key) } // 'Waiting for the confirmation') . '</p>')
       if $request eq 'GET /thanks';
     return (200, 'Cart', '<p id="status">Nothing was paid</p>') if $request eq 'GET /cart';
     return (404, 'Not found', '');
