@@ -372,6 +372,81 @@ static const VerifyCheck checks[] = {
 	  "WHERE v.expected <> v.actual" NOT_DETACHED(
 		  "coalesce(r.id, j.subject)") },
 
+	/*
+	 * What orders and refunds say was exchanged is what is in fx_clearing for
+	 * them, in both currencies; what was credited is what the PSP has to pay.
+	 */
+	{ "order_exchange",
+	  "SELECT coalesce(o.id, x.id), v.what || ' of the order in ' || "
+	  "coalesce(o.currency, x.currency), v.expected::numeric, "
+	  "v.actual::numeric FROM (SELECT id, currency, "
+	  "coalesce(exchanged_amount, 0) AS clearing, NULL AS credited "
+	  "FROM payment.order_record WHERE settled_currency <> currency "
+	  "UNION ALL SELECT id, settled_currency, -coalesce(exchanged_for, 0), "
+	  "coalesce(settled_amount, 0) FROM payment.order_record "
+	  "WHERE settled_currency <> currency) o FULL JOIN "
+	  "(SELECT coalesce(r.order_id, j.subject) AS id, a.currency, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'fx_clearing') AS clearing, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'psp_receivable' "
+	  "AND r.id IS NULL) AS credited "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "LEFT JOIN payment.refund_record r ON r.id = j.subject "
+	  "WHERE j.kind IN ('exchange', 'exchange_reversed', "
+	  "'exchange_corrected') GROUP BY 1, 2) x "
+	  "ON x.id = o.id AND x.currency = o.currency CROSS JOIN LATERAL (VALUES "
+	  "('amount in fx_clearing', coalesce(o.clearing, 0), "
+	  "coalesce(x.clearing, 0)), "
+	  "('credited amount', o.credited, coalesce(x.credited, 0))) "
+	  "v(what, expected, actual) WHERE v.expected <> v.actual" NOT_DETACHED(
+		  "coalesce(o.id, x.id)") },
+
+	{ "refund_exchange",
+	  "SELECT r.id, v.what || ' of the refund', v.expected::numeric, "
+	  "v.actual::numeric FROM payment.refund_record r LEFT JOIN "
+	  "(SELECT j.subject, a.currency, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'fx_clearing') AS clearing, "
+	  "sum(e.amount) FILTER (WHERE a.code = 'psp_receivable') AS credited "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "WHERE j.kind IN ('exchange', 'exchange_reversed', "
+	  "'exchange_corrected') GROUP BY 1, 2) x "
+	  "ON x.subject = r.id AND x.currency = r.settled_currency "
+	  "CROSS JOIN LATERAL (VALUES "
+	  "('amount out of fx_clearing', coalesce(r.exchanged_for, 0), "
+	  "coalesce(x.clearing, 0)), "
+	  "('amount taken', CASE WHEN r.exchanged_for IS NOT NULL "
+	  "THEN r.settled_amount END, -coalesce(x.credited, 0))) "
+	  "v(what, expected, actual) WHERE (r.settled_currency IS NOT NULL "
+	  "OR x.subject IS NOT NULL) AND v.expected <> v.actual" NOT_DETACHED(
+		  "r.id") },
+
+	/*
+	 * Fees that answers told are booked once each, and taken back once when a
+	 * line tells: until then they are noted with the unsettled order.
+	 */
+	{ "psp_fee",
+	  "SELECT coalesce(b.psp_id, o.psp_id, u.psp_id), v.what || ' in ' || "
+	  "coalesce(b.currency, o.currency, u.currency), v.expected::numeric, "
+	  "v.actual::numeric FROM (SELECT a.owner AS psp_id, a.currency, "
+	  "sum(e.amount) FILTER (WHERE j.kind = 'psp_fee') AS told, "
+	  "sum(e.amount) AS left "
+	  "FROM payment.journal j JOIN payment.entry e ON e.journal_id = j.id "
+	  "JOIN payment.account a ON a.id = e.account_id "
+	  "WHERE j.kind IN ('psp_fee', 'psp_fee_settled') AND a.code = 'psp_fee' "
+	  "GROUP BY 1, 2) b FULL JOIN (SELECT psp_id, settled_currency AS "
+	  "currency, sum(psp_fee) AS fee FROM payment.order_record "
+	  "WHERE psp_fee > 0 GROUP BY 1, 2) o USING (psp_id, currency) "
+	  "FULL JOIN (SELECT psp_id, settled_currency AS currency, "
+	  "sum(psp_fee) AS fee FROM payment.unsettled_order WHERE psp_fee > 0 "
+	  "GROUP BY 1, 2) u USING (psp_id, currency) CROSS JOIN LATERAL (VALUES "
+	  "('fees told', coalesce(o.fee, 0), coalesce(b.told, 0)), "
+	  "('fees told and not settled', coalesce(u.fee, 0), "
+	  "coalesce(b.left, 0))) v(what, expected, actual) "
+	  "WHERE v.expected <> v.actual AND NOT EXISTS "
+	  "(SELECT FROM payment.detached_partition "
+	  "WHERE parent IN ('journal', 'order_record'))" },
+
 	/* before it is submitted a payout may, but need not, have its journal */
 	{ "payout",
 	  "SELECT coalesce(p.id, j.subject), v.what || ' of the payout', "

@@ -70,13 +70,23 @@ page_init(LinePage *page, const pg_uuid_t *psp_id, int lines)
 												: INT8OID);
 }
 
+/* a column only points to its ids */
+static void
+add_id(Column *column, const pg_uuid_t *id)
+{
+	pg_uuid_t *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	column_add_uuid(column, copy);
+}
+
 static void
 add_order(LinePage *page, const pg_uuid_t *id, const SettledMoney *settled,
 		  bool is_charge)
 {
 	Column *columns = page->orders;
 
-	column_add_uuid(&columns[0], id);
+	add_id(&columns[0], id);
 	column_add_text(&columns[1], settled->currency);
 	column_add(&columns[2], Int64GetDatum(settled->captured_amount),
 			   !is_charge);
@@ -194,7 +204,7 @@ static void
 add_refund(LinePage *page, const pg_uuid_t *id, const char *currency,
 		   int64 amount, bool exchanged, int64 exchanged_for)
 {
-	column_add_uuid(&page->refunds[0], id);
+	add_id(&page->refunds[0], id);
 	column_add_text(&page->refunds[1], currency);
 	column_add_int64(&page->refunds[2], amount);
 	column_add(&page->refunds[3], Int64GetDatum(exchanged_for), !exchanged);
