@@ -125,10 +125,14 @@ owner_of(const Session *session)
 	return session->psp == PSP_ADYEN ? &adyen_page : &stripe_page;
 }
 
-static const char *
-cancel_url(const Session *session)
+/* Where payers go who do not pay; nothing when there is no such place. */
+static void
+put_cancel_url(Buf *url, const Session *session)
 {
-	return session->cancel_url;
+	if (session->cancel_url != NULL)
+		buf_puts(url, session->cancel_url);
+	else if (session->psp == PSP_ADYEN)
+		owner_of(session)->put_return_url(url, session);
 }
 
 void
@@ -170,9 +174,12 @@ answer_over(Request *request, const Session *session)
 						"There is nothing more to do on this page.", url.data);
 	}
 	else
+	{
+		put_cancel_url(&url, session);
 		answer_sentence(request, 410, "This page has expired",
 						"It is too late to pay here. You were not charged.",
-						cancel_url(session));
+						url.data);
+	}
 	buf_free(&url);
 }
 
@@ -252,11 +259,15 @@ put_cards(Buf *b, const PageCard *cards, const char *chosen, bool wrong)
 static void
 put_cancel(Buf *b, const Session *session)
 {
-	if (cancel_url(session) == NULL)
+	Buf url = { 0 };
+
+	put_cancel_url(&url, session);
+	if (url.data == NULL)
 		return;
 	buf_puts(b, "<p><a id=\"cancel\" href=\"");
-	put_text(b, cancel_url(session));
+	put_text(b, url.data);
 	buf_puts(b, "\">Cancel and go back to the shop</a></p>\n");
+	buf_free(&url);
 }
 
 static void
@@ -323,8 +334,9 @@ answer_outcome(Request *request, const Session *session, PageOutcome outcome,
 						message ? message : "Choose one of the cards.");
 			break;
 		case PAGE_GONE:
+			put_cancel_url(&url, session);
 			answer_sentence(request, 410, "This payment was canceled",
-							"You were not charged.", cancel_url(session));
+							"You were not charged.", url.data);
 	}
 	buf_free(&url);
 }

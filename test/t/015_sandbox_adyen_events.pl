@@ -82,6 +82,7 @@ subtest 'a hosted session' => sub {
     my $page = $browser->get($session->{url});
     like($page->{content}, qr/25\.00 EUR/, 'the page');
     like($page->{content}, qr/<label for="card-0">/, 'with cards');
+    like($page->{content}, qr{id="cancel" href="http://127\.0\.0\.1:1/back\?a=1&amp;sessionId=\w+&amp;sessionResult=[^"]}, 'and a way back');
     is(charge_of('none'), undef, 'nothing is charged');
 
     my $refused = $browser->post_form($session->{url}, { card => 'sandbox_refused_12' });
