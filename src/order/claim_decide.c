@@ -136,10 +136,15 @@ choose_step(const ClaimBatch *batch, Claim *claim)
 	if (strcmp(claim->step, "lookup") != 0 || can_look_up(batch, claim))
 		return;
 	if (alive)
+	{
 		claim->step = "send";
-	else
-		give_up(claim, "the PSP answers only a repeated request, and may have "
-					   "forgotten its idempotency key");
+		return;
+	}
+	give_up(claim, "the PSP answers only a repeated request, and may have "
+				   "forgotten its idempotency key");
+	/* a capture or void has no status of its own for what was accepted */
+	if (operation_is_follow_up(claim->operation->name))
+		claim->is_lost = status_is(claim, claim->operation->sent);
 }
 
 static void

@@ -217,8 +217,10 @@ write_orders(ClaimBatch *batch)
 							   "executing', 'capturing', 'voiding',"
 							   " 'registering"),
 				   batch, pick_doubtful_order, CAUSE_LEASE);
-	become_unknown(&plans[3], UNKNOWN_SQL("order_record", "pending"), batch,
-				   pick_lost_order, CAUSE_LOOKUP);
+	become_unknown(&plans[3],
+				   UNKNOWN_SQL("order_record",
+							   "pending', 'capturing', 'voiding"),
+				   batch, pick_lost_order, CAUSE_LOOKUP);
 }
 
 /* What goes out has the same life in both tables, by names of their own. */
