@@ -134,7 +134,7 @@ sub _start_session
         binary => CHROMIUM,
         args   => [
             '--headless=new', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-            '--disable-sync', '--disable-crash-reporter', '--no-proxy-server', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+            '--disable-sync', '--disable-dev-shm-usage', '--disable-crash-reporter', '--no-proxy-server', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
             '--window-size=1000,900', "--user-data-dir=$self->{folder}/profile", @flags ]);
     my $session = $self->_call('POST', '/session',
         { capabilities => { alwaysMatch => { browserName => 'chrome', pageLoadStrategy => 'none', 'goog:chromeOptions' => \%options } } });
