@@ -392,6 +392,11 @@ renew_token(Delivery *delivery, const HttpExchange *exchange)
 static void
 finish(Delivery *delivery, dlist_head *finished)
 {
+	PspOutcome *outcome = &delivery->outcome;
+
+	/* the answer is lost that would have named it again */
+	if (outcome->kind == PSP_UNKNOWN && outcome->reference == NULL)
+		outcome->reference = delivery->known_reference;
 	clean_outcome(delivery);
 	dlist_push_tail(finished, &delivery->node);
 }
@@ -412,6 +417,8 @@ receive_answer(Delivery *delivery, HttpExchange *exchange,
 		judge_transport(delivery, exchange);
 	free_exchange(exchange);
 
+	if (delivery->outcome.kind == PSP_MORE && delivery->outcome.reference)
+		delivery->known_reference = delivery->outcome.reference;
 	if (again)
 		again = delivery_send(delivery);
 	else if (delivery->outcome.kind == PSP_MORE)

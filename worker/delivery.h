@@ -96,6 +96,7 @@ typedef struct Delivery
 	PspRequest	request;
 	const char *token; /* what it presents, NULL: the secret */
 	bool		renewed_token;
+	const char *known_reference; /* as an earlier answer named it */
 
 	/* when finished */
 	PspOutcome outcome;

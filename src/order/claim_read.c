@@ -339,6 +339,61 @@ read_charges(ClaimBatch *batch)
 		batch->claims[row_int32(row, 1)].may_be_charged = true;
 }
 
+/*
+ * A PSP that cannot be asked but by its own name of a payment may have given
+ * that before the answer was lost that counted.  It proves nothing, so that the
+ * order does not have it; but it is enough to ask.
+ */
+static void
+read_names(ClaimBatch *batch)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid types[] = { UUIDARRAYOID, INT4ARRAYOID, INT4ARRAYOID, UUIDOID };
+	const PspInquiry *inquiry;
+	Column			  columns[3];
+	Datum			  values[lengthof(types)];
+	uint64			  count;
+
+	if (batch->adapter == NULL)
+		return;
+	inquiry = &batch->adapter->inquiry[PSP_OPERATION_PAY];
+	if (inquiry->by_listing || !inquiry->by_reference)
+		return;
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		column_init(&columns[i], types[i] == UUIDARRAYOID ? UUIDOID : INT4OID);
+	for (int i = 0; i < batch->count; i++)
+	{
+		const Claim *claim = &batch->claims[i];
+
+		if (strcmp(claim->operation->name, OPERATION_PAY) != 0 ||
+			claim->first_sent_at == 0 || claim->psp_reference)
+			continue;
+		column_add_uuid(&columns[0], &claim->object_id);
+		column_add_int32(&columns[1], claim->attempt_no);
+		column_add_int32(&columns[2], i);
+	}
+	if (columns[0].count == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		values[i] = column_array(&columns[i]);
+	values[3] = UUIDPGetDatum(&batch->psp_id);
+	count = batch_run(plan_keep(&plan,
+								"SELECT u.number, a.psp_reference"
+								" FROM unnest($1, $2, $3)"
+								" AS u (id, attempt_no, number)"
+								" CROSS JOIN LATERAL (SELECT a.psp_reference"
+								"  FROM payment.attempt AS a"
+								"  WHERE a.object_id = u.id AND a.id > u.id"
+								"  AND a.operation = 'pay' AND a.psp_id = $4"
+								"  AND a.attempt_no = u.attempt_no"
+								"  AND a.psp_reference IS NOT NULL"
+								"  ORDER BY a.id DESC LIMIT 1) AS a",
+								lengthof(types), types),
+					  values, NULL);
+	for (uint64 row = 0; row < count; row++)
+		batch->claims[row_int32(row, 1)].psp_reference = row_text(row, 2);
+}
+
 void
 claim_read_objects(ClaimBatch *batch)
 {
@@ -346,4 +401,5 @@ claim_read_objects(ClaimBatch *batch)
 	read_objects(batch, OBJECT_REFUND, refund_query);
 	read_objects(batch, OBJECT_PAYOUT, payout_query);
 	read_charges(batch);
+	read_names(batch);
 }

@@ -146,7 +146,7 @@ static const Case cases[] = {
 	{ "still approved after the capture", TAKE, 201, "",
 	  ORDER_WITH("APPROVED", ""), PSP_UNKNOWN, -1, "", "unknown_status" },
 	{ "approved, when looked up", LOOK_UP_PAY, 200, "",
-	  ORDER_WITH("APPROVED", ""), PSP_UNKNOWN, -1, "", "unknown_status" },
+	  ORDER_WITH("APPROVED", ""), PSP_NOT_FOUND, -1, "", "not_captured" },
 	{ "captured before", LOOK_AT_ORDER, 200, "",
 	  CAPTURED("COMPLETED", "EUR", "10.99"), PSP_SUCCEEDED, 1099, "EUR",
 	  NULL },

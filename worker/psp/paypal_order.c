@@ -341,7 +341,10 @@ judge_status(const PspTask *task, const char *status, PspOutcome *outcome)
 											  NULL };
 	bool may_capture = task->step == PSP_STEP_SEND && task->cursor == NULL;
 
-	if (adapter_one_of(status, capturable) && may_capture)
+	if (adapter_one_of(status, capturable) && task->step == PSP_STEP_LOOKUP)
+		outcome_error(outcome, PSP_NOT_FOUND, "not_captured",
+					  "the order is there, and nothing was taken for it");
+	else if (adapter_one_of(status, capturable) && may_capture)
 	{
 		outcome->kind = PSP_MORE;
 		outcome->cursor =
