@@ -777,6 +777,23 @@ CREATE TABLE payment.dispute_record_default PARTITION OF payment.dispute_record 
 
 CREATE INDEX dispute_record_default_order_idx ON payment.dispute_record_default (order_id);
 
+-- What was answered to disputes; few, and each goes out once.
+CREATE TABLE payment.dispute_response_record (
+    id uuid NOT NULL PRIMARY KEY,
+    dispute_id uuid NOT NULL,
+    psp_id uuid NOT NULL,
+    operation text NOT NULL CHECK (operation IN ('dispute_evidence', 'dispute_accept')),
+    evidence jsonb,
+    status text NOT NULL,
+    attempt_no integer NOT NULL DEFAULT 0,
+    failure_code text,
+    failure_message text,
+    requested_by text NOT NULL,
+    updated_at timestamptz NOT NULL
+) WITH (fillfactor = 80);
+
+CREATE INDEX dispute_response_record_dispute_idx ON payment.dispute_response_record (dispute_id);
+
 CREATE TABLE payment.payout_record (
     id uuid NOT NULL,
     seller_id uuid NOT NULL,
@@ -837,7 +854,8 @@ CREATE INDEX status_history_default_object_idx ON payment.status_history_default
 CREATE TABLE payment.task (
     id uuid NOT NULL PRIMARY KEY,
     psp_id uuid NOT NULL,
-    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'register', 'close')),
+    operation text NOT NULL CHECK (operation IN ('pay', 'payout', 'capture', 'void', 'refund', 'register', 'close', 'dispute_evidence',
+        'dispute_accept')),
     step text NOT NULL DEFAULT 'send' CHECK (step IN ('send', 'lookup')),
     object_id uuid NOT NULL,
     run_at timestamptz NOT NULL,
@@ -983,7 +1001,8 @@ CREATE TYPE payment.claimed_task AS (
     cancel_url text,
     locale text,
     expires_at timestamptz,
-    setup boolean
+    setup boolean,
+    evidence text
 );
 
 -- What came of one attempt.  outcome: succeeded (money moved: amount and
@@ -1254,6 +1273,19 @@ COMMENT ON COLUMN payment.dispute_record.updated_at IS 'When it last changed; as
 COMMENT ON COLUMN payment.dispute_record.event_count IS 'How many events it has in payment.event.';
 COMMENT ON TABLE payment.dispute_record_default IS 'Disputes for which no partition was made.';
 
+COMMENT ON TABLE payment.dispute_response_record IS 'Answers to disputes, as payment.dispute_response shows them.';
+COMMENT ON COLUMN payment.dispute_response_record.id IS 'Id of the answer, with its time.';
+COMMENT ON COLUMN payment.dispute_response_record.dispute_id IS 'The dispute.';
+COMMENT ON COLUMN payment.dispute_response_record.psp_id IS 'The PSP that takes it.';
+COMMENT ON COLUMN payment.dispute_response_record.operation IS 'dispute_evidence or dispute_accept.';
+COMMENT ON COLUMN payment.dispute_response_record.evidence IS 'Texts by the PSP''s names for them; null: it accepts the dispute.';
+COMMENT ON COLUMN payment.dispute_response_record.status IS 'See payment.transitions(), object dispute_response.';
+COMMENT ON COLUMN payment.dispute_response_record.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.dispute_response_record.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.dispute_response_record.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.dispute_response_record.requested_by IS 'The role that asked for it.';
+COMMENT ON COLUMN payment.dispute_response_record.updated_at IS 'When it last changed.';
+
 COMMENT ON TABLE payment.payout_record IS 'Payouts, as payment.payout shows them.';
 COMMENT ON COLUMN payment.payout_record.id IS 'Id of the payout, with its time.';
 COMMENT ON COLUMN payment.payout_record.seller_id IS 'Who is paid.';
@@ -1383,6 +1415,19 @@ BEGIN
                 'ENABLE ALWAYS TRIGGER record_insert, ENABLE ALWAYS TRIGGER record_update', guarded.tablename || suffix);
         END LOOP;
     END LOOP;
+
+    -- not partitioned
+    CREATE TRIGGER guard_update BEFORE UPDATE ON payment.dispute_response_record
+        FOR EACH ROW EXECUTE FUNCTION payment.guard_update('dispute_response');
+    CREATE TRIGGER guard_rows BEFORE INSERT OR DELETE OR TRUNCATE ON payment.dispute_response_record
+        FOR EACH STATEMENT EXECUTE FUNCTION payment.guard_rows();
+    CREATE TRIGGER record_insert AFTER INSERT ON payment.dispute_response_record REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history('dispute_response');
+    CREATE TRIGGER record_update AFTER UPDATE ON payment.dispute_response_record
+        REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION payment.record_history('dispute_response');
+    ALTER TABLE payment.dispute_response_record ENABLE ALWAYS TRIGGER guard_update, ENABLE ALWAYS TRIGGER guard_rows,
+        ENABLE ALWAYS TRIGGER record_insert, ENABLE ALWAYS TRIGGER record_update;
 
     FOR guarded IN
         SELECT * FROM (VALUES
@@ -1652,6 +1697,27 @@ COMMENT ON FUNCTION payment.refund(uuid, bigint, text, text, text) IS
     'same arguments gives the first call''s result. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY303 (nothing is '
     'captured, or its PSP cannot do this), PY306 (more than is left), PY307 (it is disputed).';
 
+CREATE FUNCTION payment.submit_dispute_evidence(dispute uuid, evidence jsonb, idempotency_key text) RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_submit_dispute_evidence';
+
+COMMENT ON FUNCTION payment.submit_dispute_evidence(uuid, jsonb, text) IS
+    'Answer an open dispute with evidence, which the worker submits to the PSP once the transaction commits; returns the answer''s '
+    'id. evidence: 1 to 64 texts by the PSP''s names for them, as {"uncategorized_text": "..."}, together at most '
+    'payment.max_dispute_evidence_bytes. The same idempotency_key with the same arguments gives the first call''s result. Errors: '
+    'PY001, PY005, PY006, PY012, PY100, PY303 (it is not open, an answer is on its way, or its PSP cannot do this).';
+
+CREATE FUNCTION payment.accept_dispute(dispute uuid, idempotency_key text) RETURNS uuid
+    LANGUAGE c VOLATILE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'payment_accept_dispute';
+
+COMMENT ON FUNCTION payment.accept_dispute(uuid, text) IS
+    'Let the payer have the money of an open dispute, which the worker tells the PSP once the transaction commits; returns the '
+    'answer''s id. The same idempotency_key with the same arguments gives the first call''s result. Errors: PY001, PY005, PY006, '
+    'PY012, PY100, PY303 (it is not open, an answer is on its way, or its PSP cannot do this).';
+
 CREATE FUNCTION payment.release(payment_order uuid) RETURNS boolean
     LANGUAGE c VOLATILE
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1817,6 +1883,25 @@ COMMENT ON COLUMN payment.dispute.fee_currency IS 'ISO 4217 code; null: it charg
 COMMENT ON COLUMN payment.dispute.created_at IS 'When it became known.';
 COMMENT ON COLUMN payment.dispute.updated_at IS 'When it last changed.';
 
+CREATE VIEW payment.dispute_response AS
+SELECT r.id, r.dispute_id, v.name AS psp, r.operation, r.status, r.attempt_no, r.failure_code, r.failure_message, r.requested_by,
+    payment.id_time(r.id) AS created_at, r.updated_at
+FROM payment.dispute_response_record r
+JOIN payment.psp v ON v.id = r.psp_id;
+
+COMMENT ON VIEW payment.dispute_response IS 'Answers to disputes, without their texts, and what became of them.';
+COMMENT ON COLUMN payment.dispute_response.id IS 'Id of the answer.';
+COMMENT ON COLUMN payment.dispute_response.dispute_id IS 'The dispute.';
+COMMENT ON COLUMN payment.dispute_response.psp IS 'Name of the PSP that takes it.';
+COMMENT ON COLUMN payment.dispute_response.operation IS 'dispute_evidence or dispute_accept.';
+COMMENT ON COLUMN payment.dispute_response.status IS 'See payment.transitions(), object dispute_response.';
+COMMENT ON COLUMN payment.dispute_response.attempt_no IS 'How many times it was begun anew after a definite failure.';
+COMMENT ON COLUMN payment.dispute_response.failure_code IS 'Why it failed, as the PSP codes it.';
+COMMENT ON COLUMN payment.dispute_response.failure_message IS 'Why it failed, in words.';
+COMMENT ON COLUMN payment.dispute_response.requested_by IS 'The role that asked for it.';
+COMMENT ON COLUMN payment.dispute_response.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN payment.dispute_response.updated_at IS 'When it last changed.';
+
 CREATE VIEW payment.payout AS
 SELECT p.id, p.seller_id, s.reference AS seller, v.name AS psp, p.amount, p.currency, p.destination, p.status,
     p.attempt_no, p.psp_reference, p.failure_code, p.failure_message, p.requested_by,
@@ -1874,12 +1959,14 @@ GRANT EXECUTE ON FUNCTION payment.release(uuid), payment.receipt(uuid) TO paymen
 GRANT EXECUTE ON FUNCTION payment.receipt(uuid) TO payment_finance, payment_auditor;
 GRANT EXECUTE ON FUNCTION payment.classic_status(text) TO payment_app, payment_finance, payment_admin, payment_auditor,
     payment_worker;
-GRANT SELECT ON payment.payment, payment.payment_order, payment.refund, payment.dispute, payment.payout, payment.wallet
+GRANT SELECT ON payment.payment, payment.payment_order, payment.refund, payment.dispute, payment.dispute_response, payment.payout,
+    payment.wallet
     TO payment_app, payment_finance, payment_admin, payment_auditor;
 GRANT SELECT ON payment.psp, payment.seller, payment.fee_schedule, payment.counted_volume, payment.seller_volume,
     payment.routing_rule
     TO payment_finance, payment_admin, payment_auditor;
-GRANT SELECT ON payment.partial_failure, payment.payment_record, payment.order_record, payment.refund_record, payment.dispute_record, payment.payout_record,
+GRANT SELECT ON payment.partial_failure, payment.payment_record, payment.order_record, payment.refund_record, payment.dispute_record,
+    payment.dispute_response_record, payment.payout_record,
     payment.psp_reference, payment.status_history, payment.attempt, payment.task TO payment_finance, payment_auditor;
 
 GRANT EXECUTE ON FUNCTION payment.transitions() TO payment_app, payment_finance, payment_admin, payment_auditor,
@@ -1896,6 +1983,7 @@ GRANT EXECUTE ON FUNCTION payment.register_seller(text, text, jsonb), payment.se
 GRANT EXECUTE ON FUNCTION payment.checkout(text, text, jsonb, text, text, jsonb, jsonb, text, text, jsonb), payment.submit(jsonb),
     payment.capture(uuid, text, bigint, boolean), payment.void(uuid, text), payment.cancel(uuid, text),
     payment.refund(uuid, bigint, text, text, text),
+    payment.submit_dispute_evidence(uuid, jsonb, text), payment.accept_dispute(uuid, text),
     payment.payout(uuid, bigint, text, text, text, text), payment.retry_order(uuid, text, text, text) TO payment_app;
 
 -- Dispatching: claim, record, and the queue for people to look at.
@@ -2175,6 +2263,7 @@ COMMENT ON COLUMN payment.claimed_task.locale IS 'Its language; null: as the pay
 COMMENT ON COLUMN payment.claimed_task.expires_at IS 'When it is to close, the same for all tries; null: as the PSP likes';
 COMMENT ON COLUMN payment.claimed_task.setup IS
     'Whether the page only asks for a payment method, with which each order of the payment is paid then (register, close)';
+COMMENT ON COLUMN payment.claimed_task.evidence IS 'Of dispute_evidence: a JSON object of texts; null: another operation';
 COMMENT ON COLUMN payment.claimed_task.captured_amount IS
     'Of a capture: minor units that earlier ones captured of total_amount; null: another operation';
 
@@ -3688,6 +3777,7 @@ SELECT pg_catalog.pg_extension_config_dump('payment.payment_record_default', '')
 SELECT pg_catalog.pg_extension_config_dump('payment.order_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.refund_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.dispute_record_default', '');
+SELECT pg_catalog.pg_extension_config_dump('payment.dispute_response_record', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.payout_record_default', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.psp_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('payment.partial_failure', '');

@@ -69,6 +69,7 @@ int	  payment_undo_refund_delay_ms = 60 * 1000;
 int	  payment_max_webhook_rejections = 1000;
 int	  payment_max_unverified_webhooks = 1000;
 int	  payment_max_parked_webhooks = 10000;
+int	  payment_max_dispute_evidence_bytes = 150000;
 int	  payment_webhook_parking_time_s = 3 * 86400;
 int	  payment_webhook_verify_attempts = 20;
 int	  payment_webhook_verify_delay_ms = 2000;
@@ -225,6 +226,10 @@ static const IntegerSetting integer_settings[] = {
 	  "Most webhooks of one PSP that wait for its word.",
 	  "More are answered with 503, so that the PSP repeats them.",
 	  &payment_max_unverified_webhooks, 0, 1000000, PGC_SUSET, 0 },
+	{ "payment.max_dispute_evidence_bytes",
+	  "The longest evidence that is submitted against a dispute.", NULL,
+	  &payment_max_dispute_evidence_bytes, 1, 1024 * 1024, PGC_SUSET,
+	  GUC_UNIT_BYTE },
 	{ "payment.max_parked_webhooks",
 	  "Most events that wait for what they are about to become known.",
 	  "What cannot be parked becomes an exception at once.",

@@ -46,6 +46,7 @@ extern int	 payment_authorization_grace_s;
 extern int	 payment_max_webhook_rejections;
 extern int	 payment_max_unverified_webhooks;
 extern int	 payment_max_parked_webhooks;
+extern int	 payment_max_dispute_evidence_bytes;
 extern int	 payment_webhook_parking_time_s;
 extern int	 payment_webhook_verify_attempts;
 extern int	 payment_webhook_verify_delay_ms;

@@ -390,6 +390,7 @@ fill_task(PspTask *task, uint64 row, MemoryContext context)
 	task->cancel_url = get_text(row, "cancel_url", context);
 	task->locale = get_text(row, "locale", context);
 	task->setup = get_bool(row, "setup");
+	task->evidence = get_text(row, "evidence", context);
 	expires_at = get_time(row, "expires_at");
 	task->expires_at_s =
 		expires_at == 0 ? 0 : (int64) timestamptz_to_time_t(expires_at);

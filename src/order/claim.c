@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(payment_claim_tasks);
 
 #define CLAIM_MAX_TASKS 10000
 #define CLAIM_MAX_LEASE_MS (24 * 3600 * 1000)
-#define CLAIMED_TASK_COLUMNS 30
+#define CLAIMED_TASK_COLUMNS 31
 
 static void
 put_text(Datum *values, bool *nulls, int column, const char *text)
@@ -55,7 +55,8 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 	put_text(values, nulls, 4, claim->step);
 	values[5] = UUIDPGetDatum(&claim->object_id);
 	values[6] = UUIDPGetDatum(&claim->payment_id);
-	nulls[6] = claim->operation->object == OBJECT_PAYOUT;
+	nulls[6] = claim->operation->object == OBJECT_PAYOUT ||
+			   claim->operation->object == OBJECT_DISPUTE_RESPONSE;
 	put_text(values, nulls, 7, claim->psp_key);
 	values[8] = Int32GetDatum(claim->attempt_no);
 	values[9] = Int64GetDatum(claim->amount);
@@ -89,6 +90,7 @@ put_claimed_task(ReturnSetInfo *rsinfo, const ClaimBatch *batch,
 									claim->lifetime_s * INT64CONST(1000)));
 	values[29] = BoolGetDatum(claim->setup);
 	nulls[29] = !claim->of_page;
+	put_text(values, nulls, 30, claim->evidence);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

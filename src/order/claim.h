@@ -55,6 +55,7 @@ typedef struct Claim
 	const char *parent_reference; /* of what a follow-up is done to */
 	bool		final;
 	const char *reason_given; /* of a refund */
+	const char *evidence;	  /* of an answer to a dispute */
 	int64		total_amount;
 	int64		captured_amount;
 

@@ -219,6 +219,11 @@ read_object(Claim *claim, uint64 row)
 		claim->parent_reference = row_text(row, 8);
 		claim->reason_given = row_text(row, 9);
 	}
+	else if (claim->operation->object == OBJECT_DISPUTE_RESPONSE)
+	{
+		claim->parent_reference = claim->psp_reference;
+		claim->evidence = row_text(row, 7);
+	}
 	else
 		read_order(claim, row);
 }
@@ -244,6 +249,13 @@ static const char refund_query[] =
 	" FROM unnest($1, $2) AS u (id, number)"
 	" JOIN payment.refund_record AS r ON r.id = u.id"
 	" JOIN payment.order_record AS o ON o.id = r.order_id";
+
+static const char response_query[] =
+	"SELECT u.number, r.status, r.attempt_no, d.amount, d.currency,"
+	" d.psp_reference, r.evidence::text"
+	" FROM unnest($1, $2) AS u (id, number)"
+	" JOIN payment.dispute_response_record AS r ON r.id = u.id"
+	" JOIN payment.dispute_record AS d ON d.id = r.dispute_id";
 
 static const char payout_query[] =
 	"SELECT u.number, o.status, o.attempt_no, o.amount, o.currency,"
@@ -399,6 +411,7 @@ claim_read_objects(ClaimBatch *batch)
 {
 	read_objects(batch, OBJECT_PAYMENT_ORDER, order_query);
 	read_objects(batch, OBJECT_REFUND, refund_query);
+	read_objects(batch, OBJECT_DISPUTE_RESPONSE, response_query);
 	read_objects(batch, OBJECT_PAYOUT, payout_query);
 	read_charges(batch);
 	read_names(batch);

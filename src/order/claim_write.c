@@ -87,6 +87,10 @@ PICK_OBJECTS(pick_new_refund, OBJECT_REFUND, claim->begins)
 PICK_OBJECTS(pick_doubtful_refund, OBJECT_REFUND, claim->in_doubt)
 PICK_OBJECTS(pick_lost_refund, OBJECT_REFUND, claim->is_lost)
 PICK_OBJECTS(pick_written_refund, OBJECT_REFUND, IS_WRITTEN)
+PICK_OBJECTS(pick_new_response, OBJECT_DISPUTE_RESPONSE, claim->begins)
+PICK_OBJECTS(pick_doubtful_response, OBJECT_DISPUTE_RESPONSE, claim->in_doubt)
+PICK_OBJECTS(pick_lost_response, OBJECT_DISPUTE_RESPONSE, claim->is_lost)
+PICK_OBJECTS(pick_written_response, OBJECT_DISPUTE_RESPONSE, IS_WRITTEN)
 PICK_OBJECTS(pick_new_payout, OBJECT_PAYOUT, claim->begins)
 PICK_OBJECTS(pick_doubtful_payout, OBJECT_PAYOUT, claim->in_doubt)
 PICK_OBJECTS(pick_lost_payout, OBJECT_PAYOUT, claim->is_lost)
@@ -274,6 +278,21 @@ write_refunds(ClaimBatch *batch)
 	write_outgoing(batch, &refunds);
 }
 
+/* None of them is accepted before it is done: none is lost. */
+static void
+write_responses(ClaimBatch *batch)
+{
+	static Outgoing responses = {
+		OUTGOING_SQL("dispute_response_record", "created", "none"),
+		.begun = pick_new_response,
+		.doubtful = pick_doubtful_response,
+		.lost = pick_lost_response,
+		.written = pick_written_response,
+	};
+
+	write_outgoing(batch, &responses);
+}
+
 static void
 write_payouts(ClaimBatch *batch)
 {
@@ -385,6 +404,7 @@ claim_write(ClaimBatch *batch)
 	begin_payments(batch);
 	write_orders(batch);
 	write_refunds(batch);
+	write_responses(batch);
 	write_payouts(batch);
 	close_lapsed_attempts(batch);
 	remove_tasks(batch);

@@ -81,6 +81,10 @@ typedef enum DisputeMove
 extern DisputeMove dispute_follow(Dispute *dispute, const PspDispute *said,
 								  TransitionCause cause);
 
+/* what we have answered, as long as it is open; whether it is news */
+extern bool dispute_answer(Dispute *dispute, const char *status,
+						   TransitionCause cause);
+
 /* dispute_money.c: books of order and dispute, and journals */
 extern void dispute_move_money(Dispute *dispute, Subject *order, bool taken,
 							   bool was_lost);

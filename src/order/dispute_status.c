@@ -165,3 +165,10 @@ dispute_follow(Dispute *dispute, const PspDispute *said, TransitionCause cause)
 	settle_expired(dispute, said);
 	return move;
 }
+
+bool
+dispute_answer(Dispute *dispute, const char *status, TransitionCause cause)
+{
+	return dispute_is(dispute, "open") &&
+		   step(dispute, stage_of(dispute->path.now), status, cause);
+}

@@ -46,6 +46,8 @@ weigh_is_settled(const Subject *subject, const char *operation)
 		[OBJECT_PAYOUT] = { "created", "pending_approval", "approved",
 							"scheduled", "submitting", "in_transit", "unknown",
 							NULL },
+		[OBJECT_DISPUTE_RESPONSE] = { "created", "submitting", "unknown",
+									  NULL },
 		[OBJECT_REFUND] = { "created", "submitting", "pending",
 							"requires_action", "unknown", NULL },
 	};
@@ -288,6 +290,9 @@ weigh_by_object(Weighing *w, Subject *subject, Evidence *evidence)
 			break;
 		case OBJECT_REFUND:
 			refund_weigh(w, subject, evidence);
+			break;
+		case OBJECT_DISPUTE_RESPONSE:
+			dispute_response_weigh(subject, evidence);
 			break;
 		case OBJECT_PAYOUT:
 			payout_weigh(w, subject, evidence);
@@ -560,6 +565,7 @@ order_apply_evidence(Evidence *evidence, int count)
 	fees = exchange_fees(&w.set, &fee_count);
 
 	subjects_write(&w.set);
+	disputes_answered(&w.set);
 	pages_write(&w.set);
 	subjects_bury_tasks(w.buried, w.buried_reasons, w.buried_count);
 	subjects_end_tasks(w.ended, w.ended_count);

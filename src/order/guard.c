@@ -172,6 +172,20 @@ static const GuardedColumn dispute_columns[] = {
 	{ "event_count", 21, RULE_EVENT_COUNT },
 };
 
+static const GuardedColumn dispute_response_columns[] = {
+	{ "id", 1, RULE_IMMUTABLE },
+	{ "dispute_id", 2, RULE_IMMUTABLE },
+	{ "psp_id", 3, RULE_IMMUTABLE },
+	{ "operation", 4, RULE_IMMUTABLE },
+	{ "evidence", 5, RULE_IMMUTABLE },
+	{ "status", 6, RULE_STATUS },
+	{ "attempt_no", 7, RULE_OURS },
+	{ "failure_code", 8, RULE_OURS },
+	{ "failure_message", 9, RULE_OURS },
+	{ "requested_by", 10, RULE_IMMUTABLE },
+	{ "updated_at", 11, RULE_UPDATED_AT },
+};
+
 static const GuardedColumn payout_columns[] = {
 	{ "id", 1, RULE_IMMUTABLE },
 	{ "seller_id", 2, RULE_IMMUTABLE },
@@ -223,6 +237,8 @@ static const struct
 	{ OBJECT_PAYMENT_ORDER, order_columns, lengthof(order_columns) },
 	{ OBJECT_REFUND, refund_columns, lengthof(refund_columns) },
 	{ OBJECT_DISPUTE, dispute_columns, lengthof(dispute_columns) },
+	{ OBJECT_DISPUTE_RESPONSE, dispute_response_columns,
+	  lengthof(dispute_response_columns) },
 	{ OBJECT_PAYOUT, payout_columns, lengthof(payout_columns) },
 	{ OBJECT_SETTLEMENT_FILE, settlement_file_columns,
 	  lengthof(settlement_file_columns) },

@@ -22,6 +22,10 @@
 #include "order/transition.h"
 #include "reconcile/exception.h"
 
+#define RESPONSE_SQL                                                    \
+	"UPDATE payment.dispute_response_record SET status = 'submitting'," \
+	" attempt_no = attempt_no + 1 WHERE id = $1 AND status = 'unknown'"
+
 /* by operation; a capture or void counts for itself */
 static const struct
 {
@@ -42,6 +46,8 @@ static const struct
 						" SET status = 'submitting',"
 						" attempt_no = attempt_no + 1"
 						" WHERE id = $1 AND status = 'unknown'" },
+	{ OPERATION_DISPUTE_EVIDENCE, RESPONSE_SQL },
+	{ OPERATION_DISPUTE_ACCEPT, RESPONSE_SQL },
 	{ OPERATION_PAYOUT, "UPDATE payment.payout_record"
 						" SET status = 'submitting',"
 						" attempt_no = attempt_no + 1"

@@ -17,6 +17,10 @@ static const Operation operations[] = {
 	{ OPERATION_CAPTURE, OBJECT_PAYMENT_ORDER, NULL, "capturing", NULL },
 	{ OPERATION_VOID, OBJECT_PAYMENT_ORDER, NULL, "voiding", NULL },
 	{ OPERATION_REFUND, OBJECT_REFUND, "created", "submitting", "pending" },
+	{ OPERATION_DISPUTE_EVIDENCE, OBJECT_DISPUTE_RESPONSE, "created",
+	  "submitting", NULL },
+	{ OPERATION_DISPUTE_ACCEPT, OBJECT_DISPUTE_RESPONSE, "created",
+	  "submitting", NULL },
 	{ OPERATION_PAYOUT, OBJECT_PAYOUT, "scheduled", "submitting",
 	  "in_transit" },
 };

@@ -17,6 +17,8 @@
 #define OPERATION_REFUND "refund"
 #define OPERATION_REGISTER "register"
 #define OPERATION_CLOSE "close"
+#define OPERATION_DISPUTE_EVIDENCE "dispute_evidence"
+#define OPERATION_DISPUTE_ACCEPT "dispute_accept"
 
 typedef struct Operation
 {

@@ -136,6 +136,12 @@ is_of_page(const Outcome *outcome)
 	return operation_is_of_page(outcome->operation);
 }
 
+static bool
+answers_dispute(const Outcome *outcome)
+{
+	return operation_of(outcome->operation)->object == OBJECT_DISPUTE_RESPONSE;
+}
+
 /* What a lookup could not tell changes nothing of what is known. */
 static EvidenceKind
 evidence_kind(const Outcome *outcome)
@@ -231,8 +237,10 @@ apply_evidence(const Outcome *outcomes, int count)
 			.cause = o->lookup ? CAUSE_LOOKUP : CAUSE_RESPONSE,
 			.attempt_no = o->attempt_no,
 			/* a page's name is none of the charge that it made */
-			.psp_reference =
-				is_of_page(o) ? o->child_reference : o->psp_reference,
+			/* ... nor is a dispute's of our answer to it */
+			.psp_reference = answers_dispute(o) ? NULL
+							 : is_of_page(o)	? o->child_reference
+												: o->psp_reference,
 			.amount = o->amount,
 			.currency = o->currency,
 			.is_total = strcmp(o->operation, OPERATION_CAPTURE) != 0,

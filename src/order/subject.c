@@ -240,6 +240,39 @@ lock_refunds(SubjectSet *set, Datum ids)
 	}
 }
 
+static void
+lock_responses(SubjectSet *set, Datum ids)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	uint64			  count;
+
+	count = batch_run(
+		plan_keep(&plan,
+				  "SELECT r.id, r.dispute_id, r.psp_id, r.operation,"
+				  " r.attempt_no, r.failure_code, r.failure_message, r.status"
+				  " FROM unnest($1) AS u (id)"
+				  " JOIN payment.dispute_response_record AS r ON r.id = u.id"
+				  " ORDER BY r.id FOR NO KEY UPDATE OF r",
+				  1, types),
+		&ids, NULL);
+	for (uint64 row = 0; row < count; row++)
+	{
+		Subject *subject = &set->subjects[set->count++];
+
+		memset(subject, 0, sizeof(Subject));
+		subject->object = OBJECT_DISPUTE_RESPONSE;
+		row_uuid(row, 1, &subject->id);
+		row_uuid(row, 2, &subject->dispute_id);
+		row_uuid(row, 3, &subject->psp_id);
+		subject->answers_by = row_text(row, 4);
+		subject->attempt_no = row_int32(row, 5);
+		subject->failure_code = row_text(row, 6);
+		subject->failure_message = row_text(row, 7);
+		subject->path.first = subject->path.now = row_text(row, 8);
+	}
+}
+
 /* With refunds come their orders; a refund never changes its order. */
 static int
 add_orders(SubjectKey *keys, int count, const Column *refunds)
@@ -335,6 +368,7 @@ subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 	Column	   *orders;
 	Column	   *refunds;
 	Column	   *payouts;
+	Column	   *responses;
 
 	memset(set, 0, sizeof(SubjectSet));
 	memcpy(sorted, keys, (Size) count * sizeof(SubjectKey));
@@ -342,11 +376,13 @@ subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 	lock_tasks(sorted, count);
 	refunds = ids_of(OBJECT_REFUND, sorted, count);
 	payouts = ids_of(OBJECT_PAYOUT, sorted, count);
+	responses = ids_of(OBJECT_DISPUTE_RESPONSE, sorted, count);
 	if (refunds->count > 0)
 	{
 		refunds = ids_copy(refunds);
 		total = add_orders(sorted, count, refunds);
 		payouts = ids_copy(payouts);
+		responses = ids_copy(responses);
 		qsort(sorted, total, sizeof(SubjectKey), key_compare);
 	}
 	orders = ids_of(OBJECT_PAYMENT_ORDER, sorted, total);
@@ -362,6 +398,8 @@ subjects_lock(SubjectSet *set, const SubjectKey *keys, int count)
 	}
 	if (refunds->count > 0)
 		lock_refunds(set, column_array(refunds));
+	if (responses->count > 0)
+		lock_responses(set, column_array(responses));
 	if (payouts->count > 0)
 		lock_objects(set, OBJECT_PAYOUT, column_array(payouts));
 	qsort(set->subjects, set->count, sizeof(Subject), subject_compare);
@@ -401,6 +439,8 @@ subject_operation(const Subject *subject)
 		return OPERATION_PAYOUT;
 	if (subject->object == OBJECT_REFUND)
 		return OPERATION_REFUND;
+	if (subject->object == OBJECT_DISPUTE_RESPONSE)
+		return subject->answers_by;
 	if (strcmp(status, "capturing") == 0)
 		return OPERATION_CAPTURE;
 	if (strcmp(status, "voiding") == 0)

@@ -109,6 +109,10 @@ typedef struct Subject
 	int64	  refunded_amount;
 	int64	  fee_returned;
 
+	/* of an answer to a dispute */
+	pg_uuid_t	dispute_id;
+	const char *answers_by; /* its operation */
+
 	int32		attempt_no;
 	const char *psp_reference;
 	const char *failure_code;

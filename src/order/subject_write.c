@@ -247,6 +247,14 @@ write_outgoing(const SubjectSet *set, TransitionObject object, int round,
 	static const char *const sql[OBJECT_COUNT] = {
 		[OBJECT_REFUND] = WRITE_OUTGOING_SQL("refund_record"),
 		[OBJECT_PAYOUT] = WRITE_OUTGOING_SQL("payout_record"),
+		/* its name is that of the dispute */
+		[OBJECT_DISPUTE_RESPONSE] =
+			"UPDATE payment.dispute_response_record AS o"
+			" SET status = u.status, failure_code = u.failure_code,"
+			" failure_message = u.failure_message"
+			" FROM unnest($1, $2, $3, $4, $5) AS u (id, status,"
+			" psp_reference, failure_code, failure_message)"
+			" WHERE o.id = u.id",
 	};
 	const Oid types[] = { UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 						  TEXTARRAYOID, TEXTARRAYOID };
@@ -456,6 +464,7 @@ subjects_write(SubjectSet *set)
 		{
 			write_orders(set, round, causes[i]);
 			write_outgoing(set, OBJECT_REFUND, round, causes[i]);
+			write_outgoing(set, OBJECT_DISPUTE_RESPONSE, round, causes[i]);
 			write_outgoing(set, OBJECT_PAYOUT, round, causes[i]);
 			write_payments(set, round, causes[i]);
 		}

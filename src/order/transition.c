@@ -36,6 +36,7 @@ static const char *const object_names[OBJECT_COUNT] = {
 	[OBJECT_REFUND] = "refund",
 	[OBJECT_PAYOUT] = "payout",
 	[OBJECT_DISPUTE] = "dispute",
+	[OBJECT_DISPUTE_RESPONSE] = "dispute_response",
 	[OBJECT_SETTLEMENT_FILE] = "settlement_file",
 	[OBJECT_EXCEPTION] = "exception",
 };
@@ -252,6 +253,15 @@ static const Transition transitions[] = {
 	DISPUTE_STAGE("arbitration"),
 	/* there is no further stage to take it to */
 	{ OBJECT_DISPUTE, "arbitration/won", "arbitration/lost", CAUSE_EVIDENCE },
+
+	{ OBJECT_DISPUTE_RESPONSE, NULL, "created", CAUSE_API },
+	{ OBJECT_DISPUTE_RESPONSE, "created", "submitting", CAUSE_CLAIM },
+	{ OBJECT_DISPUTE_RESPONSE, "submitting", "succeeded", CAUSE_EVIDENCE },
+	{ OBJECT_DISPUTE_RESPONSE, "submitting", "failed", CAUSE_EVIDENCE },
+	{ OBJECT_DISPUTE_RESPONSE, "submitting", "unknown", TO_UNKNOWN },
+	{ OBJECT_DISPUTE_RESPONSE, "unknown", "submitting", CAUSE_LOOKUP },
+	{ OBJECT_DISPUTE_RESPONSE, "unknown", "succeeded", OUT_OF_UNKNOWN },
+	{ OBJECT_DISPUTE_RESPONSE, "unknown", "failed", OUT_OF_UNKNOWN },
 
 	{ OBJECT_SETTLEMENT_FILE, NULL, "received", CAUSE_API | CAUSE_SETTLEMENT },
 	{ OBJECT_SETTLEMENT_FILE, "received", "parsed", CAUSE_API | CAUSE_SETTLEMENT },

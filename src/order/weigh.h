@@ -47,6 +47,9 @@ extern bool order_fail_over(const Weighing *w, Subject *subject,
 extern void refunds_lock_sellers(const SubjectSet *set,
 								 const Evidence *evidence, int count);
 extern void refund_weigh(Weighing *w, Subject *subject, Evidence *evidence);
+extern void dispute_response_weigh(Subject *subject, Evidence *evidence);
+/* disputes whose answers have arrived, after subjects_write() */
+extern void disputes_answered(const SubjectSet *set);
 extern void payout_weigh(Weighing *w, Subject *subject, Evidence *evidence);
 
 /*

@@ -11,13 +11,13 @@ SELECT is(extrelocatable, false, 'is not relocatable') FROM pg_extension WHERE e
 SELECT has_table('payment', name::name, 'table ' || name)
 FROM unnest(ARRAY['account', 'journal', 'journal_default', 'entry', 'entry_default', 'balance_slot', 'psp', 'seller',
     'fee_schedule', 'counted_volume', 'seller_volume', 'routing_rule', 'idempotency', 'payment_record', 'payment_record_default', 'order_record', 'order_record_default',
-    'refund_record', 'refund_record_default', 'dispute_record', 'dispute_record_default', 'partial_failure', 'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
+    'refund_record', 'refund_record_default', 'dispute_record', 'dispute_record_default', 'dispute_response_record', 'partial_failure', 'payout_record', 'payout_record_default', 'psp_reference', 'status_history', 'status_history_default', 'task', 'circuit_breaker',
     'attempt', 'attempt_default', 'resolution', 'hosted_page', 'settlement_file', 'settlement_line', 'settlement_line_default',
     'settlement_reference', 'unsettled_order', 'exception_record', 'reconciliation_run', 'instance',
     'event', 'event_default', 'event_consumer', 'webhook_endpoint', 'event_delivery', 'synchronous_standby', 'webhook_event', 'webhook_event_default', 'webhook_key', 'webhook_waiting', 'webhook_unverified',
     'webhook_rejection']) AS name;
 SELECT has_view('payment', name::name, 'view ' || name)
-FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'refund', 'dispute', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
+FROM unnest(ARRAY['ledger', 'payment', 'payment_order', 'refund', 'dispute', 'dispute_response', 'payout', 'wallet', 'exception', 'settlement', 'dead_letter',
     'queue_depth', 'stuck', 'worker_status', 'psp_status', 'psp_latency', 'event_lag', 'event_dead_letter', 'webhook']) AS name;
 SELECT has_composite('payment', name::name, 'type ' || name)
 FROM unnest(ARRAY['account_balance', 'checkout_result', 'claimed_task', 'attempt_outcome', 'reconciliation_result',
@@ -39,6 +39,8 @@ FROM (VALUES
     ('capture', 'payment_order uuid, idempotency_key text, amount bigint DEFAULT NULL::bigint, final boolean DEFAULT true -> integer'),
     ('void', 'payment_order uuid, idempotency_key text -> boolean'),
     ('cancel', 'object uuid, idempotency_key text -> integer'),
+    ('submit_dispute_evidence', 'dispute uuid, evidence jsonb, idempotency_key text -> uuid'),
+    ('accept_dispute', 'dispute uuid, idempotency_key text -> uuid'),
     ('refund', 'payment_order uuid, amount bigint, idempotency_key text, reason text DEFAULT NULL::text, '
         'fee_policy text DEFAULT ''proportional''::text -> uuid'),
     ('submit', 'events jsonb -> TABLE("position" integer, idempotency_key text, payment_type text, object_id uuid, order_ids uuid[])'),

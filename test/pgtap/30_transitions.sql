@@ -7,7 +7,7 @@ CREATE TEMP TABLE step AS
     SELECT object, from_status, to_status, unnest(causes) AS cause FROM payment.transitions();
 
 SELECT set_eq('SELECT DISTINCT object FROM step',
-    ARRAY['payment', 'payment_order', 'refund', 'payout', 'dispute', 'settlement_file', 'exception'], 'the objects');
+    ARRAY['payment', 'payment_order', 'refund', 'payout', 'dispute', 'dispute_response', 'settlement_file', 'exception'], 'the objects');
 SELECT set_eq('SELECT DISTINCT cause FROM step',
     ARRAY['api', 'claim', 'response', 'lookup', 'webhook', 'settlement', 'lease', 'policy', 'decision', 'operator'], 'the causes');
 SELECT is_empty('SELECT object, from_status, to_status FROM payment.transitions() GROUP BY 1, 2, 3 HAVING count(*) > 1',
@@ -29,13 +29,13 @@ SELECT is_empty('SELECT object, from_status FROM step WHERE from_status IS NOT N
 -- where it begins and where it ends, exactly
 SELECT set_eq('SELECT DISTINCT object, to_status FROM step WHERE from_status IS NULL', $$
     VALUES ('payment', 'created'), ('payment_order', 'created'), ('refund', 'created'), ('payout', 'created'),
-        ('dispute', 'inquiry/open'), ('dispute', 'chargeback/open'), ('dispute', 'pre_arbitration/open'),
+        ('dispute_response', 'created'), ('dispute', 'inquiry/open'), ('dispute', 'chargeback/open'), ('dispute', 'pre_arbitration/open'),
         ('dispute', 'arbitration/open'), ('settlement_file', 'received'), ('exception', 'open')
     $$, 'how objects begin');
 SELECT set_eq('SELECT object, to_status FROM step EXCEPT SELECT object, from_status FROM step', $$
     VALUES ('payment', 'succeeded'), ('payment_order', 'reversed'), ('refund', 'failed'), ('refund', 'cancelled'),
         ('payout', 'returned'), ('payout', 'failed'), ('payout', 'cancelled'), ('payout', 'rejected'),
-        ('dispute', 'arbitration/withdrawn'),
+        ('dispute', 'arbitration/withdrawn'), ('dispute_response', 'succeeded'), ('dispute_response', 'failed'),
         ('settlement_file', 'reconciled'), ('settlement_file', 'rejected'), ('settlement_file', 'superseded')
     $$, 'where nothing leads any further');
 

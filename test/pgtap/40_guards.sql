@@ -39,6 +39,7 @@ SELECT payment.register_psp('guards asked', 'paypal', 'http://127.0.0.1:1', 'non
 SELECT payment.receive_webhook('guards', pg_temp.signed(body, 'whsec_guards'), body) FROM pg_temp.event('evt_guards_dispute', 'charge.dispute.funds_withdrawn',
     jsonb_build_object('object', 'dispute', 'id', 'dp_guards', 'status', 'needs_response', 'amount', 10, 'currency', 'eur',
         'payment_intent', (SELECT psp_reference FROM payment.order_record WHERE id = :'first'))) AS e (body) \g /dev/null
+SELECT payment.accept_dispute(id, 'guards answer') AS response FROM payment.dispute WHERE psp_reference = 'dp_guards' \gset
 SELECT payment.receive_webhook('guards asked', '{"paypal-auth-algo": "a", "paypal-cert-url": "b", "paypal-transmission-id": "c",
     "paypal-transmission-sig": "d", "paypal-transmission-time": "e"}', '{"id": "WH-1", "event_type": "x", "resource": {}}') \g /dev/null
 
@@ -48,7 +49,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relname,
     quote_ident((SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1)) AS first_column,
     CASE WHEN c.relname ~ '^(account|journal|entry|balance_slot|hold|reversal)' THEN 'PY203' ELSE 'PY301' END AS refusal,
     -- changes of single rows and columns are judged row by row
-    c.relname ~ '^(payment|order|refund|dispute|payout)_record|^settlement_file|^exception_record' AS by_row
+    c.relname ~ '^(payment|order|refund|dispute|dispute_response|payout)_record|^settlement_file|^exception_record' AS by_row
 FROM pg_class c
 WHERE c.relnamespace = 'payment'::regnamespace AND c.relkind IN ('r', 'p')
     AND c.relname NOT IN ('psp', 'seller', 'routing_rule', 'task', 'circuit_breaker', 'webhook_waiting',

@@ -56,6 +56,14 @@ UPDATE payment.event_consumer SET horizon = '9223372036854775807';
 SELECT payment.set_webhook_endpoint('hostile', 'http://127.0.0.1:1', 'none') \g /dev/null
 SELECT id AS event FROM payment.event ORDER BY id LIMIT 1 \gset
 
+\ir ../lib/webhook.sql
+SELECT pg_temp.write_secret('hostile', 'whsec_hostile') \gset
+SELECT payment.register_psp('hostile', 'stripe', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{hostile}') \gset
+SELECT payment.receive_webhook('hostile', pg_temp.signed(body, 'whsec_hostile'), body) FROM pg_temp.event('evt_hostile', 'charge.dispute.created',
+    jsonb_build_object('object', 'dispute', 'id', 'dp_hostile', 'status', 'needs_response', 'amount', 10, 'currency', 'eur',
+        'payment_intent', 'pi_' || :'captured')) AS e (body) \g /dev/null
+SELECT id AS dispute FROM payment.dispute WHERE psp_reference = 'dp_hostile' \gset
+
 -- a right value for each argument: by function and name, else by name
 CREATE TEMP TABLE right_value (function text, argument text, value text);
 INSERT INTO right_value VALUES
@@ -120,7 +128,8 @@ INSERT INTO right_value VALUES
     (NULL, 'body', '''{}''::bytea'), (NULL, 'max_webhooks', '10'),
     (NULL, 'webhook', quote_literal(:'captured')), (NULL, 'genuine', 'true'),
     ('claim_unverified_webhooks', 'psp', quote_literal(:'psp')), (NULL, 'error', '''text'''), (NULL, 'sent', 'true'),
-    ('defer_webhook', 'retry_after_ms', '1::bigint');
+    ('defer_webhook', 'retry_after_ms', '1::bigint'),
+    (NULL, 'dispute', quote_literal(:'dispute')), (NULL, 'evidence', '''{"uncategorized_text": "text"}''');
 
 CREATE TEMP TABLE hostile_value (type regtype, value text);
 INSERT INTO hostile_value

@@ -50,9 +50,16 @@ is_about_authorization(const PspTask *task)
 }
 
 bool
+is_about_dispute(const PspTask *task)
+{
+	return task->operation == PSP_OPERATION_DISPUTE_EVIDENCE ||
+		   task->operation == PSP_OPERATION_DISPUTE_ACCEPT;
+}
+
+bool
 adapter_lacks_parent(const PspTask *task, PspOutcome *outcome)
 {
-	if ((!is_about_authorization(task) &&
+	if ((!is_about_authorization(task) && !is_about_dispute(task) &&
 		 task->operation != PSP_OPERATION_REFUND) ||
 		task->parent_reference)
 		return false;

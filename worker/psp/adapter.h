@@ -28,6 +28,8 @@ extern bool is_manual(const PspTask *task);
 
 /* a capture or void: what is done to an authorisation of ours */
 extern bool is_about_authorization(const PspTask *task);
+/* an answer to a dispute */
+extern bool is_about_dispute(const PspTask *task);
 
 /*
  * Does the task lack the PSP's name of what it is done to?  The outcome says

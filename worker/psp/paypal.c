@@ -156,6 +156,8 @@ paypal_build(const PspTask *task, const char *base_url, const char *secret,
 		case PSP_OPERATION_REGISTER: /* not performed */
 		case PSP_OPERATION_VERIFY:	 /* done above */
 		case PSP_OPERATION_CLOSE:
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+		case PSP_OPERATION_DISPUTE_ACCEPT:
 			break;
 		case PSP_OPERATION_PAYOUT:
 			return paypal_build_payout(task, base_url, secret, request,
@@ -348,6 +350,8 @@ read_success(const PspTask *task, const JsonDocument *json,
 			break;
 		case PSP_OPERATION_REGISTER: /* not performed */
 		case PSP_OPERATION_CLOSE:
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+		case PSP_OPERATION_DISPUTE_ACCEPT:
 			break;
 	}
 }

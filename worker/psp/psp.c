@@ -33,10 +33,16 @@ psp_adapter_names(void)
 }
 
 static const char *const operation_names[PSP_OPERATIONS] = {
-	[PSP_OPERATION_PAY] = "pay",		 [PSP_OPERATION_PAYOUT] = "payout",
-	[PSP_OPERATION_CAPTURE] = "capture", [PSP_OPERATION_VOID] = "void",
-	[PSP_OPERATION_REFUND] = "refund",	 [PSP_OPERATION_REGISTER] = "register",
-	[PSP_OPERATION_VERIFY] = "verify",	 [PSP_OPERATION_CLOSE] = "close",
+	[PSP_OPERATION_PAY] = "pay",
+	[PSP_OPERATION_PAYOUT] = "payout",
+	[PSP_OPERATION_CAPTURE] = "capture",
+	[PSP_OPERATION_VOID] = "void",
+	[PSP_OPERATION_REFUND] = "refund",
+	[PSP_OPERATION_REGISTER] = "register",
+	[PSP_OPERATION_VERIFY] = "verify",
+	[PSP_OPERATION_CLOSE] = "close",
+	[PSP_OPERATION_DISPUTE_EVIDENCE] = "dispute_evidence",
+	[PSP_OPERATION_DISPUTE_ACCEPT] = "dispute_accept",
 };
 
 const char *

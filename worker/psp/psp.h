@@ -34,10 +34,12 @@ typedef enum PspOperation
 	PSP_OPERATION_REFUND,
 	PSP_OPERATION_REGISTER, /* a hosted page for a payment order */
 	PSP_OPERATION_VERIFY,	/* whether a webhook is the PSP's; no task's */
-	PSP_OPERATION_CLOSE /* a hosted page, so that nobody pays there any more */
+	PSP_OPERATION_CLOSE, /* a hosted page, so that nobody pays there any more */
+	PSP_OPERATION_DISPUTE_EVIDENCE, /* submitted against a dispute */
+	PSP_OPERATION_DISPUTE_ACCEPT	/* the payer is right */
 } PspOperation;
 
-#define PSP_OPERATIONS 8
+#define PSP_OPERATIONS 10
 
 typedef enum PspStep
 {
@@ -70,6 +72,9 @@ typedef struct PspTask
 	const char *reason;			 /* refund: as in payment.claimed_task */
 	int64		total_amount;	 /* capture: authorised in all, minor units */
 	int64		captured_amount; /* capture: of that, before this one */
+
+	/* dispute_evidence: a JSON object of texts */
+	const char *evidence;
 
 	/* register: where the page sends the payer, and until when it is open */
 	const char *success_url;

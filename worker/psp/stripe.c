@@ -48,6 +48,8 @@ static const StripeObject payment_intent = { "/v1/payment_intents",
 											 "payment_order" };
 static const StripeObject payout = { "/v1/payouts", "payout", "payout" };
 static const StripeObject refund = { "/v1/refunds", "refund", "refund" };
+static const StripeObject dispute = { "/v1/disputes", "dispute",
+									  STRIPE_DISPUTE_RESPONSE };
 static const StripeObject session = { "/v1/checkout/sessions",
 									  "checkout.session", "payment_order" };
 
@@ -87,6 +89,9 @@ object_of(const PspTask *task)
 			return &payout;
 		case PSP_OPERATION_REFUND:
 			return &refund;
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+		case PSP_OPERATION_DISPUTE_ACCEPT:
+			return &dispute;
 		case PSP_OPERATION_REGISTER:
 		case PSP_OPERATION_CLOSE:
 			return &session;
@@ -103,15 +108,16 @@ object_of(const PspTask *task)
 static const char *
 name_of(const PspTask *task)
 {
-	return is_about_authorization(task) ? task->parent_reference
-										: task->psp_reference;
+	return is_about_authorization(task) || is_about_dispute(task)
+			   ? task->parent_reference
+			   : task->psp_reference;
 }
 
 /* Is something done to what the PSP has named before? */
 static bool
 is_about_known(const PspTask *task)
 {
-	return is_about_authorization(task) ||
+	return is_about_authorization(task) || is_about_dispute(task) ||
 		   task->operation == PSP_OPERATION_CLOSE;
 }
 
@@ -207,6 +213,8 @@ expansion_of(const PspTask *task)
 		case PSP_OPERATION_PAYOUT:
 		case PSP_OPERATION_VOID:
 		case PSP_OPERATION_VERIFY:
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+		case PSP_OPERATION_DISPUTE_ACCEPT:
 			break;
 		case PSP_OPERATION_PAY:
 		case PSP_OPERATION_CAPTURE:
@@ -225,7 +233,11 @@ build_send_body(const PspTask *task, StringInfo body)
 		case PSP_OPERATION_CAPTURE:
 			add_capture(task, body);
 			return;
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+			stripe_add_evidence(task, body);
+			return;
 		case PSP_OPERATION_VOID:
+		case PSP_OPERATION_DISPUTE_ACCEPT:
 		case PSP_OPERATION_VERIFY: /* not performed */
 			return;
 		case PSP_OPERATION_CLOSE:
@@ -306,6 +318,10 @@ action_of(const PspTask *task)
 			return "/capture";
 		case PSP_OPERATION_VOID:
 			return "/cancel";
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+			return "";
+		case PSP_OPERATION_DISPUTE_ACCEPT:
+			return "/close";
 		default:
 			return "/expire";
 	}
@@ -493,6 +509,8 @@ judge_object(const PspTask *task, const JsonDocument *json,
 			stripe_read_session(task, json, object, status, outcome);
 			break;
 		case PSP_OPERATION_VERIFY: /* not performed */
+		case PSP_OPERATION_DISPUTE_EVIDENCE:
+		case PSP_OPERATION_DISPUTE_ACCEPT:
 			break;
 	}
 }
@@ -569,6 +587,8 @@ read_success(const PspTask *task, const PspResponse *response,
 
 	if (root->type != JSON_OBJECT)
 		outcome_unreadable(outcome);
+	else if (is_about_dispute(task))
+		stripe_read_response(task, json, root, outcome);
 	else if (looks(task) && name_of(task) == NULL)
 		read_list(task, json, root, outcome);
 	else
@@ -763,7 +783,9 @@ const PspAdapter psp_stripe = {
 	.key_length_max = 255,
 	.key_lifetime_s = 82800,
 	.performs = { true, true, true, true, true,
-				  true, [PSP_OPERATION_CLOSE] = true },
+				  true, [PSP_OPERATION_CLOSE] = true,
+				  [PSP_OPERATION_DISPUTE_EVIDENCE] = true,
+				  [PSP_OPERATION_DISPUTE_ACCEPT] = true },
 	.several_captures = true,
 	.page_keeps_method = true,
 	.inquiry = { [PSP_OPERATION_PAY] = { .by_reference = true,
@@ -777,7 +799,9 @@ const PspAdapter psp_stripe = {
 				 [PSP_OPERATION_REFUND] = { .by_reference = true,
 											.by_listing = true },
 				 [PSP_OPERATION_REGISTER] = { .by_reference = true },
-				 [PSP_OPERATION_CLOSE] = { .by_reference = true } },
+				 [PSP_OPERATION_CLOSE] = { .by_reference = true },
+				 [PSP_OPERATION_DISPUTE_EVIDENCE] = { .by_reference = true },
+				 [PSP_OPERATION_DISPUTE_ACCEPT] = { .by_reference = true } },
 	.config_keys = no_config,
 	.build = stripe_build,
 	.read = stripe_read,

@@ -54,7 +54,13 @@ extern void stripe_set_decline_class(PspOutcome *outcome);
 extern bool stripe_read_events(const char *body, int length,
 							   const char *const *config, PspEvents *events);
 
-/* stripe_dispute.c: of an event whose type and time are read already */
+/* stripe_dispute.c: our answers to disputes, by their name in the metadata */
+#define STRIPE_DISPUTE_RESPONSE "dispute_response"
+extern void stripe_add_evidence(const PspTask *task, StringInfo body);
+extern void stripe_read_response(const PspTask *task, const JsonDocument *json,
+								 const JsonNode *object, PspOutcome *outcome);
+
+/* ... and of an event whose type and time are read already */
 extern void stripe_read_dispute(const JsonDocument *json,
 								const JsonNode *object, PspEvent *event);
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * stripe_dispute.c
- *	  Stripe's disputes: where they are, and where their money is.
+ *	  Stripe's disputes: where they are, where their money is, and how they are
+ *	  answered.
  *
  * Stripe knows inquiries and chargebacks; that a bank comes again after a
  * dispute was won shows in the status alone.  Where the money is follows from
@@ -13,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "psp/form.h"
 #include "psp/stripe.h"
 
 #define TRANSACTIONS_MAX 99
@@ -120,4 +122,83 @@ stripe_read_dispute(const JsonDocument *json, const JsonNode *object,
 				event->sent_at_s < PG_INT32_MAX * INT64CONST(1000)
 			? event->sent_at_s * 100 + count
 			: count;
+}
+
+/* ---- answers ---- */
+
+/* Names were checked when it was taken: letters, digits and underscores */
+void
+stripe_add_evidence(const PspTask *task, StringInfo body)
+{
+	JsonDocument	json;
+	const JsonNode *root = NULL;
+	int				next = -1;
+
+	if (task->evidence &&
+		json_parse(&json, task->evidence, (int) strlen(task->evidence)))
+		root = json_root(&json);
+	if (root && root->type == JSON_OBJECT)
+		next = root->child;
+	while (next >= 0)
+	{
+		const JsonNode *node = &json.nodes[next];
+		char		   *key = psprintf("evidence[%.*s]", node->key_length,
+									   json.text + node->key_start);
+
+		form_add(body, 0, key, json_string(&json, node));
+		next = node->next;
+	}
+	form_add(body, 0, "metadata[" STRIPE_DISPUTE_RESPONSE "]",
+			 task->object_id);
+	form_add(body, 0, "submit", "true");
+	if (root)
+		json_free(&json);
+}
+
+static bool
+waits_for_response(const char *status)
+{
+	return strcmp(status, "needs_response") == 0 ||
+		   strcmp(status, "warning_needs_response") == 0;
+}
+
+/*
+ * Evidence names our request in the metadata, an acceptance shows in the
+ * status.  What others have answered meanwhile is not ours to claim.
+ */
+static bool
+is_answered(const PspTask *task, const JsonDocument *json,
+			const JsonNode *object, const char *status)
+{
+	if (task->operation == PSP_OPERATION_DISPUTE_ACCEPT)
+		return strcmp(status, "lost") == 0;
+	return member_equals(json, json_member(json, object, "metadata"),
+						 STRIPE_DISPUTE_RESPONSE, task->object_id);
+}
+
+void
+stripe_read_response(const PspTask *task, const JsonDocument *json,
+					 const JsonNode *object, PspOutcome *outcome)
+{
+	const char *status =
+		member_text(json, object, "status", PSP_CODE_LENGTH_MAX);
+
+	outcome->reference = member_reference(json, object, "id");
+	if (status == NULL || outcome->reference == NULL ||
+		!member_equals(json, object, "object", "dispute"))
+		outcome_unreadable(outcome);
+	else if (is_answered(task, json, object, status))
+	{
+		outcome->kind = PSP_SUCCEEDED;
+		if (!stripe_read_money(json, object, "amount", outcome))
+			outcome_unreadable(outcome);
+	}
+	else if (task->step == PSP_STEP_SEND)
+		outcome_unreadable(outcome);
+	else if (waits_for_response(status))
+		outcome_error(outcome, PSP_NOT_FOUND, "not_found",
+					  "the dispute waits for an answer");
+	else
+		outcome_failed(outcome, "answered_already",
+					   "the dispute takes no answer any more");
 }
