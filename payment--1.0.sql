@@ -2061,7 +2061,7 @@ CREATE FUNCTION payment.move_waiting_orders(psp uuid, max_orders integer, after 
 COMMENT ON FUNCTION payment.move_waiting_orders(uuid, integer, timestamptz) IS
     'Gives routed orders that wait at a PSP whose circuit breaker is not closed, and for which nothing was ever sent, to the '
     'next PSP of their route that is active, has a closed breaker and a token of the payer''s. Looks at the oldest tasks '
-    'that were due after "after" (null: all), at least max_orders (1 to 10000) of them and all of the same time. moved: how '
+    'that were due after "after" (null: all), at least max_orders (1 to 10000) of them and all of the same time, 100000 at most. moved: how '
     'many went on; looked_until: pass it as after to go on, null when there are no more. Nothing while the breaker is '
     'closed. For the dispatcher. Errors: PY001 bad argument, PY010 unknown PSP.';
 

@@ -14,8 +14,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
@@ -275,6 +278,112 @@ settle(const pg_uuid_t *payments, const bool *later, int count)
 					values, NULL, CAUSE_POLICY);
 }
 
+/* ---- one by one, when they cannot be undone together ---- */
+
+static bool
+is_for_the_session(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) ==
+			   ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		   ERRCODE_TO_CATEGORY(sqlerrcode) ==
+			   ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES);
+}
+
+/* Somebody else is at it: that passes. */
+static bool
+passes(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		   ERRCODE_TO_CATEGORY(sqlerrcode) ==
+			   ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK);
+}
+
+static void
+undo_and_settle(const pg_uuid_t *payments, int count)
+{
+	bool *later = palloc(count * sizeof(bool));
+	int	  nest_level = batch_begin();
+
+	undo(payments, later, count);
+	settle(payments, later, count);
+	batch_end(nest_level);
+}
+
+/* NULL: done; else what is in the way, and nothing was done */
+static ErrorData *
+try_to_undo(const pg_uuid_t *payments, int count)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		undo_and_settle(payments, count);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (is_for_the_session(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* One that cannot be undone must not keep the others waiting. */
+static void
+postpone(const pg_uuid_t *payment, const ErrorData *error)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(payment);
+	bool			  later = true;
+	int				  nest_level = batch_begin();
+	int				  count;
+	Subject			 *orders;
+
+	settle(payment, &later, 1);
+	count =
+		passes(error->sqlerrcode)
+			? 0
+			: (int) batch_run(plan_keep(&plan,
+										"SELECT id, psp_id, currency"
+										" FROM payment.order_record"
+										" WHERE payment_id = $1 AND id > $1"
+										" AND status IN ('created',"
+										" 'authorized', 'captured',"
+										" 'partially_captured')"
+										" AND (captured_amount = 0 OR"
+										" captured_amount >"
+										" refunded_amount)",
+										lengthof(types), types),
+							  &id, NULL);
+	orders = palloc0(Max(count, 1) * sizeof(Subject));
+	for (int row = 0; row < count; row++)
+	{
+		row_uuid(row, 1, &orders[row].id);
+		row_uuid(row, 2, &orders[row].psp_id);
+		orders[row].currency = row_text(row, 3);
+	}
+	for (int i = 0; i < count; i++)
+		report(
+			&orders[i],
+			psprintf("Its payment is all or nothing and has failed in part, "
+					 "but cannot be undone: %s (SQLSTATE %s). It is tried "
+					 "again.",
+					 error->message, unpack_sql_state(error->sqlerrcode)));
+	batch_end(nest_level);
+}
+
 /*
  * Its lock_timeout is short: it holds what evidence may want to note anew.
  *
@@ -285,7 +394,7 @@ payment_undo_partial_failures(PG_FUNCTION_ARGS)
 {
 	int32	   most = int32_argument(fcinfo, 0, "max_payments");
 	pg_uuid_t *payments;
-	bool	  *later;
+	ErrorData *error;
 	int		   count;
 	int		   nest_level;
 
@@ -296,14 +405,16 @@ payment_undo_partial_failures(PG_FUNCTION_ARGS)
 								  UNDO_MAX),
 						errhint("Call it again when there are more.")));
 	payments = palloc(most * sizeof(pg_uuid_t));
-	later = palloc(most * sizeof(bool));
 	nest_level = batch_begin();
 	count = take_due(payments, most);
-	if (count > 0)
-	{
-		undo(payments, later, count);
-		settle(payments, later, count);
-	}
 	batch_end(nest_level);
+	error = count > 0 ? try_to_undo(payments, count) : NULL;
+	for (int i = 0; error && i < count; i++)
+	{
+		ErrorData *own = count == 1 ? error : try_to_undo(&payments[i], 1);
+
+		if (own)
+			postpone(&payments[i], own);
+	}
 	PG_RETURN_INT64(count);
 }

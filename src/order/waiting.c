@@ -47,12 +47,15 @@ PG_FUNCTION_INFO_V1(payment_move_waiting_orders);
 
 /*
  * Many tasks may have one run_at, as one call made them: they are looked at
- * together, so that the next call can begin after them.
+ * together, so that the next call can begin after them.  Not without end: what
+ * is beyond waits for its PSP, or for those before it to have gone on.
  */
-#define LOOK_QUERY                                                \
-	"SELECT t.id, t.run_at FROM payment.task AS t WHERE " UNSENT( \
-		"t") " AND t.run_at > $2 ORDER BY t.run_at"               \
-			 " FETCH FIRST $3 ROWS WITH TIES"
+#define LOOK_QUERY                                      \
+	"SELECT l.id, l.run_at FROM (SELECT t.id, t.run_at" \
+	" FROM payment.task AS t WHERE " UNSENT(            \
+		"t") " AND t.run_at > $2 ORDER BY t.run_at"     \
+			 " FETCH FIRST $3 ROWS WITH TIES) AS l"     \
+			 " ORDER BY l.run_at LIMIT 100000"
 
 #define LOCK_QUERY                                                            \
 	"SELECT t.id, o.id, next.id, next.token FROM unnest($2) AS u (id)"        \

@@ -87,6 +87,25 @@ SELECT pg_temp.half('later') AS o \gset
 SELECT pg_temp.fail_once(:'o', 'not yet');
 SELECT pg_temp.undo(), pg_temp.refunds(:'o');
 
+-- one that cannot be undone keeps no other waiting, and people see it
+CREATE FUNCTION pg_temp.of_third(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM payment.checkout('undo refunds ' || name, 'payer', (SELECT jsonb_agg(jsonb_build_object('seller', 'dispatch seller 3',
+        'amount', '50.00', 'currency', 'EUR', 'reference', name || '/' || n)) FROM generate_series(1, 2) AS n),
+        psp => 'undo refunds', payment_method => 'pm', on_partial_failure => 'all_or_nothing');
+    PERFORM pg_temp.claim();
+    PERFORM pg_temp.record(name || '/1', 'succeeded', 'pi_' || name), pg_temp.record(name || '/2', 'declined');
+END
+$$;
+SELECT pg_temp.of_third('frozen');
+SELECT pg_temp.half('beside') AS o \gset
+SELECT a.id AS account FROM payment.account AS a WHERE a.owner = payment.seller_id('dispatch seller 3') AND a.code = 'seller_pending'
+    AND a.currency = 'EUR' \gset
+SELECT payment.set_account_state(:'account', 'frozen');
+SELECT pg_temp.undo(), pg_temp.refunds(:'o'), pg_temp.refunds(pg_temp.object('frozen/1')) AS frozen;
+SELECT type, status, regexp_replace(detail, '"[^"]*"|[0-9a-f-]{36}', '...', 'g') AS detail FROM payment.exception_record WHERE order_id = pg_temp.object('frozen/1');
+SELECT payment.set_account_state(:'account', 'open');
+
 -- what is to be kept is kept
 SET payment.undo_refund_delay_ms = 0;
 SELECT pg_temp.half('kept', 'keep') AS o \gset
