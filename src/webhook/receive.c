@@ -321,7 +321,12 @@ check_item(const Webhook *webhook, const WebhookSecrets *secrets,
 	return verdict;
 }
 
-/* One bad item does not cost the others; it is refused by itself. */
+/*
+ * One bad item does not cost the others; it is refused by itself.  Adyen only
+ * knows "accepted" and anything else, and repeats whole bodies: it is to repeat
+ * this one when nothing in it was good, or when an item may have been signed
+ * with a secret that cannot be read now.  What was good is kept in any case.
+ */
 static Answer
 receive_adyen(const Webhook *webhook, const WebhookSecrets *secrets)
 {
@@ -329,6 +334,7 @@ receive_adyen(const Webhook *webhook, const WebhookSecrets *secrets)
 	const PspEvent **good;
 	int				 good_count = 0;
 	SignatureVerdict first_bad = SIGNATURE_GOOD;
+	Answer			 refusal = { .http_status = 200 };
 
 	if (!webhook->adapter->read_events(webhook->body, webhook->length,
 									   webhook->config, &events))
@@ -341,18 +347,18 @@ receive_adyen(const Webhook *webhook, const WebhookSecrets *secrets)
 
 		if (verdict == SIGNATURE_GOOD)
 			good[good_count++] = &events.events[i];
-		else if (first_bad == SIGNATURE_GOOD)
+		else if (first_bad == SIGNATURE_GOOD ||
+				 (verdict == SIGNATURE_BAD && secrets->some_unreadable))
 			first_bad = verdict;
 	}
 	if (first_bad != SIGNATURE_GOOD)
-	{
-		Answer answer = refuse_signature(webhook, first_bad, secrets);
-
-		/* repeated, the body would bring the good ones again */
-		if (good_count == 0 || answer.http_status == 503)
-			return answer;
-	}
-	return take(webhook, good, good_count);
+		refusal = refuse_signature(webhook, first_bad, secrets);
+	if (good_count > 0)
+		(void) take(webhook, good, good_count);
+	if (refusal.http_status == 503 ||
+		(refusal.http_status != 200 && good_count == 0))
+		return refusal;
+	return accept(webhook);
 }
 
 static bool

@@ -72,8 +72,9 @@ is_strange(const WebhookEvent *event)
 								  strcmp(event->about, "payout") == 0);
 }
 
+/* people are told; one exception for all of a PSP that are about no order */
 static void
-give_up(WebhookEvent *event, const char *why)
+make_unmatched(WebhookEvent *event, const char *why)
 {
 	ExceptionReport report = {
 		.type = "unmatched_event",
@@ -86,13 +87,22 @@ give_up(WebhookEvent *event, const char *why)
 	event->effect = NULL;
 	event->detail =
 		event->detail ? psprintf("%s; %s", event->detail, why) : why;
-	if (is_strange(event))
-	{
-		event->state = STATE_IGNORED;
-		return;
-	}
 	event->state = STATE_UNMATCHED;
 	exception_open(&report);
+}
+
+static void
+give_up(WebhookEvent *event, const char *why)
+{
+	if (!is_strange(event))
+	{
+		make_unmatched(event, why);
+		return;
+	}
+	event->effect = NULL;
+	event->detail =
+		event->detail ? psprintf("%s; %s", event->detail, why) : why;
+	event->state = STATE_IGNORED;
 }
 
 /* ---- events that are new ---- */
@@ -123,7 +133,7 @@ waiting_limit(WebhookEvent *events, int count)
 		if (parked < 0)
 			parked = count_parked();
 		if (parked >= payment_max_parked_webhooks)
-			give_up(&events[i], "there is no room to park it");
+			make_unmatched(&events[i], "there is no room to park it");
 		else
 			parked++;
 	}

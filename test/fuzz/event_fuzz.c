@@ -101,6 +101,18 @@ static const Case cases[] = {
 	  NULL, 0 },
 	{ "authorised", &psp_adyen, ITEMS(ITEM("AUTHORISATION", "true")), 1,
 	  "AUTHORISATION:psp_1:true", PSP_EVENT_PAY, "authorized", 1099 },
+	{ "authorised, the amount a string", &psp_adyen,
+	  "{\"notificationItems\":[{\"NotificationRequestItem\":{\"pspReference\":"
+	  "\"psp_1\",\"merchantAccountCode\":\"Shop\",\"merchantReference\":"
+	  "\"" ORDER "\",\"amount\":{\"value\":\"1099\",\"currency\":\"EUR\"},"
+	  "\"eventCode\":\"AUTHORISATION\",\"success\":true}}]}",
+	  1, "AUTHORISATION:psp_1:true", PSP_EVENT_PAY, "authorized", 1099 },
+	{ "authorised, the amount no whole number", &psp_adyen,
+	  "{\"notificationItems\":[{\"NotificationRequestItem\":{\"pspReference\":"
+	  "\"psp_1\",\"merchantAccountCode\":\"Shop\",\"merchantReference\":"
+	  "\"" ORDER "\",\"amount\":{\"value\":\"-10e2\",\"currency\":\"EUR\"},"
+	  "\"eventCode\":\"AUTHORISATION\",\"success\":\"true\"}}]}",
+	  1, "AUTHORISATION:psp_1:true", PSP_EVENT_PAY, NULL, 0 },
 	{ "captured as we asked for it", &psp_adyen,
 	  ITEMS(OURS("CAPTURE", ".capture.2", "true")), 1, "CAPTURE:psp_1:true",
 	  PSP_EVENT_CAPTURE, "succeeded", 1099 },

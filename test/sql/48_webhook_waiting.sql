@@ -21,12 +21,11 @@ SELECT a.http_status FROM pg_temp.event('evt_early', 'payment_intent.succeeded',
     'succeeded', 1000)) AS b (body), pg_temp.receive(b.body) AS a;
 SELECT * FROM pg_temp.webhooks('evt_early');
 SELECT pg_temp.age_webhooks('20 s');
--- others may be due as well
-SELECT payment.retry_webhooks(100) > 0;
+SELECT pg_temp.retry_webhooks();
 SELECT * FROM pg_temp.webhooks('evt_early');
 SELECT count(*) FROM pg_temp.claim();
 SELECT pg_temp.age_webhooks('20 s');
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.retry_webhooks();
 SELECT * FROM pg_temp.webhooks('evt_early');
 SELECT * FROM pg_temp.show('wait/1');
 SELECT pg_temp.record('wait/1', 'succeeded', 'pi_early');
@@ -40,10 +39,10 @@ SELECT * FROM pg_temp.webhooks('evt_reference');
 SELECT * FROM pg_temp.waiting();
 -- it is not due for long, until the answer tells the name
 SELECT pg_temp.age_webhooks('-1 h');
-SELECT payment.retry_webhooks(100);
-SELECT pg_temp.record('wait/2', 'pending', 'pi_reference');
+SELECT pg_temp.retry_webhooks();
 SELECT * FROM pg_temp.waiting();
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.record('wait/2', 'pending', 'pi_reference');
+SELECT pg_temp.retry_webhooks();
 SELECT * FROM pg_temp.webhooks('evt_reference');
 SELECT pg_temp.history('wait/2');
 SELECT * FROM pg_temp.waiting();
@@ -58,7 +57,7 @@ SELECT name, status FROM pg_temp.show('wait/3');
 -- ... unless it is lost
 SELECT pg_temp.record('wait/3', 'unknown');
 SELECT pg_temp.age_webhooks('20 s');
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.retry_webhooks();
 SELECT event_id, state, effect FROM pg_temp.webhooks('evt_declined');
 SELECT name, status, failure_code FROM pg_temp.show('wait/3');
 
@@ -91,16 +90,16 @@ SELECT * FROM pg_temp.webhooks('evt_refund');
 SELECT * FROM pg_temp.webhooks('evt_dispute');
 SELECT pg_temp.record('wait/4', 'succeeded', 'pi_refunded');
 SELECT pg_temp.age_webhooks('20 s');
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.retry_webhooks();
 SELECT event_id, state, name FROM pg_temp.webhooks('evt_refund');
 -- people see what waits, before and after the time is over
 SELECT operation, step, reason FROM payment.stuck WHERE psp = current_setting('test.psp') AND operation = 'webhook';
 SELECT pg_temp.age_webhooks('1 h');
 SELECT operation, step, reason FROM payment.stuck WHERE psp = current_setting('test.psp') AND operation = 'webhook';
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.retry_webhooks();
 SELECT operation, step, reason FROM payment.stuck WHERE psp = current_setting('test.psp') AND operation = 'webhook';
 SELECT pg_temp.age_webhooks('3 d');
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.retry_webhooks();
 SELECT event_id, state, name, detail FROM pg_temp.webhooks('evt_refund') UNION ALL
 SELECT event_id, state, name, detail FROM pg_temp.webhooks('evt_dispute');
 SELECT name, type, status, detail FROM pg_temp.exceptions('wait%');
@@ -116,7 +115,7 @@ SELECT a.http_status FROM pg_temp.event('evt_lost_order', 'payment_intent.succee
 SELECT event_id, state, detail FROM payment.webhook WHERE psp = current_setting('test.psp')
     AND event_id IN ('evt_strange', 'evt_named', 'evt_lost_order') ORDER BY id;
 SELECT pg_temp.age_webhooks('4 d');
-SELECT payment.retry_webhooks(100);
+SELECT pg_temp.retry_webhooks();
 SELECT event_id, state, detail FROM payment.webhook WHERE psp = current_setting('test.psp')
     AND event_id IN ('evt_strange', 'evt_named', 'evt_lost_order') ORDER BY id;
 SELECT type, order_id, detail FROM payment.exception WHERE psp = current_setting('test.psp')
@@ -140,6 +139,11 @@ SET payment.max_parked_webhooks = 0;
 SELECT a.http_status FROM pg_temp.event('evt_no_room', 'refund.created', '{"id": "re_2", "object": "refund", "status": "succeeded",
     "amount": 100, "currency": "eur", "payment_intent": "pi_early"}') AS b (body), pg_temp.receive(b.body) AS a;
 SELECT event_id, state, name, detail FROM pg_temp.webhooks('evt_no_room');
+-- ... also of what names nothing of ours: it may be a payment of ours all the same
+SELECT a.http_status FROM pg_temp.event('evt_strange_no_room', 'payment_intent.succeeded', pg_temp.intent('pi_stranger', 'nothing',
+    'succeeded', 1000)) AS b (body), pg_temp.receive(b.body) AS a;
+SELECT event_id, state, name, detail FROM pg_temp.webhooks('evt_strange_no_room');
+SELECT type, detail FROM payment.exception WHERE psp = current_setting('test.psp') AND order_id IS NULL AND detail LIKE '%evt_strange_no_room%';
 RESET payment.max_parked_webhooks;
 SELECT name, type, detail FROM pg_temp.exceptions('wait/1');
 

@@ -317,6 +317,28 @@ set_refusal(const JsonDocument *json, const JsonNode *root, const char *result,
 
 /* ---- answers ---- */
 
+/* of texts, as they are signed: nothing is rounded, nothing guessed */
+bool
+adyen_take_amount(const char *value, const char *currency, PspOutcome *outcome)
+{
+	int64 number = 0;
+	int	  length = (int) strlen(value);
+
+	if (length < 1 || length > 18 ||
+		(int) strspn(value, "0123456789") != length || strlen(currency) != 3)
+		return false;
+	for (; *value; value++)
+		number = number * 10 + *value - '0';
+	for (int i = 0; i <= 3; i++)
+		outcome->currency[i] =
+			(char) pg_ascii_toupper((unsigned char) currency[i]);
+	outcome->has_amount =
+		scale_amount(outcome->currency, number, false, &outcome->amount);
+	if (!outcome->has_amount)
+		outcome->currency[0] = '\0';
+	return outcome->has_amount;
+}
+
 bool
 adyen_read_amount(const JsonDocument *json, const JsonNode *object,
 				  PspOutcome *outcome)

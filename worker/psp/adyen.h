@@ -37,6 +37,8 @@ extern void adyen_read_modification(const PspTask	   *task,
 									const JsonNode *root, PspOutcome *outcome);
 
 /* Member "amount", in our minor units; false when it does not say it. */
+extern bool adyen_take_amount(const char *value, const char *currency,
+							  PspOutcome *outcome);
 extern bool adyen_read_amount(const JsonDocument *json, const JsonNode *object,
 							  PspOutcome *outcome);
 

@@ -143,6 +143,17 @@ name_of(const char *text)
 	return text;
 }
 
+/*
+ * From what is signed, whether it was written as a number or a string: the same
+ * signature fits both, and an event counts once.
+ */
+static bool
+read_amount(const char **fields, PspOutcome *outcome)
+{
+	return adyen_take_amount(fields[FIELD_VALUE], fields[FIELD_CURRENCY],
+							 outcome);
+}
+
 static PspEventAbout
 about_of(const char *code)
 {
@@ -163,7 +174,7 @@ read_authorisation(const JsonDocument *json, const JsonNode *item,
 	if (strcmp(fields[FIELD_SUCCESS], "true") == 0)
 	{
 		event->outcome.kind = PSP_AUTHORIZED;
-		event->has_outcome = adyen_read_amount(json, item, &event->outcome);
+		event->has_outcome = read_amount(fields, &event->outcome);
 	}
 	else if (strcmp(fields[FIELD_SUCCESS], "false") == 0)
 	{
@@ -214,7 +225,7 @@ static void
 read_result(const JsonDocument *json, const JsonNode *item,
 			const char **fields, PspOutcomeKind done, PspEvent *event)
 {
-	bool has_amount = adyen_read_amount(json, item, &event->outcome);
+	bool has_amount = read_amount(fields, &event->outcome);
 	bool is_true = strcmp(fields[FIELD_SUCCESS], "true") == 0;
 
 	if (done == PSP_FAILED)
@@ -346,14 +357,13 @@ static const struct
 };
 
 static void
-read_dispute(const JsonDocument *json, const JsonNode *item,
-			 const char **fields, PspEvent *event)
+read_dispute(const char **fields, PspEvent *event)
 {
 	PspDispute *dispute = &event->dispute;
 
 	event->parent_reference = name_of(fields[FIELD_ORIGINAL_REFERENCE]);
 	event->object_id = NULL;
-	if (!adyen_read_amount(json, item, &event->outcome) ||
+	if (!read_amount(fields, &event->outcome) ||
 		strcmp(fields[FIELD_SUCCESS], "true") != 0)
 		return;
 	for (int i = 0; i < (int) lengthof(dispute_codes); i++)
@@ -377,7 +387,7 @@ read_modification(const JsonDocument *json, const JsonNode *item,
 		read_failure(json, item, fields, event))
 		return;
 	event->object_id = NULL;
-	(void) adyen_read_amount(json, item, &event->outcome);
+	(void) read_amount(fields, &event->outcome);
 
 	/* a capture that worked is what the authorisation said already */
 	if (strcmp(fields[FIELD_CODE], "CAPTURE") == 0 &&
@@ -408,7 +418,7 @@ read_item(const JsonDocument *json, const JsonNode *item,
 	if (event->about == PSP_EVENT_PAY)
 		read_authorisation(json, item, fields, event);
 	else if (event->about == PSP_EVENT_DISPUTE)
-		read_dispute(json, item, fields, event);
+		read_dispute(fields, event);
 	else
 		read_modification(json, item, fields, event);
 	event->signed_text = join(fields, true);
