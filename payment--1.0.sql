@@ -2021,7 +2021,8 @@ CREATE FUNCTION payment.expire_authorizations(max_orders integer) RETURNS bigint
 
 COMMENT ON FUNCTION payment.expire_authorizations(integer) IS
     'Ends authorisations that could be captured until payment.authorization_grace_s seconds ago: orders become expired, or '
-    'captured where a part was. At most max_orders (1 to 10000); returns how many. The worker calls it every minute. '
+    'captured where a part was. So do hosted pages of PSPs that cannot be asked about them. At most max_orders of each '
+    '(1 to 10000); returns how many. The worker calls it every minute. '
     'Errors: PY001.';
 
 CREATE FUNCTION payment.undo_partial_failures(max_payments integer) RETURNS bigint

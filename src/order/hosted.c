@@ -148,11 +148,12 @@ check_psp(const Event *event)
 			  values, NULL);
 	adapter = psp_adapter(row_text(0, 1));
 	if (adapter && !adapter->performs[PSP_OPERATION_REGISTER])
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_UNKNOWN_PSP),
-						errmsg("the PSP \"%s\" has no hosted page here",
-							   row_text(0, 2)),
-						errdetail("Its adapter is \"%s\".", adapter->name),
-						errhint("Name a PSP with the adapter stripe.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_UNKNOWN_PSP),
+				 errmsg("the PSP \"%s\" has no hosted page here",
+						row_text(0, 2)),
+				 errdetail("Its adapter is \"%s\".", adapter->name),
+				 errhint("Name a PSP with the adapter stripe or adyen.")));
 	if (adapter && event->order_count > 1 && !adapter->page_keeps_method)
 		ereport(ERROR,
 				(errcode(ERRCODE_PAYMENT_LIMIT_EXCEEDED),

@@ -363,6 +363,10 @@ next_run(const Outcome *outcome, const Evidence *evidence, const Task *task,
 			/* the payer takes as long as he likes */
 			next.tries = 0;
 			next.delay_ms = page_poll_ms(task, now);
+
+			/* One that would only show it again: it ends by time at last. */
+			if (!task->can_be_asked)
+				next.delay_ms = (int64) task->key_lifetime_s * 1000;
 			break;
 		case OUTCOME_RETRY:
 			next.step = outcome->lookup ? "lookup" : "send";

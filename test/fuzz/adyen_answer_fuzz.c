@@ -30,6 +30,11 @@
 	"{\"merchantAccount\":\"Shop_EUR\",\"paymentPspReference\":\"parent_1\"," \
 	"\"pspReference\":\"8516M\",\"reference\":\"" ORDER "." operation         \
 	".1\",\"status\":\"" status "\"}"
+#define PAGE(reference, amount, url)                                     \
+	"{\"id\":\"CS1\",\"expiresAt\":\"2023-11-14T23:13:20+01:00\","       \
+	"\"mode\":\"hosted\",\"reference\":\"" reference "\",\"url\":\"" url \
+	"\"" AMOUNT(amount, "EUR") "}"
+#define PAGE_URL "https://pay.example.com/s?x=1"
 #define LIST(data) "{\"data\":[" data "],\"_links\":{}}"
 
 typedef enum Question
@@ -46,10 +51,27 @@ typedef enum Question
 	RELEASE,
 	SEND_REFUND,
 	SEND_REFUND_AGAIN,
+	REGISTER,
 	QUESTION_COUNT
 } Question;
 
 static const Case cases[] = {
+	{ "a page", REGISTER, 201, "", PAGE(ORDER, "1099", PAGE_URL),
+	  PSP_REQUIRES_ACTION, -1, "", NULL },
+	{ "another order's page", REGISTER, 201, "", PAGE(OTHER, "1099", PAGE_URL),
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "S14 a page for another amount", REGISTER, 201, "",
+	  PAGE(ORDER, "1100", PAGE_URL), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "a page nowhere", REGISTER, 201, "",
+	  PAGE(ORDER, "1099", "javascript:alert(1)"), PSP_UNKNOWN, -1, "",
+	  "unreadable_answer" },
+	{ "no page", REGISTER, 201, "",
+	  "{\"id\":\"CS1\",\"reference\":\"" ORDER "\"" AMOUNT("1099", "EUR") "}",
+	  PSP_UNKNOWN, -1, "", "unreadable_answer" },
+	{ "a page that is refused", REGISTER, 422, "",
+	  FAULT("422", "14_029", "validation"), PSP_FAILED, -1, "",
+	  "adyen_14_029 / not_applicable" },
 	{ "authorised", PAY, 200, "", AUTHORISED("1099", "EUR"), PSP_SUCCEEDED,
 	  1099, "EUR", NULL },
 	{ "authorised when sent again", PAY_AGAIN, 200, "",
@@ -286,6 +308,7 @@ set_question(int question, PspTask *task)
 		[RELEASE] = PSP_OPERATION_VOID,
 		[SEND_REFUND] = PSP_OPERATION_REFUND,
 		[SEND_REFUND_AGAIN] = PSP_OPERATION_REFUND,
+		[REGISTER] = PSP_OPERATION_REGISTER,
 	};
 
 	task->operation = operations[question];
@@ -321,6 +344,41 @@ check_amount(const char *currency, int64 amount, const char *wanted)
 	else if (outcome.kind != PSP_FAILED ||
 			 strcmp(outcome.error_code, "amount_not_representable") != 0)
 		fail(currency, "an amount that Adyen cannot take is sent");
+}
+
+/* The answer says until when it is open, in any time zone. */
+static void
+check_page(void)
+{
+	static const char body[] = PAGE(ORDER, "1099", PAGE_URL);
+	PspTask			  task = make_task(REGISTER);
+	PspRequest		  request;
+	PspOutcome		  outcome;
+	PspResponse		  response = { .status = 201,
+								   .retry_after_ms = -1,
+								   .headers = "",
+								   .body = body,
+								   .body_length = sizeof(body) - 1 };
+
+	psp_adyen.read(&task, &response, &outcome);
+	if (outcome.hosted_until_s != 1700000000)
+		fail("page", "open until another time");
+	task.success_url = "https://shop.example.com/ok";
+	task.locale = "de";
+	task.expires_at_s = 1700000000;
+	task.capture_method = "manual";
+	build(&task, &request, &outcome);
+	if (strcmp(request.url.data, "https://api.example.com/v71/sessions") != 0)
+		fail("page", request.url.data);
+	require_text("page", request.body.data,
+				 "\"mode\":\"hosted\",\"returnUrl\":"
+				 "\"https://shop.example.com/ok\",");
+	require_text("page", request.body.data,
+				 "\"shopperLocale\":\"de\",\"expiresAt\":"
+				 "\"2023-11-14T22:13:20Z\",\"additionalData\":"
+				 "{\"manualCapture\":\"true\"},\"metadata\":{\"payment\":");
+	if (strstr(request.body.data, "paymentMethod"))
+		fail("page", "names a payment method");
 }
 
 static void
@@ -468,6 +526,7 @@ check_requests(void)
 	require_text("listing", request.url.data, "reference=" ORDER);
 	require_text("listing", request.url.data,
 				 "createdSince=1970-01-12T13%3A44%3A40Z");
+	check_page();
 	check_modifications();
 	check_config();
 	check_error_classes();

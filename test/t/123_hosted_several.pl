@@ -4,6 +4,7 @@ use warnings;
 
 use GatewayTest qw(gateway_program);
 use HTTP::Tiny;
+use JSON::PP;
 use PaymentTest;
 use Test::More;
 
@@ -223,4 +224,47 @@ subtest 'closing fails' => sub {
 };
 
 $t->books_agree('the books agree');
+
+# told by webhooks alone: Adyen answers nobody who asks for a page
+subtest 'a page at Adyen' => sub {
+    my $key = join '', map { sprintf '%02x', int rand 256 } 1 .. 32;
+    $t->write_secret($_, "$key\n") for qw(adyen_hook adyen_key);
+    $t->stop_sandbox;
+    $t->start_sandbox({ flags => [ '--adyen-webhook-url', sprintf('http://127.0.0.1:%d/webhooks/adyen', $gateway->port),
+        '--hmac-key-file', $t->secrets_dir . '/adyen_hook' ] });
+    $t->register_psp('adyen', adapter => 'adyen', webhook_secret_names => '{adyen_hook}',
+        settings => { payouts => JSON::PP::false, config => { merchant_account => 'SandboxMerchant', return_url => "$shop/return" }, poll_interval_ms => 200 });
+    my $at_adyen = sub {
+        my ($name) = @_;
+        my ($payment, $order) = $t->checkout($name, ['alice 1000 EUR'], payment_method => undef, psp => 'adyen',
+            hosted => { success_url => "$shop/ok", cancel_url => "$shop/cancel", expires_in_s => 3600, locale => 'de' });
+        $t->wait_for("SELECT status = 'awaiting_customer' FROM payment.payment WHERE id = '$payment'", what => "$name: the page");
+        return { key => $name, payment => $payment, orders => [$order], url => $t->sql("SELECT hosted_url FROM payment.payment WHERE id = '$payment'") };
+    };
+    my $paid = $at_adyen->('adyen paid');
+    is($t->sql("SELECT open_until BETWEEN now() + interval '50 min' AND now() + interval '61 min' FROM payment.hosted_page WHERE payment_id = '$paid->{payment}'"), 't',
+        'it says until when it is open');
+    is(use_card($paid, 'sandbox_refused_2')->{status}, 422, 'a card is refused');
+    $t->wait_for(q(SELECT count(*) = 1 FROM payment.webhook_event WHERE type = 'AUTHORISATION' AND state = 'applied'), what => 'the refusal to be told');
+    is(statuses($paid), 'requires_action', 'which ends nothing');
+    like($t->sqlstate("SELECT payment.cancel('$paid->{payment}', 'adyen cancel')"), qr/PY303/, 'nobody can close it');
+    is(use_card($paid, 'sandbox_authorised')->{status}, 303, 'another is taken');
+    wait_for_status($paid, 'succeeded');
+    charged_once($paid, 'Adyen');
+
+    $t->faults(lost_answer => 'next:1');
+    my $again = $at_adyen->('adyen again');
+    is($t->sql("SELECT count(DISTINCT psp_key) FROM payment.attempt WHERE object_id = '$again->{orders}[0]'"), 1, 'a lost answer is asked for under the same key');
+    $t->sql("UPDATE payment.task SET run_at = now() WHERE object_id = '$again->{orders}[0]'");
+    $t->wait_for("SELECT count(*) >= 3 FROM payment.attempt WHERE object_id = '$again->{orders}[0]' AND outcome IS NOT NULL", what => 'a look that shows the same page');
+    is(statuses($again), 'requires_action', 'nobody has paid');
+    is($t->sql('SELECT payment.expire_authorizations(100)'), 0, 'its time is not over');
+    $t->sql("UPDATE payment.task SET run_at = now() + interval '1 day' WHERE object_id = '$again->{orders}[0]'");
+    $t->sql("SET payment.authorization_grace_s = 0; SELECT payment.record_hosted_page(a.id, h.psp_reference, h.url, now() - interval '1 min')
+        FROM payment.hosted_page AS h JOIN payment.attempt AS a ON a.object_id = h.order_id WHERE h.payment_id = '$again->{payment}' LIMIT 1;
+        SELECT payment.expire_authorizations(100)");
+    is(statuses($again), 'expired', 'then nobody will');
+    is($t->sql("SELECT status FROM payment.payment WHERE id = '$again->{payment}'"), 'expired', 'so is the payment');
+    nothing_left($again, 'Adyen, expired');
+};
 $t->finish;

@@ -42,6 +42,19 @@ is_manual(const PspTask *task)
 		   strcmp(task->capture_method, "manual") == 0;
 }
 
+/* A browser will be sent there: nothing but an address of the web. */
+bool
+is_page_address(const char *url)
+{
+	if (url == NULL || strlen(url) > PSP_URL_LENGTH_MAX ||
+		(strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0))
+		return false;
+	for (const char *c = url; *c; c++)
+		if ((unsigned char) *c <= ' ' || (unsigned char) *c >= 0x7F)
+			return false;
+	return true;
+}
+
 bool
 is_about_authorization(const PspTask *task)
 {

@@ -26,6 +26,9 @@ extern bool adapter_one_of(const char *text, const char *const *list);
 /* a payment that is to be authorised only */
 extern bool is_manual(const PspTask *task);
 
+/* a web address, to which a browser may be sent */
+extern bool is_page_address(const char *url);
+
 /* a capture or void: what is done to an authorisation of ours */
 extern bool is_about_authorization(const PspTask *task);
 /* an answer to a dispute */

@@ -26,6 +26,7 @@
 #include "psp/form.h"
 
 #define PAYMENTS_PATH "/v71/payments"
+#define SESSIONS_PATH "/v71/sessions"
 #define TRANSFERS_PATH "/btl/v4/transfers"
 
 /* transfers of one reference: as many as attempts, and these are few */
@@ -138,6 +139,32 @@ adyen_add_amount(const PspTask *task, StringInfo body, PspOutcome *outcome)
 	return true;
 }
 
+/* captured at once, or when we ask for it */
+void
+adyen_add_capture(const PspTask *task, StringInfo body)
+{
+	if (task->capture_method && strcmp(task->capture_method, "manual") == 0)
+	{
+		json_append_name(body, "additionalData");
+		appendStringInfoString(body, "{\"manualCapture\":\"true\"}");
+	}
+	else
+	{
+		json_append_name(body, "captureDelayHours");
+		appendStringInfoChar(body, '0');
+	}
+}
+
+void
+adyen_add_names(const PspTask *task, StringInfo body)
+{
+	json_append_name(body, "metadata");
+	appendStringInfoChar(body, '{');
+	json_append_member(body, "payment", task->payment_id);
+	json_append_member(body, "attempt", psprintf("%d", task->attempt_no));
+	appendStringInfoChar(body, '}');
+}
+
 /* The payment method is one that Adyen has stored for the payer. */
 static bool
 build_payment_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
@@ -156,21 +183,9 @@ build_payment_body(const PspTask *task, StringInfo body, PspOutcome *outcome)
 	json_append_member(body, "shopperReference", task->payer);
 	json_append_member(body, "shopperInteraction", "ContAuth");
 	json_append_member(body, "recurringProcessingModel", "CardOnFile");
-	if (is_manual(task))
-	{
-		json_append_name(body, "additionalData");
-		appendStringInfoString(body, "{\"manualCapture\":\"true\"}");
-	}
-	else
-	{
-		json_append_name(body, "captureDelayHours");
-		appendStringInfoChar(body, '0');
-	}
-	json_append_name(body, "metadata");
-	appendStringInfoChar(body, '{');
-	json_append_member(body, "payment", task->payment_id);
-	json_append_member(body, "attempt", psprintf("%d", task->attempt_no));
-	appendStringInfoString(body, "}}");
+	adyen_add_capture(task, body);
+	adyen_add_names(task, body);
+	appendStringInfoChar(body, '}');
 	return true;
 }
 
@@ -201,6 +216,8 @@ build_send(const PspTask *task, PspRequest *request, PspOutcome *outcome)
 		return build_payment_body(task, &request->body, outcome);
 	if (task->operation == PSP_OPERATION_PAYOUT)
 		return build_transfer_body(task, &request->body, outcome);
+	if (task->operation == PSP_OPERATION_REGISTER)
+		return adyen_build_session(task, &request->body, outcome);
 	adyen_add_modification_path(task, &request->url);
 	return adyen_build_modification(task, &request->body, outcome);
 }
@@ -243,6 +260,20 @@ build_lookup(const PspTask *task, PspRequest *request)
 	form_add_int64(url, start, "limit", LIST_LIMIT);
 }
 
+static const char *
+path_of(const PspTask *task)
+{
+	switch (task->operation)
+	{
+		case PSP_OPERATION_PAYOUT:
+			return TRANSFERS_PATH;
+		case PSP_OPERATION_REGISTER:
+			return SESSIONS_PATH;
+		default:
+			return PAYMENTS_PATH;
+	}
+}
+
 static bool
 adyen_build(const PspTask *task, const char *base_url, const char *secret,
 			PspRequest *request, PspOutcome *outcome)
@@ -256,8 +287,7 @@ adyen_build(const PspTask *task, const char *base_url, const char *secret,
 		return refuse(outcome, PSP_UNKNOWN, "no_lookup",
 					  "Adyen tells nothing of a payment but to who sends it "
 					  "again");
-	adapter_begin(request, sends ? "POST" : "GET", base_url,
-				  pays ? PAYMENTS_PATH : TRANSFERS_PATH);
+	adapter_begin(request, sends ? "POST" : "GET", base_url, path_of(task));
 	adapter_header(request, psprintf("X-API-Key: %s", secret));
 	if (sends)
 		return build_send(task, request, outcome);
@@ -548,6 +578,8 @@ read_success(const PspTask *task, const JsonDocument *json,
 		outcome_unreadable(outcome);
 	else if (task->operation == PSP_OPERATION_PAY)
 		read_payment(task, json, root, outcome);
+	else if (task->operation == PSP_OPERATION_REGISTER)
+		adyen_read_session(task, json, root, outcome);
 	else if (task->operation != PSP_OPERATION_PAYOUT)
 		adyen_read_modification(task, json, root, outcome);
 	else if (task->step == PSP_STEP_LOOKUP && task->psp_reference == NULL)
@@ -663,7 +695,7 @@ const PspAdapter psp_adyen = {
 	.key_length_max = 64,
 	.key_lifetime_s = 7 * 86400 - 3600,
 	.key_lifetime_max_s = 7 * 86400,
-	.performs = { true, true, true, true, true },
+	.performs = { true, true, true, true, true, true },
 	.several_captures = true,
 	.inquiry = { [PSP_OPERATION_PAYOUT] = { .by_reference = true,
 											.by_listing = true } },

@@ -28,6 +28,16 @@ extern bool adyen_add_amount(const PspTask *task, StringInfo body,
  */
 extern char *adyen_reference(const char *psp_key);
 
+/* Members that payments have however they are made, each after a comma */
+extern void adyen_add_capture(const PspTask *task, StringInfo body);
+extern void adyen_add_names(const PspTask *task, StringInfo body);
+
+/* adyen_session.c: a hosted page */
+extern bool adyen_build_session(const PspTask *task, StringInfo body,
+								PspOutcome *outcome);
+extern void adyen_read_session(const PspTask *task, const JsonDocument *json,
+							   const JsonNode *root, PspOutcome *outcome);
+
 /* adyen_modification.c: captures, cancels and refunds of a payment */
 extern void adyen_add_modification_path(const PspTask *task, StringInfo url);
 extern bool adyen_build_modification(const PspTask *task, StringInfo body,

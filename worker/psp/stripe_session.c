@@ -102,19 +102,6 @@ stripe_add_session(const PspTask *task, StringInfo body)
 	add_names(task, body, "metadata");
 }
 
-/* A browser will be sent there: nothing but an address of the web. */
-static bool
-is_web_address(const char *url)
-{
-	if (url == NULL || strlen(url) > PSP_URL_LENGTH_MAX ||
-		(strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0))
-		return false;
-	for (const char *c = url; *c; c++)
-		if ((unsigned char) *c <= ' ' || (unsigned char) *c >= 0x7F)
-			return false;
-	return true;
-}
-
 /* Nobody is sent to a page that asks for another amount. */
 static bool
 asks_for_amount(const PspTask *task, const JsonDocument *json,
@@ -148,7 +135,7 @@ read_open(const PspTask *task, const JsonDocument *json,
 					  "still_open", "the hosted page is still open");
 		return;
 	}
-	if (!is_web_address(url) || !asks_for_amount(task, json, session))
+	if (!is_page_address(url) || !asks_for_amount(task, json, session))
 	{
 		outcome_unreadable(outcome);
 		return;
