@@ -21,6 +21,7 @@
 #include "order/batch.h"
 #include "order/decision.h"
 #include "order/evidence.h"
+#include "order/exchange.h"
 #include "order/plan.h"
 #include "order/psp_reference.h"
 #include "order/typed_argument.h"
@@ -261,6 +262,8 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 	  SubjectSet *set, Subject *subject)
 {
 	bool		   written_off = strcmp(verdict->outcome, "written_off") == 0;
+	bool		   exchanged = false;
+	Posting		   exchange;
 	DecisionEffect effect;
 
 	decision_effect(dispute, verdict, subject, &effect);
@@ -278,7 +281,10 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 		subject->capturing_amount = 0;
 	}
 	if (effect.to && strcmp(effect.to, "reversed") == 0)
+	{
 		subject->pending_amount = 0;
+		exchanged = exchange_reverse(subject, &exchange);
+	}
 	if (effect.to)
 	{
 		if (!subject_step(subject, effect.to, CAUSE_DECISION))
@@ -292,6 +298,8 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 	set_status(dispute, written_off ? "written_off" : "resolved", true);
 	if (effect.posting.leg_count > 0)
 		posting_post(&effect.posting, 1);
+	if (exchanged)
+		posting_post(&exchange, 1);
 }
 
 static void

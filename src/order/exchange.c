@@ -225,6 +225,28 @@ exchange_refund_failed(Weighing *w, Subject *order, Subject *refund)
 	settled->changed = true;
 }
 
+bool
+exchange_reverse(Subject *order, Posting *posting)
+{
+	SettledMoney *settled = &order->settled;
+
+	memset(posting, 0, sizeof(Posting));
+	if (settled->exchanged_amount == 0 && settled->exchanged_for == 0)
+		return false;
+	posting->kind = "exchange_reversed";
+	posting->subject = order->id;
+	strlcpy(posting->currency, order->currency, sizeof(posting->currency));
+	exchange_legs(posting, &order->psp_id, settled->currency,
+				  -settled->exchanged_amount, -settled->exchanged_for,
+				  -settled->exchanged_for);
+	settled->amount -= settled->exchanged_for;
+	settled->captured_amount = 0;
+	settled->exchanged_amount = 0;
+	settled->exchanged_for = 0;
+	settled->changed = true;
+	return true;
+}
+
 /* ---- fees ---- */
 
 static Posting *

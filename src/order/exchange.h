@@ -48,6 +48,9 @@ extern void exchange_refunded(Weighing *w, Subject *order, Subject *refund,
 extern void exchange_refund_failed(Weighing *w, Subject *order,
 								   Subject *refund);
 
+/* People say that a capture was not ours to keep: its exchange goes, too. */
+extern bool exchange_reverse(Subject *order, Posting *posting);
+
 /*
  * The part of what an order was exchanged for that belongs to so much of it;
  * when nothing is known of that, what it is exchanged back for.

@@ -40,8 +40,8 @@ void
 settled_columns_add(Column *columns, const Subject *order)
 {
 	const SettledMoney *settled = &order->settled;
-	bool				known = settled->captured_amount > 0;
-	bool				exchanged =
+	bool known = settled->captured_amount > 0 || settled->amount != 0;
+	bool exchanged =
 		settled->currency && strcmp(settled->currency, order->currency) != 0;
 
 	column_add_text(&columns[0], settled->currency);

@@ -166,6 +166,16 @@ SELECT count(*) FROM pg_temp.claim();
 SELECT pg_temp.record('half', 'succeeded', 'pi_10', amount => 600, settled_amount => 660, settled_currency => 'USD', exchange_rate => 1.1, psp_fee => 20);
 SELECT * FROM pg_temp.settled('half');
 
+-- charged although it had failed, and given back outside: the exchange goes with the capture
+SELECT pg_temp.buy('gone', '20.00', 'EUR') AS gone \gset
+SELECT pg_temp.record('gone', 'declined');
+SELECT pg_temp.record('gone', 'succeeded', 'pi_12', settled_amount => 2169, settled_currency => 'USD', exchange_rate => 1.0845, psp_fee => 93);
+SELECT * FROM pg_temp.settled('gone');
+SELECT id AS exception FROM payment.exception WHERE order_id = :'gone' AND type = 'late_success' \gset
+SELECT payment.propose_resolution(:'exception', 'refunded_outside', 'Ann', 'seen'), payment.approve_resolution(:'exception', 'refunded_outside', 'Ben', 'seen too');
+SELECT kind, account, currency, amount FROM pg_temp.book(:'gone') WHERE kind LIKE '%reversed';
+SELECT * FROM pg_temp.settled('gone');
+
 -- hostile: refused, and nothing is half done
 CREATE FUNCTION pg_temp.refused(settled bigint, currency text, rate numeric, fee bigint) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

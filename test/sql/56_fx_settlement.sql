@@ -156,6 +156,21 @@ SELECT * FROM pg_temp.run();
 SELECT * FROM pg_temp.book(:'far') OFFSET 4;
 RESET payment.exchange_tolerance_basis_points;
 
+-- charged although it had failed, and given back outside: charge and refund cancel each other in the line's currency
+SELECT payment.checkout('fx lines gone', 'payer', '[{"seller": "fx lines seller", "amount": "20.00", "currency": "EUR", "reference": "gone"}]',
+    psp => 'fx lines', payment_method => 'pm') IS NOT NULL AS made;
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.record('gone', 'declined'), pg_temp.record('gone', 'succeeded', 'pi_gone');
+SELECT id AS exception FROM payment.exception WHERE order_id = pg_temp.object('gone') AND type = 'late_success' \gset
+SELECT payment.propose_resolution(:'exception', 'refunded_outside', 'Ann', 'seen'), payment.approve_resolution(:'exception', 'refunded_outside', 'Ben', 'seen too');
+CREATE TEMP TABLE before AS SELECT * FROM pg_temp.accounts();
+SELECT pg_temp.import('night 6.csv', $$txn_51,usd,21.69,0,21.69,charge,pi_gone,ch_51,20.00,eur
+txn_52,usd,-21.69,0,-21.69,refund,pi_gone,re_gone,-20.00,eur
+$$);
+SELECT * FROM pg_temp.run();
+SELECT count(*) FROM pg_temp.book(pg_temp.object('gone'));
+SELECT * FROM pg_temp.accounts() EXCEPT SELECT * FROM before;
+
 -- hostile lines
 CREATE FUNCTION pg_temp.refused(amount text, currency text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
