@@ -96,6 +96,15 @@ SELECT * FROM pg_temp.settled('silent');
 SELECT * FROM pg_temp.run();
 SELECT * FROM pg_temp.accounts();
 
+-- nor a fee, in the same currency
+SELECT pg_temp.buy('plain', '9.00', 'EUR') AS plain \gset
+SELECT pg_temp.import('night 1b.csv', $$txn_7,eur,9.00,0.38,8.62,charge,pi_plain,ch_7,9.00,eur
+$$);
+SELECT * FROM pg_temp.run();
+SELECT pg_temp.record('plain', 'succeeded', 'pi_plain', settled_amount => 900, settled_currency => 'EUR', psp_fee => 38);
+SELECT * FROM pg_temp.settled('plain');
+SELECT * FROM pg_temp.accounts() WHERE currency = 'EUR';
+
 -- refunds: told, silent, otherwise; one that fails, and comes back by another rate
 SELECT pg_temp.give_back('told', 500, settled => 550, settled_in => 'USD') AS r1 \gset
 SELECT pg_temp.give_back('silent', 1000) AS r2 \gset
