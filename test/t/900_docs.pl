@@ -29,6 +29,7 @@ my $url = "http://127.0.0.1:" . $t->start_sandbox;
 my $folder = File::Temp::tempdir(CLEANUP => 1);
 
 run_examples($page{'docs/integration.md'});
+check_programs($page{'docs/integration.md'});
 # makes the view that is not made with the extension
 $t->sql('SELECT payment.create_partitions()');
 check_functions($page{'docs/reference.md'});
@@ -152,6 +153,35 @@ sub run_program
         ok($id && $t->wait_for("SELECT status = 'succeeded' FROM payment.payment WHERE id = '$id'"), $name)
           or diag($out);
     }
+}
+
+# Programs in other languages, run here or not: does their compiler take them?
+sub check_programs
+{
+    my ($text) = @_;
+    my %checker = (
+        python => [ 'python3', '-c', 'import ast, sys; ast.parse(open(sys.argv[1]).read())' ],
+        js     => [ 'node', '--check' ],
+        go     => [ 'gofmt', '-e', '-l' ]);
+    my %count;
+    while ($text =~ /^```(python|js|go)\n(.*?)^```$/msg)
+    {
+        my ($language, $block) = ($1, $2);
+        my $name = "$language program " . ++$count{$language};
+      SKIP:
+        {
+            skip "$name: $checker{$language}[0] is not here", 1 if system("command -v $checker{$language}[0] > /dev/null") != 0;
+            my $path = "$folder/checked." . ($language eq 'python' ? 'py' : $language);
+            open my $file, '>:utf8', $path or die $!;
+            print {$file} $block;
+            close $file;
+            my $command = join ' ', (map { "'$_'" } @{ $checker{$language} }), "'$path'";
+            my $out = qx($command 2>&1);
+            is($?, 0, $name) or diag($out);
+        }
+    }
+    is_deeply(\%count, { python => 2, js => 2, go => 2 }, 'a client and an endpoint for webhooks in each language');
+    return;
 }
 
 sub fetch_settlement
