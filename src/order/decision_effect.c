@@ -160,18 +160,24 @@ was_kept(const Subject *subject)
 }
 
 /*
- * A captured order's money was not ours to keep.  What went back by refunds is
- * gone already, and what was written off had never come.
+ * A captured order's money was not ours to keep.  What went back by refunds or
+ * disputes is gone already, and what was written off had never come.
  */
 static void
 reverse_capture(const Dispute *dispute, const Verdict *verdict,
 				const Subject *subject, DecisionEffect *effect)
 {
-	int64 amount = subject->captured_amount - subject->refunded_amount;
-	int64 fee = subject->captured_fee - subject->fee_returned;
+	int64 amount = subject->captured_amount - subject->refunded_amount -
+				   subject->disputed_amount;
+	int64 fee =
+		subject->captured_fee - subject->fee_returned - subject->disputed_fee;
 	int64 pending = subject->pending_amount;
 	int64 written_off = Min(read_written_off(subject), amount);
 
+	if (subject->open_disputes > 0)
+		refuse(dispute, verdict, subject,
+			   "It is disputed: wait until it is known who has the money, as "
+			   "payment.dispute shows.");
 	if (was_kept(subject))
 		refuse(dispute, verdict, subject,
 			   "More than was captured is booked of it by an earlier "

@@ -24,6 +24,9 @@
 /* amount, currency and code of an outcome that has none of them */
 #define NONE -1, "", NULL
 
+/* most cases say nothing of what was settled */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 typedef struct Case
 {
 	const char	  *name;
