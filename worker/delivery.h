@@ -41,11 +41,12 @@ typedef struct Psp
 	int			recording[LANE_COUNT]; /* of these, with this transaction */
 	double		tokens;				   /* requests that may be sent now */
 	TimestampTz refilled_at;
-	TimestampTz paused_until;	/* as it asked for; 0: never */
-	TimestampTz due_at;			/* when to claim next */
-	TimestampTz verify_at;		/* when to look for webhooks to verify */
-	int			verifying;		/* of in_flight: verifications */
-	int			passed_over;	/* tasks that went before verifications */
+	TimestampTz paused_until;		 /* as it asked for; 0: never */
+	TimestampTz verify_paused_until; /* ... when asked about webhooks */
+	TimestampTz due_at;				 /* when to claim next */
+	TimestampTz verify_at;			 /* when to look for webhooks to verify */
+	int			verifying;			 /* of in_flight: verifications */
+	int			passed_over;		 /* tasks that went before verifications */
 	bool		due_is_unknown; /* due_at is a guess, until it was looked up */
 	bool		had_no_place;	/* for a lane, when that was found out */
 	TimestampTz complained_at;

@@ -19,6 +19,7 @@
 #include "psp/json.h"
 #include "queue.h"
 #include "throttle.h"
+#include "time_told.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -647,9 +648,8 @@ make_outcome(OutcomeRow *row, Delivery *delivery)
 			 psp_decline_class_name(outcome->decline_class));
 	put(row, "retry_after_ms", outcome->retry_after_ms < 0,
 		Int64GetDatum(outcome->retry_after_ms));
-	put(row, "authorized_until", outcome->authorized_until_s == 0,
-		TimestampTzGetDatum(
-			time_t_to_timestamptz((pg_time_t) outcome->authorized_until_s)));
+	put(row, "authorized_until", time_told(outcome->authorized_until_s) == 0,
+		TimestampTzGetDatum(time_told(outcome->authorized_until_s)));
 	put_text(row, "child_reference", outcome->child_reference);
 	put_settled(row, outcome);
 	put_text(row, "payment_method", outcome->payment_method);
@@ -673,9 +673,8 @@ record_page(const Delivery *delivery)
 	values[0] = UUIDPGetDatum(&delivery->attempt_id);
 	values[1] = CStringGetTextDatum(outcome->reference);
 	values[2] = CStringGetTextDatum(outcome->hosted_url);
-	values[3] = TimestampTzGetDatum(
-		time_t_to_timestamptz((pg_time_t) outcome->hosted_until_s));
-	nulls[3] = outcome->hosted_until_s == 0 ? 'n' : ' ';
+	values[3] = TimestampTzGetDatum(time_told(outcome->hosted_until_s));
+	nulls[3] = time_told(outcome->hosted_until_s) == 0 ? 'n' : ' ';
 	if (SPI_execute_plan(prepare(&page_plan,
 								 "SELECT payment.record_hosted_page($1, $2,"
 								 " $3, $4)",

@@ -28,6 +28,12 @@
 
 #define DETAIL_SIZE 200
 
+static bool
+is_verification(const Delivery *delivery)
+{
+	return delivery->task.operation == PSP_OPERATION_VERIFY;
+}
+
 /* ---- places ---- */
 
 static int
@@ -45,7 +51,7 @@ throttle_begin(Delivery *delivery)
 {
 	delivery->lane = lane_of(delivery);
 	delivery->psp->in_flight[delivery->lane]++;
-	if (delivery->task.operation == PSP_OPERATION_VERIFY)
+	if (is_verification(delivery))
 		delivery->psp->verifying++;
 	delivery->spell = breaker_begin(&delivery->psp->breaker);
 }
@@ -56,7 +62,7 @@ throttle_end(Delivery *delivery)
 	Psp *psp = delivery->psp;
 
 	psp->in_flight[delivery->lane]--;
-	if (delivery->task.operation == PSP_OPERATION_VERIFY)
+	if (is_verification(delivery))
 		psp->verifying--;
 
 	/* one that was never sent is no sign of anything */
@@ -191,34 +197,43 @@ token_at(const Psp *psp)
 }
 
 /*
- * A PSP that is overloaded says so to one request and means all of them.
+ * A PSP that is overloaded says so to one request and means all of them.  But
+ * anybody can have it asked about webhooks: what it says to that holds up
+ * nothing else.
  */
 static void
 heed_retry_after(Delivery *delivery, TimestampTz now)
 {
-	Psp	 *psp = delivery->psp;
-	int64 pause_ms = delivery->outcome.retry_after_ms;
+	Psp			*psp = delivery->psp;
+	int64		 pause_ms = delivery->outcome.retry_after_ms;
+	TimestampTz *until;
 
 	if ((delivery->http_status != 429 && delivery->http_status != 503) ||
 		pause_ms <= 0)
 		return;
 	pause_ms = Min(pause_ms, psp->retry_after_max_ms);
-	psp->paused_until =
-		Max(psp->paused_until, TimestampTzPlusMilliseconds(now, pause_ms));
+	until = is_verification(delivery) ? &psp->verify_paused_until
+									  : &psp->paused_until;
+	*until = Max(*until, TimestampTzPlusMilliseconds(now, pause_ms));
 }
 
 void
 throttle_forget_pause(Psp *psp)
 {
-	psp->paused_until = 0;
+	psp->paused_until = psp->verify_paused_until = 0;
 	psp->due_at = DT_NOBEGIN;
 }
 
 /* ---- the circuit breaker ---- */
 
+/* It is no sign of the PSP's health what strangers have it asked. */
 static BreakerResult
-breaker_result(const PspOutcome *outcome)
+breaker_result(const Delivery *delivery)
 {
+	const PspOutcome *outcome = &delivery->outcome;
+
+	if (is_verification(delivery))
+		return BREAKER_NEUTRAL;
 	/* its own old failure, told again, is a proper answer */
 	if (outcome->kind == PSP_KEY_SPENT)
 		return BREAKER_SUCCESS;
@@ -267,8 +282,7 @@ count_result(Psp *psp, const Delivery *delivery, BreakerResult result,
 
 	if (statistics == NULL)
 		return;
-	if (delivery->latency_ms >= 0 &&
-		delivery->task.operation != PSP_OPERATION_VERIFY)
+	if (delivery->latency_ms >= 0 && !is_verification(delivery))
 		statistics_add_latency(statistics, delivery->outcome.kind,
 							   delivery->latency_ms);
 	if (result == BREAKER_SUCCESS)
@@ -320,7 +334,7 @@ throttle_judge(Delivery *delivery, TimestampTz now)
 {
 	Psp			 *psp = delivery->psp;
 	Breaker		 *breaker = &psp->breaker;
-	BreakerResult result = breaker_result(&delivery->outcome);
+	BreakerResult result = breaker_result(delivery);
 	Breaker		  before;
 	bool		  was_closed;
 

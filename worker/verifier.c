@@ -53,7 +53,7 @@ TimestampTz
 verifier_due_at(const Psp *psp)
 {
 	return psp->adapter && psp->adapter->performs[PSP_OPERATION_VERIFY]
-			   ? psp->verify_at
+			   ? Max(psp->verify_at, psp->verify_paused_until)
 			   : DT_NOEND;
 }
 

@@ -23,6 +23,7 @@
 #include "order/psp_reference.h"
 #include "order/seller_money.h"
 #include "reconcile/exception.h"
+#include "time_told.h"
 #include "uuid7.h"
 
 static void
@@ -156,8 +157,8 @@ note_details(Dispute *dispute, const PspDispute *said)
 {
 	if (said->reason)
 		dispute->reason = said->reason;
-	if (said->respond_by_s > 0)
-		dispute->respond_by = time_t_to_timestamptz(said->respond_by_s);
+	if (time_told(said->respond_by_s) != 0)
+		dispute->respond_by = time_told(said->respond_by_s);
 	dispute->sequence = Max(dispute->sequence, said->sequence);
 }
 

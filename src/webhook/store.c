@@ -21,6 +21,7 @@
 #include "order/plan.h"
 #include "order/transition.h"
 #include "text_guard.h"
+#include "time_told.h"
 #include "uuid7.h"
 #include "webhook/dispute_event.h"
 #include "webhook/event.h"
@@ -118,8 +119,7 @@ describe(WebhookEvent *event, const PspEvent *source, const char *body)
 	event->error_message = safe_message(outcome->error_message);
 	event->dispute = source->dispute;
 	event->dispute.reason = safe_message(source->dispute.reason);
-	event->sent_at =
-		source->sent_at_s > 0 ? time_t_to_timestamptz(source->sent_at_s) : 0;
+	event->sent_at = time_told(source->sent_at_s);
 	event->body = body + source->start;
 	event->length = source->length;
 	if (source->is_foreign)

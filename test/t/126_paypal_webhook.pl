@@ -141,14 +141,16 @@ subtest 'PayPal is down for a while' => sub {
     $t->faults(webhook_delay_ms => 1500);
     my @orders = map { $paypal->pay("down $_") } 1 .. 4;
     wait_for_status($_, 'pending') foreach @orders;
+    my $count = asked();
     $t->faults(error_500_before => 100, webhook_delay_ms => 0);
-    $t->wait_for(q(SELECT EXISTS (SELECT FROM payment.circuit_breaker WHERE state <> 'closed')), what => 'the breaker to open');
+    ok(PaymentTest::wait_until(sub { asked() >= $count + 6 }, 60), 'it is asked again and again');
     isnt(unverified(), '0', 'webhooks wait');
+    is($t->sql(q(SELECT count(*) FROM payment.circuit_breaker WHERE state <> 'closed')),
+        0, 'payments go on: strangers may send webhooks, and so open and close no breaker');
     $t->faults(error_500_before => 0);
     wait_for_status($_, 'captured') foreach @orders;
     wait_for_nothing_unverified();
     is_applied_once($_, 'in the end') foreach @orders;
-    $t->wait_for(q(SELECT NOT EXISTS (SELECT FROM payment.circuit_breaker WHERE state <> 'closed')), what => 'the breaker to close');
     $paypal->register;
 };
 
