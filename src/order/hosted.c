@@ -475,7 +475,7 @@ payment_record_hosted_page(PG_FUNCTION_ARGS)
 /*
  * What happened there is not taken from whoever brings the news: one look tells
  * it, and what the payer pays with.  An answer that is under way may be older
- * than the news.
+ * than the news.  A look that was given up is worth another one.
  */
 PageNews
 page_look_soon(const pg_uuid_t *psp_id, const pg_uuid_t *order_id)
@@ -486,17 +486,20 @@ page_look_soon(const pg_uuid_t *psp_id, const pg_uuid_t *order_id)
 	Datum values[] = { UUIDPGetDatum(order_id), UUIDPGetDatum(psp_id),
 					   TimestampTzGetDatum(GetCurrentTimestamp()) };
 
-	if (batch_run(plan_keep(&update_plan,
-							"UPDATE payment.task AS t"
-							" SET run_at = least(t.run_at, $3)"
-							" FROM (SELECT d.id FROM payment.task AS d"
-							"  WHERE d.object_id = $1"
-							"  AND d.operation = 'register'"
-							"  AND d.psp_id = $2 AND d.attempt_id IS NULL"
-							"  AND d.dead_at IS NULL FOR UPDATE SKIP LOCKED)"
-							" AS idle WHERE t.id = idle.id",
-							lengthof(types), types),
-				  values, NULL) > 0)
+	if (batch_run(
+			plan_keep(&update_plan,
+					  "UPDATE payment.task AS t"
+					  " SET run_at = least(t.run_at, $3), dead_at = NULL,"
+					  " tries = CASE WHEN t.dead_at IS NULL THEN t.tries"
+					  " ELSE 0 END"
+					  " FROM (SELECT d.id FROM payment.task AS d"
+					  "  WHERE d.object_id = $1"
+					  "  AND d.operation = 'register'"
+					  "  AND d.psp_id = $2 AND d.attempt_id IS NULL"
+					  "  FOR UPDATE SKIP LOCKED)"
+					  " AS idle WHERE t.id = idle.id",
+					  lengthof(types), types),
+			values, NULL) > 0)
 	{
 		payment_wake_dispatcher_at_commit();
 		return PAGE_IS_LOOKED_AT;
@@ -505,7 +508,7 @@ page_look_soon(const pg_uuid_t *psp_id, const pg_uuid_t *order_id)
 							   "SELECT FROM payment.task AS t"
 							   " WHERE t.object_id = $1"
 							   " AND t.operation = 'register'"
-							   " AND t.psp_id = $2 AND t.dead_at IS NULL",
+							   " AND t.psp_id = $2",
 							   2, types),
 					 values, NULL) > 0
 			   ? PAGE_IS_BUSY

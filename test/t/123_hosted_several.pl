@@ -110,6 +110,14 @@ subtest 'paid, told by a webhook' => sub {
     unlike($t->history_of($paid->{orders}[1]), qr/requires_action/, 'the others had none');
 };
 
+subtest 'told by a webhook when looking had been given up' => sub {
+    my $paid = checkout('given up');
+    $t->sql("UPDATE payment.task SET dead_at = now() WHERE object_id = '$paid->{orders}[0]'");
+    use_card($paid, 'pm_card_visa');
+    wait_for_status($paid, 'succeeded');
+    charged_once($paid, 'given up');
+};
+
 subtest 'S30 the redirect proves nothing' => sub {
     my $paid = checkout('redirect');
     $browser->get("$shop/ok");
