@@ -386,7 +386,8 @@ SQL
     is_deeply(
         [ map { join ' ', @$_ } $self->_table(<<'SQL') ],
 SELECT a.code, a.currency, sum(e.amount) FROM payment.entry AS e JOIN payment.account AS a ON a.id = e.account_id
-WHERE a.code IN ('bank', 'psp_receivable') GROUP BY a.code, a.currency HAVING sum(e.amount) <> 0 ORDER BY a.code, a.currency
+    JOIN payment.journal AS j ON j.id = e.journal_id
+WHERE a.code IN ('bank', 'psp_receivable') AND j.kind <> 'psp_fee' GROUP BY a.code, a.currency HAVING sum(e.amount) <> 0 ORDER BY a.code, a.currency
 SQL
         [ $self->_expected_totals ],
         "the ledger is what the PSP's book adds up to, by currency");
@@ -410,6 +411,7 @@ WITH object AS (SELECT id FROM payment.order_record UNION ALL SELECT id FROM pay
 SELECT 'attempt', a.id FROM payment.attempt AS a WHERE NOT EXISTS (SELECT FROM object AS o WHERE o.id = a.object_id)
 UNION ALL
 SELECT 'journal', j.id FROM payment.journal AS j WHERE NOT EXISTS (SELECT FROM object AS o WHERE o.id = j.subject)
+    AND NOT (j.kind = 'psp_fee' AND EXISTS (SELECT FROM payment.psp AS p WHERE p.id = j.subject))
 UNION ALL
 SELECT 'exception', x.id FROM payment.exception_record AS x WHERE NOT EXISTS (SELECT FROM object AS o WHERE o.id = x.order_id)
 UNION ALL
