@@ -140,6 +140,10 @@ SELECT pg_temp.steps(4);
 SELECT * FROM pg_temp.dispute(4);
 SELECT * FROM pg_temp.changes();
 SELECT * FROM pg_temp.seller(4);
+-- that it was won comes once more, late: nothing comes back a second time
+SELECT pg_temp.tell(4, 'won', '{-10000,10000}', 2);
+SELECT * FROM pg_temp.dispute(4);
+SELECT * FROM pg_temp.changes();
 -- ... and at once, within one second
 SELECT pg_temp.captured(5) AS o \gset
 SELECT pg_temp.tell(5, 'needs_response'), pg_temp.tell(5, 'won', '{-10000,10000}'), pg_temp.tell(5, 'lost', '{-10000,10000,-10000}');
