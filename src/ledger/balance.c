@@ -105,6 +105,14 @@ ledger_balance(const pg_uuid_t *account_id)
 	return balance;
 }
 
+int64
+ledger_held(const pg_uuid_t *account_id)
+{
+	int count;
+
+	return hold_sum_locked(account_id, &count);
+}
+
 /* posted, pending and available, on the side that is normal for the account */
 Datum
 balance_row(TupleDesc desc, const TouchedAccount *account,

@@ -83,6 +83,12 @@ extern void ledger_post(LedgerJournal *journals, int count);
 extern int128 ledger_balance(const pg_uuid_t *account_id);
 
 /*
+ * What is held of it for postings to come, on the side that is normal for the
+ * account: nobody else may take that of the balance.
+ */
+extern int64 ledger_held(const pg_uuid_t *account_id);
+
+/*
  * Lock accounts, in the order in which postings do: whoever posts towards a
  * limit of one waits.  For reading a balance that decides what is posted.
  */

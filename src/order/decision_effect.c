@@ -80,7 +80,7 @@ charge_seller(DecisionEffect *effect, const Subject *subject, int64 amount)
 
 	ledger_chart_account(ACCOUNT_SELLER_AVAILABLE, &subject->seller_id,
 						 effect->posting.currency, &account);
-	available = Max(-ledger_balance(&account), 0);
+	available = Max(-ledger_balance(&account) - ledger_held(&account), 0);
 	taken = (int64) Min(available, (int128) amount);
 	leg(effect, ACCOUNT_SELLER_AVAILABLE, &subject->seller_id, taken);
 	leg(effect, ACCOUNT_SELLER_RECEIVABLE, &subject->seller_id,

@@ -117,7 +117,8 @@ seller_debit(const pg_uuid_t *seller_id, const char *currency, int64 amount,
 		return money;
 	lock_accounts(&accounts, seller_id, currency);
 	money.available =
-		covered(-ledger_balance(&accounts.ids[AVAILABLE]) - taken_before,
+		covered(-ledger_balance(&accounts.ids[AVAILABLE]) -
+					ledger_held(&accounts.ids[AVAILABLE]) - taken_before,
 				amount);
 	money.receivable = amount - money.available;
 	return money;

@@ -34,8 +34,8 @@ extern void sellers_lock(SellerKey *sellers, int count);
  * Both lock the seller's accounts first, so that nobody takes what they found
  * until the transaction ends.  Need an SPI connection.
  *
- * A debit takes what is available, less what will have been taken before it is
- * posted; the seller owes the rest.  A credit first pays what the seller owes.
+ * A debit takes what is available, less what is held and what will have been
+ * taken before it is posted; the seller owes the rest.  A credit first pays what the seller owes.
  */
 extern SellerMoney seller_debit(const pg_uuid_t *seller_id,
 								const char *currency, int64 amount,
