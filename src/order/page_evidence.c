@@ -154,11 +154,14 @@ leave_page(Subject *subject, Evidence *evidence)
  * have been until the page was done.
  */
 static bool
-charge(Subject *subject, const Subject *first, TransitionCause cause)
+charge(Subject *subject, const Subject *first, bool none,
+	   TransitionCause cause)
 {
 	subject->hosted = false;
-	if (subject->cancel_requested)
+	if (none || subject->cancel_requested)
 	{
+		if (strcmp(subject->path.now, "created") == 0)
+			cause = CAUSE_POLICY;
 		(void) subject_step(subject, "cancelled", cause);
 		return false;
 	}
@@ -167,11 +170,30 @@ charge(Subject *subject, const Subject *first, TransitionCause cause)
 	return subject->is_charged;
 }
 
+/* Is it all or nothing, and lacks one of its orders already? */
+static bool
+cannot_be_whole(const SubjectSet *set, const PaymentState *payment)
+{
+	if (!payment->all_or_nothing)
+		return false;
+	for (int i = 0; i < set->count; i++)
+	{
+		const Subject *order = &set->subjects[i];
+
+		if (order->object == OBJECT_PAYMENT_ORDER &&
+			uuid_compare(&order->payment_id, &payment->id) == 0 &&
+			order->cancel_requested)
+			return true;
+	}
+	return payment->failed_count > 0;
+}
+
 static void
 tokenized(Weighing *w, Subject *subject, Evidence *evidence)
 {
 	PaymentState *payment = payment_find(&w->set, &subject->payment_id);
 	bool		  charges = false;
+	bool		  none;
 
 	if (payment == NULL || payment->order_count == 1)
 		return; /* a page that charges has nothing else to say */
@@ -181,13 +203,14 @@ tokenized(Weighing *w, Subject *subject, Evidence *evidence)
 	evidence->effect = EVIDENCE_APPLIED;
 	payment->hosted = false;
 	payment->token = evidence->payment_method;
+	none = cannot_be_whole(&w->set, payment);
 	for (int i = 0; i < w->set.count; i++)
 	{
 		Subject *order = &w->set.subjects[i];
 
 		if (order->object == OBJECT_PAYMENT_ORDER &&
 			uuid_compare(&order->payment_id, &payment->id) == 0 &&
-			charge(order, subject, evidence->cause))
+			charge(order, subject, none, evidence->cause))
 			charges = true;
 	}
 	if (charges)

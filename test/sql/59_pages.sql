@@ -1,0 +1,82 @@
+-- Pages of the PSP's that nobody can look at, that are cancelled, or that bring what cannot be whole.
+\getenv inputdir PG_ABS_SRCDIR
+\set dispatch :inputdir '/lib/dispatch.sql'
+\set webhook :inputdir '/lib/webhook.sql'
+SET client_min_messages = warning;
+\set ECHO none
+\i :dispatch
+\i :webhook
+\set ECHO all
+RESET client_min_messages;
+SET test.psp = 'pages';
+SET test.webhook_secret = 'whsec_pages';
+SELECT pg_temp.register_psp();
+SELECT count(payment.register_seller('pages seller ' || n, 'Seller ' || n)) AS sellers FROM generate_series(1, 3) AS n;
+
+CREATE FUNCTION pg_temp.host(name text, amounts bigint[], capture text DEFAULT 'automatic', policy text DEFAULT 'keep') RETURNS uuid LANGUAGE sql AS $$
+    SELECT (payment.checkout('pages ' || name, 'payer', (SELECT jsonb_agg(jsonb_build_object('seller', 'pages seller ' || n,
+            'amount', amount, 'currency', 'EUR', 'reference', name || '/' || n) ORDER BY n)
+        FROM unnest(amounts) WITH ORDINALITY AS u (amount, n)), psp => current_setting('test.psp'), capture => capture,
+        on_partial_failure => policy,
+        hosted => '{"success_url": "https://shop.example/ok", "cancel_url": "https://shop.example/no"}')).payment_id
+$$;
+-- outcome of the latest attempt of that operation; with the worker's word for an open page
+CREATE FUNCTION pg_temp.tell(name text, operation text, outcome text, more jsonb DEFAULT '{}') RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    attempt payment.attempt;
+    recorded integer;
+BEGIN
+    SELECT a.* INTO attempt FROM payment.attempt AS a WHERE a.object_id = pg_temp.object(name) AND a.operation = tell.operation
+        ORDER BY a.id DESC LIMIT 1;
+    recorded := payment.record_outcomes(ARRAY[jsonb_populate_record(NULL::payment.attempt_outcome, jsonb_build_object(
+        'attempt_id', attempt.id, 'outcome', outcome, 'http_status', 200, 'latency_ms', 5, 'amount', o.amount, 'currency', 'EUR',
+        'psp_reference', CASE WHEN tell.operation = 'pay' THEN 'pi_' || name ELSE 'cs_' || name END) || more)])
+        FROM payment.order_record AS o WHERE o.id = attempt.object_id;
+    IF tell.operation = 'register' AND outcome = 'requires_action' THEN
+        PERFORM payment.record_hosted_page(attempt.id, 'cs_' || name, 'https://pay.example/' || name, '2100-01-01 00:00+00');
+    END IF;
+    RETURN recorded;
+END
+$$;
+CREATE FUNCTION pg_temp.go() RETURNS TABLE (name text, operation text, step text) LANGUAGE sql AS $$
+    SELECT pg_temp.skip_time();
+    SELECT pg_temp.name_of(c.object_id), c.operation, c.step FROM payment.claim_tasks(pg_temp.psp(), 100, 60000) AS c ORDER BY 1, 2
+$$;
+CREATE FUNCTION pg_temp.state(pattern text) RETURNS TABLE (name text, payment text, status text, tasks text) LANGUAGE sql AS $$
+    SELECT o.reference, p.status, o.status || CASE WHEN o.cancel_requested_at IS NULL THEN '' ELSE ' (to be cancelled)' END,
+        (SELECT string_agg(t.operation || ' ' || t.step || CASE WHEN t.dead_at IS NULL THEN '' ELSE ' dead: ' || t.last_error END, ', ' ORDER BY t.operation)
+         FROM payment.task AS t WHERE t.object_id = o.id)
+    FROM payment.order_record AS o JOIN payment.payment_record AS p ON p.id = o.payment_id WHERE o.reference LIKE pattern AND p.psp_id = pg_temp.psp() ORDER BY 1
+$$;
+CREATE FUNCTION pg_temp.fail_often(name text, how_often integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 1..how_often LOOP
+        PERFORM pg_temp.go();
+        PERFORM pg_temp.tell(name, 'register', 'retry', '{"http_status": 401, "error_code": "http_401"}');
+    END LOOP;
+END
+$$;
+
+-- all or nothing: one order is to be cancelled, then the payer finishes: nothing is charged
+SELECT pg_temp.host('a', '{1000, 2000}', policy => 'all_or_nothing') AS a \gset
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('a/1', 'register', 'requires_action');
+SELECT payment.cancel(pg_temp.object('a/1'), 'pages cancel a/1');
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('a/1', 'register', 'tokenized', '{"payment_method": "cus_1/pm_1"}');
+SELECT * FROM pg_temp.state('a/%');
+SELECT count(*) FROM pg_temp.go();
+-- so it is when another one was cancelled; what is to be kept is charged
+SELECT pg_temp.host('b', '{1000, 2000, 3000}', policy => 'all_or_nothing') AS b \gset
+SELECT pg_temp.host('k', '{1000, 2000, 3000}') AS k \gset
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell(name, 'register', 'requires_action') FROM (VALUES ('b/1'), ('k/1')) AS v (name);
+SELECT payment.cancel(pg_temp.object(name), 'pages cancel ' || name) FROM (VALUES ('b/2'), ('k/2')) AS v (name);
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell(name, 'register', 'tokenized', '{"payment_method": "cus_1/pm_1"}') FROM (VALUES ('b/1'), ('k/1')) AS v (name);
+SELECT * FROM pg_temp.state('b/%');
+SELECT * FROM pg_temp.state('k/%');
+SELECT * FROM pg_temp.go();
+SELECT pg_temp.tell(name, 'pay', 'succeeded') FROM (VALUES ('k/1'), ('k/3')) AS v (name);
+
+SELECT * FROM payment.verify();
