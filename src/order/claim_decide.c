@@ -157,6 +157,14 @@ hold_back(Claim *claim)
 	bury(claim, "it may have been charged already: see payment.exception");
 }
 
+/* A page has its own end: however often a look fails, the payer may pay there. */
+static bool
+waits_for_payer(const Claim *claim)
+{
+	return claim->registers && status_is(claim, "requires_action") &&
+		   strcmp(claim->step, "lookup") == 0;
+}
+
 void
 claim_decide(const ClaimBatch *batch, Claim *claim)
 {
@@ -199,7 +207,7 @@ claim_decide(const ClaimBatch *batch, Claim *claim)
 						  (claim->registers || !claim->of_page);
 		claim->step = "lookup";
 	}
-	if (claim->tries >= batch->max_attempts)
+	if (claim->tries >= batch->max_attempts && !waits_for_payer(claim))
 	{
 		give_up(claim, psprintf("no final answer in %d tries", claim->tries));
 		return;

@@ -79,4 +79,14 @@ SELECT * FROM pg_temp.state('k/%');
 SELECT * FROM pg_temp.go();
 SELECT pg_temp.tell(name, 'pay', 'succeeded') FROM (VALUES ('k/1'), ('k/3')) AS v (name);
 
+-- no look at the page succeeds: it is looked at for as long as it is open
+SELECT pg_temp.host('c', '{1000}') AS c \gset
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('c/1', 'register', 'requires_action');
+SELECT pg_temp.fail_often('c/1', 25);
+SELECT * FROM pg_temp.state('c/%');
+SELECT * FROM pg_temp.go();
+SELECT pg_temp.tell('c/1', 'register', 'succeeded', '{"child_reference": "pi_c"}');
+SELECT * FROM pg_temp.state('c/%');
+
 SELECT * FROM payment.verify();
