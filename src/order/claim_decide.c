@@ -70,9 +70,11 @@ static void
 give_up(Claim *claim, const char *reason)
 {
 	claim->begins = false;
-	claim->is_lost = status_is(claim, claim->operation->accepted) ||
-					 (claim->operation->object == OBJECT_REFUND &&
-					  status_is(claim, "requires_action"));
+	claim->is_lost =
+		status_is(claim, claim->operation->accepted) ||
+		(claim->registers && status_is(claim, claim->operation->sent)) ||
+		(claim->operation->object == OBJECT_REFUND &&
+		 status_is(claim, "requires_action"));
 	bury(claim, reason);
 }
 

@@ -223,7 +223,8 @@ write_orders(ClaimBatch *batch)
 				   batch, pick_doubtful_order, CAUSE_LEASE);
 	become_unknown(&plans[3],
 				   UNKNOWN_SQL("order_record",
-							   "pending', 'capturing', 'voiding"),
+							   "pending', 'capturing', 'voiding',"
+							   " 'registering"),
 				   batch, pick_lost_order, CAUSE_LOOKUP);
 }
 

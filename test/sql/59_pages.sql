@@ -89,4 +89,15 @@ SELECT * FROM pg_temp.go();
 SELECT pg_temp.tell('c/1', 'register', 'succeeded', '{"child_reference": "pi_c"}');
 SELECT * FROM pg_temp.state('c/%');
 
+-- no page can be made: people see it, and decide
+SELECT pg_temp.host('d', '{1000}') AS d \gset
+SELECT pg_temp.fail_often('d/1', 25);
+SELECT * FROM pg_temp.state('d/%');
+SELECT * FROM pg_temp.exceptions('d/%');
+SELECT payment.cancel(pg_temp.object('d/1'), 'pages cancel d/1');
+SELECT payment.resolve_unknown(pg_temp.object('d/1'), 'failed', 'ann', 'there is no page'),
+    payment.resolve_unknown(pg_temp.object('d/1'), 'failed', 'bob', 'looked, too');
+SELECT * FROM pg_temp.state('d/%');
+SELECT type, status FROM payment.exception_record WHERE order_id = pg_temp.object('d/1');
+
 SELECT * FROM payment.verify();
