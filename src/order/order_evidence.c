@@ -20,6 +20,7 @@
 #include "order/fee_share.h"
 #include "order/plan.h"
 #include "order/weigh.h"
+#include "order/withdraw.h"
 
 static const char *const given_up[] = { "declined", "failed", "cancelled",
 										"expired",	"voided", NULL };
@@ -362,6 +363,11 @@ order_authorized(Weighing *w, Subject *subject, Evidence *evidence)
 		subject->authorized_amount = evidence->amount;
 		subject->authorized_until = evidence->authorized_until;
 		subject->authorization_reference = evidence->child_reference;
+		/* it was to be cancelled while the payer was at the page */
+		if (subject->cancel_requested &&
+			performs(&subject->psp_id, OPERATION_VOID) &&
+			order_begin_void(subject, CAUSE_POLICY))
+			task_queue(&subject->psp_id, OPERATION_VOID, &subject->id);
 	}
 }
 

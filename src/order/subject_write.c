@@ -132,7 +132,8 @@ follow_page(SubjectSet *set, const Subject *subject)
 	if (payment && !payment->counted)
 		(void) status_path_step(&payment->path, OBJECT_PAYMENT,
 								waits ? "awaiting_customer" : "processing",
-								path->steps[path->step_count - 1].cause);
+								path->steps[waits ? path->step_count - 1 : 0]
+									.cause);
 }
 
 static bool

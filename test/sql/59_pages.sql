@@ -100,4 +100,17 @@ SELECT payment.resolve_unknown(pg_temp.object('d/1'), 'failed', 'ann', 'there is
 SELECT * FROM pg_temp.state('d/%');
 SELECT type, status FROM payment.exception_record WHERE order_id = pg_temp.object('d/1');
 
+-- what the payer has reserved at a page that was to be closed is given back
+SELECT pg_temp.host('e', '{1000}', capture => 'manual') AS e \gset
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('e/1', 'register', 'requires_action');
+SELECT payment.cancel(pg_temp.object('e/1'), 'pages cancel e/1');
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('e/1', 'register', 'authorized', '{"child_reference": "pi_e"}');
+SELECT * FROM pg_temp.state('e/%');
+SELECT pg_temp.history('e/1');
+SELECT * FROM pg_temp.go();
+SELECT pg_temp.tell('e/1', 'void', 'voided');
+SELECT * FROM pg_temp.state('e/%');
+
 SELECT * FROM payment.verify();
