@@ -39,6 +39,7 @@ typedef struct PaymentState
 	bool			all_or_nothing;
 	bool			counted; /* the counts differ from the table's */
 	bool			refund_failed;
+	bool			recovers;	/* what had failed was captured after all */
 	bool			undo_later; /* partial_failure.c */
 	bool			expires;	/* for an order of it has expired */
 	bool			cancels;	/* ... was cancelled */

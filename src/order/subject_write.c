@@ -69,9 +69,59 @@ count_order(SubjectSet *set, const Subject *subject)
 	payment->succeeded_count += succeeded;
 	payment->failed_count = Max(payment->failed_count + failed, 0);
 	payment->counted = true;
+	payment->recovers = payment->recovers || failed < 0;
 	payment->expires = strcmp(path->now, "expired") == 0;
 	payment->cancels = strcmp(path->now, "cancelled") == 0;
 	payment->cause = path->steps[path->step_count - 1].cause;
+}
+
+/*
+ * What was given back because its payment could not be whole is lost to it:
+ * it counts as failed, so that what succeeds after all is undone, too.
+ */
+static void
+count_given_back(SubjectSet *set)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDARRAYOID };
+	Datum			  values[lengthof(types)];
+	Column			  ids;
+	uint64			  count;
+
+	column_init(&ids, UUIDOID);
+	for (int i = 0; i < set->payment_count; i++)
+	{
+		const PaymentState *p = &set->payments[i];
+
+		if (p->all_or_nothing && p->recovers && p->failed_count == 0)
+			column_add_uuid(&ids, &p->id);
+	}
+	if (ids.count == 0)
+		return;
+	values[0] = column_array(&ids);
+	count = batch_run(plan_keep(&plan,
+								"SELECT o.payment_id, count(*)::int4"
+								" FROM unnest($1) AS u (id)"
+								" JOIN payment.order_record AS o"
+								" ON o.payment_id = u.id AND o.id > u.id"
+								" WHERE o.status = 'captured'"
+								" AND o.refunded_amount > 0"
+								" AND o.refunded_amount + o.disputed_amount"
+								" >= o.captured_amount"
+								" GROUP BY o.payment_id",
+								lengthof(types), types),
+					  values, NULL);
+	for (uint64 row = 0; row < count; row++)
+	{
+		pg_uuid_t	  id;
+		PaymentState *payment;
+		int32		  given_back = row_int32(row, 2);
+
+		row_uuid(row, 1, &id);
+		payment = payment_find(set, &id);
+		payment->failed_count += given_back;
+		payment->succeeded_count -= given_back;
+	}
 }
 
 #define WITHDRAWAL_CAUSES (CAUSE_API | CAUSE_POLICY)
@@ -446,6 +496,7 @@ subjects_write(SubjectSet *set)
 		if (set->subjects[i].object == OBJECT_PAYMENT_ORDER)
 			count_order(set, &set->subjects[i]);
 	}
+	count_given_back(set);
 	for (int i = 0; i < set->payment_count; i++)
 	{
 		if (set->payments[i].counted)

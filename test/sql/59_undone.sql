@@ -51,4 +51,24 @@ SELECT payment.propose_resolution(:'x', 'refunded_outside', 'ann', 'by bank tran
 SELECT payment.approve_resolution(:'x', 'refunded_outside', 'bob', 'seen on the account');
 SELECT payment.balance(pg_temp.account('undone seller 3', 'seller_available'));
 SELECT payment.balance(pg_temp.account('undone seller 3', 'seller_receivable'));
+
+-- what succeeds after the others were given back is given back, too
+SELECT pg_temp.whole('late', 5) AS late \gset
+SELECT pg_temp.record('late/1', 'succeeded', 'pi_late_1'), pg_temp.record('late/2', 'failed', error_code => 'refused');
+SELECT payment.undo_partial_failures(1000) > 0 AS undone;
+SELECT * FROM pg_temp.refunds('late/1');
+SELECT pg_temp.record('late/2', 'succeeded', 'pi_late_2');
+SELECT * FROM pg_temp.payment_of('late/%');
+SELECT payment.undo_partial_failures(1000) > 0 AS undone;
+SELECT * FROM pg_temp.refunds('late/2');
+SELECT payment.undo_partial_failures(1000) >= 0 AS again;
+SELECT count(*) AS noted FROM payment.partial_failure WHERE payment_id = :'late';
+-- what is given back by nobody is whole again
+SELECT pg_temp.whole('whole', 5) AS whole \gset
+SELECT pg_temp.record('whole/1', 'succeeded', 'pi_whole_1'), pg_temp.record('whole/2', 'failed', error_code => 'refused');
+SELECT pg_temp.record('whole/2', 'succeeded', 'pi_whole_2');
+SELECT * FROM pg_temp.payment_of('whole/%');
+SELECT payment.undo_partial_failures(1000) >= 0 AS nothing;
+SELECT * FROM pg_temp.refunds('whole/1');
+
 SELECT * FROM payment.verify();
