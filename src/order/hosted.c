@@ -392,7 +392,9 @@ close_pages(const SubjectSet *set)
 					  "  AND x.status = 'created')"
 					  " ON CONFLICT (object_id, operation) DO UPDATE"
 					  " SET step = 'send', run_at = excluded.run_at,"
-					  " tries = 0, dead_at = NULL, last_error = NULL"
+					  " tries = 0, first_sent_at = NULL,"
+					  " last_sent_at = NULL, key_spent = false,"
+					  " dead_at = NULL, last_error = NULL"
 					  " WHERE task.dead_at IS NOT NULL",
 					  lengthof(types), types),
 			values, NULL) > 0)

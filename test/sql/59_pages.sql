@@ -113,4 +113,15 @@ SELECT * FROM pg_temp.go();
 SELECT pg_temp.tell('e/1', 'void', 'voided');
 SELECT * FROM pg_temp.state('e/%');
 
+-- a page is closed by a request of its own, however long ago one was sent for it
+SELECT pg_temp.host('f', '{1000}') AS f \gset
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('f/1', 'register', 'requires_action');
+SELECT payment.cancel(pg_temp.object('f/1'), 'pages cancel f/1');
+SELECT count(*) FROM pg_temp.go();
+UPDATE payment.task SET dead_at = clock_timestamp(), attempt_id = NULL, first_sent_at = first_sent_at - interval '30 days'
+WHERE object_id = pg_temp.object('f/1') AND operation = 'close';
+SELECT payment.cancel(pg_temp.object('f/1'), 'pages cancel f/1 again');
+SELECT name, operation, step FROM pg_temp.go() WHERE operation = 'close';
+
 SELECT * FROM payment.verify();
