@@ -47,7 +47,8 @@ typedef struct MoveRequest
 #define SAYS_SENT(order_id)                                            \
 	"(EXISTS (SELECT FROM payment.webhook_waiting AS w"                \
 	"  JOIN payment.webhook_event AS e ON e.id = w.webhook_id"         \
-	"  WHERE e.object_id = " order_id ") OR EXISTS (SELECT FROM"       \
+	"  WHERE e.object_id = " order_id " AND e.about <> 'session')"     \
+	" OR EXISTS (SELECT FROM"                                          \
 	"  payment.exception_record AS x WHERE x.type = 'unmatched_event'" \
 	"  AND x.order_id = " order_id " AND x.closed_at IS NULL))"
 

@@ -124,4 +124,34 @@ WHERE object_id = pg_temp.object('f/1') AND operation = 'close';
 SELECT payment.cancel(pg_temp.object('f/1'), 'pages cancel f/1 again');
 SELECT name, operation, step FROM pg_temp.go() WHERE operation = 'close';
 
+-- the PSP tells of a page that nobody asks after any more: it is looked at
+SET test.psp = 'pages stripe';
+SELECT pg_temp.write_secret('pages', 'whsec_pages');
+SELECT count(payment.register_psp('pages stripe', 'stripe', 'http://127.0.0.1:1', 'none', '{"key_lifetime_s": 1, "backoff_base_ms": 20000}',
+    webhook_secret_names => '{pages}')) AS registered;
+SELECT pg_temp.host('g', '{1000}') AS g \gset
+SELECT count(*) FROM pg_temp.go();
+SELECT pg_temp.tell('g/1', 'register', 'requires_action');
+UPDATE payment.task SET dead_at = clock_timestamp(), tries = 20, last_error = 'lost' WHERE object_id = pg_temp.object('g/1');
+CREATE FUNCTION pg_temp.page_done(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT e.state || ', ' || e.detail
+    FROM pg_temp.receive(pg_temp.event('evt_' || name, 'checkout.session.completed', jsonb_build_object('id', 'cs_' || name, 'object', 'checkout.session', 'client_reference_id', pg_temp.object(name),
+        'status', 'complete', 'amount_total', 1000, 'currency', 'eur', 'metadata', jsonb_build_object('payment_order', pg_temp.object(name))))) AS a,
+        payment.webhook_event AS e WHERE a.http_status = 200 AND e.event_id = 'evt_' || name
+$$;
+SELECT pg_temp.page_done('g/1') AS done \gset
+SELECT state, detail FROM payment.webhook_event WHERE event_id = 'evt_g/1';
+SELECT step, tries, dead_at IS NULL AS alive FROM payment.task WHERE object_id = pg_temp.object('g/1');
+
+-- an event about the page does not say that an order was charged
+SELECT pg_temp.host('h', '{1000, 2000}') AS h \gset
+SELECT name, operation, step FROM pg_temp.go() WHERE name = 'h/1';
+SELECT pg_temp.tell('h/1', 'register', 'requires_action');
+SELECT name, operation, step FROM pg_temp.go() WHERE name = 'h/1';
+SELECT pg_temp.page_done('h/1') AS done \gset
+SELECT state, detail FROM payment.webhook_event WHERE event_id = 'evt_h/1';
+SELECT pg_temp.tell('h/1', 'register', 'tokenized', '{"payment_method": "cus_1/pm_1"}');
+SELECT pg_sleep(1.1);
+SELECT name, operation, step FROM pg_temp.go() WHERE name LIKE 'h/%';
+SELECT * FROM pg_temp.state('h/%');
 SELECT * FROM payment.verify();
