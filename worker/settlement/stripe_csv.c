@@ -350,7 +350,7 @@ check_fields(StripeParser *parser)
 static SettlementKind
 find_kind(const char *category)
 {
-	for (int i = 0; i < (int) lengthof(kinds); i++)
+	for (int i = 0; category && i < (int) lengthof(kinds); i++)
 	{
 		if (strcmp(kinds[i].category, category) == 0)
 			return kinds[i].kind;
@@ -411,8 +411,7 @@ parse_texts(StripeParser *parser, SettlementLine *line)
 										 COLUMN_SOURCE };
 	static const Column of_refund[] = { COLUMN_SOURCE, COLUMN_PAYMENT_INTENT,
 										COLUMN_CHARGE };
-	const Column	   *references =
-		  line->kind == SETTLEMENT_REFUND ? of_refund : of_payment;
+	const Column	   *references;
 
 	if (!copy_text(parser, COLUMN_EXTERNAL_ID, &line->external_id) ||
 		!copy_text(parser, COLUMN_CATEGORY, &line->category) ||
