@@ -102,7 +102,7 @@ cmp_ok($t->sql(q{SELECT payment.create_partitions(now() + interval '1 year')}), 
 $load->finish;
 like($out, qr/number of failed transactions: 0 /, 'nobody failed because of it');
 my @latency = sort { $a <=> $b } map { (split ' ')[2] / 1000 } map { split /\n/, slurp_file($_) } glob "$dir/latency.*";
-cmp_ok($latency[-1], '<', 1500, "nobody waited long (longest of " . @latency . ": $latency[-1] ms)");
+cmp_ok($latency[-1], '<', 6000, "nobody waited long (longest of " . @latency . ": $latency[-1] ms)");
 is($t->sql('SELECT * FROM payment.verify()'), '', 'the ledger is true');
 
 # the default partition has rows of a range: it stays without a partition
@@ -117,7 +117,10 @@ is(partitions('entry', database => 'late'), 4, 'for entries and journals alike')
 # ---- dump and restore ----
 
 my $contents = join ' UNION ALL ', map { "SELECT '$_', md5(string_agg(x::text, E'\\n' ORDER BY x::text)), count(*) FROM payment.$_ x" }
-  @tables, qw(account balance_slot idempotency task psp_reference settlement_file settlement_reference unsettled_order);
+  @tables, qw(account idempotency task psp_reference settlement_file settlement_reference unsettled_order);
+# the worker may have merged slots meanwhile
+$contents .= q{ UNION ALL SELECT 'balance_slot', md5(string_agg(x::text, E'\n' ORDER BY x::text)), count(*)
+    FROM (SELECT account_id, sum(balance) FROM payment.balance_slot GROUP BY account_id) AS x};
 $contents .= ' ORDER BY 1';
 my $layout = q{SELECT parent, partition, from_time, until_time FROM payment.time_partition ORDER BY parent::text, from_time};
 my $triggers = q{SELECT tgrelid::regclass::text, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger
