@@ -12,7 +12,8 @@
  *	  written_off	too little moved, and the platform bears it
  *
  * What was given back or never moved leaves nothing in the ledger: a charge
- * and its refund cancel each other in the settlement, too.
+ * and its refund cancel each other in the settlement, too.  An exception about
+ * something else than the charge that is booked takes nothing of it.
  *
  *-------------------------------------------------------------------------
  */
@@ -291,13 +292,57 @@ write_off(const Dispute *dispute, const Verdict *verdict,
 	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, -loss);
 }
 
+static int64
+count_captures(const Subject *subject)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(&subject->id);
+
+	batch_run(plan_keep(&plan,
+						"SELECT count(*) FROM payment.journal"
+						" WHERE subject = $1 AND id > $1 AND kind = 'capture'",
+						lengthof(types), types),
+			  &id, NULL);
+	return row_int64(0, 1);
+}
+
+/* Which of several captures failed nobody can say here, nor whose loss it is. */
+static void
+check_only_capture(const Dispute *dispute, const Verdict *verdict,
+				   const Subject *subject)
+{
+	const char *now = subject->path.now;
+
+	if (subject->object != OBJECT_PAYMENT_ORDER || is(now, "reversed") ||
+		!is(dispute->type, "status") || !dispute->in_ledger ||
+		(is(now, "captured") && count_captures(subject) == 1))
+		return;
+	refuse(dispute, verdict, subject,
+		   "A capture failed that is not all of the order: post what it took "
+		   "back by payment.post_journal(), then decide \"kept\".");
+}
+
+/*
+ * Is it about the charge that is booked?  What another PSP did, and what was
+ * only reserved, are not.
+ */
+static bool
+is_about_charge(const Dispute *dispute, const Subject *subject)
+{
+	return uuid_compare(&dispute->psp_id, &subject->psp_id) == 0 &&
+		   (dispute->in_ledger ||
+			(is(dispute->type, "status") && !dispute->has_amount));
+}
+
 /* it was given back, or never was: what is booked of it goes */
 static void
 undo(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
 	 DecisionEffect *effect)
 {
-	if (!dispute->in_ledger && !is(dispute->type, "status"))
+	if (!is_about_charge(dispute, subject))
 		return;
+	check_only_capture(dispute, verdict, subject);
 	if (is(subject->path.now, "captured"))
 		reverse_capture(dispute, verdict, subject, effect);
 	else if (is(subject->path.now, "paid"))

@@ -39,7 +39,9 @@
  * Until then each further charge adds to what there is to decide; a sum of
  * unlike things is none, nor is one of which not every part is remembered.
  * Other amounts are the latest, also when they come back.  Once the sentences
- * fill the detail, the latest takes the place of the last.
+ * fill the detail, the latest takes the place of the last.  What is booked of
+ * unlike charges is nothing that can be taken back; that a booked capture failed
+ * stays true whatever else is said.
  */
 #define TAKE_NEWS_IN                                                    \
 	"UPDATE SET detail = CASE WHEN " IS_FULL                            \
@@ -61,8 +63,10 @@
 	" <= 9223372036854775807 - excluded.actual_amount"                  \
 	" THEN exception_record.actual_amount + excluded.actual_amount"     \
 	" END,"                                                             \
-	" in_ledger = excluded.in_ledger AND (exception_record.in_ledger"   \
-	" OR exception_record.closed_at IS NOT NULL)"                       \
+	" in_ledger = CASE WHEN exception_record.closed_at IS NOT NULL"     \
+	" THEN excluded.in_ledger WHEN exception_record.type = 'status'"    \
+	" THEN exception_record.in_ledger OR excluded.in_ledger"            \
+	" ELSE exception_record.in_ledger AND excluded.in_ledger END"       \
 	" WHERE pg_catalog.strpos(exception_record.detail,"                 \
 	" excluded.detail) = 0 OR NOT " IS_SUM                              \
 	" AND excluded.actual_amount IS NOT NULL"                           \

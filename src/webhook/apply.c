@@ -369,9 +369,11 @@ is_true_of(SPIPlanPtr *plan, const char *sql, const WebhookEvent *event)
 }
 
 static void
-open_exception(const WebhookEvent *event, const char *type, const char *what)
+open_exception(const WebhookEvent *event, const char *type, const char *what,
+			   bool in_ledger)
 {
 	ExceptionReport report = {
+		.in_ledger = in_ledger,
 		.type = type,
 		.psp_id = &event->psp_id,
 		.order_id = &event->object_id,
@@ -401,7 +403,8 @@ report_payout_failure(const WebhookEvent *event, const Evidence *evidence)
 				   " OR psp_reference = $3)",
 				   event))
 		open_exception(event, "status",
-					   "The PSP says that a payout has failed which was paid");
+					   "The PSP says that a payout has failed which was paid",
+					   false);
 }
 
 /*
@@ -443,7 +446,8 @@ report_capture_failure(WebhookEvent *event, const Evidence *evidence)
 		return;
 	open_exception(event, "status",
 				   "The PSP says that a capture has failed which had "
-				   "succeeded");
+				   "succeeded",
+				   true);
 	set_state(event, STATE_APPLIED,
 			  "it contradicts what is known: an exception is open");
 	event->effect = "contradicted";
@@ -469,7 +473,7 @@ report_lost_success(const WebhookEvent *event, const Evidence *evidence)
 					event))
 		return false;
 	open_exception(event, "unmatched_event",
-				   "A PSP that the order went on from has executed it");
+				   "A PSP that the order went on from has executed it", false);
 	return true;
 }
 
