@@ -1695,7 +1695,7 @@ COMMENT ON FUNCTION payment.refund(uuid, bigint, text, text, text) IS
     'what is available, and what is missing the seller owes. reason: requested_by_customer, duplicate or fraudulent. '
     'fee_policy: proportional, or none: the platform keeps its fee, and the seller pays all. The same idempotency_key with the '
     'same arguments gives the first call''s result. Errors: PY001, PY003, PY005, PY006, PY012, PY100, PY303 (nothing is '
-    'captured, or its PSP cannot do this), PY306 (more than is left), PY307 (it is disputed).';
+    'captured, a refund of it is in doubt, or its PSP cannot do this), PY306 (more than is left), PY307 (it is disputed).';
 
 CREATE FUNCTION payment.submit_dispute_evidence(dispute uuid, evidence jsonb, idempotency_key text) RETURNS uuid
     LANGUAGE c VOLATILE
@@ -2631,7 +2631,7 @@ CREATE FUNCTION payment.propose_resolution(exception uuid, resolution text, pers
 
 COMMENT ON FUNCTION payment.propose_resolution(uuid, text, text, text, text) IS
     'Proposes what becomes of an exception of the type late_success, duplicate, amount, currency or status that is about an '
-    'order or payout and no settlement line. resolution: captured (a conflicted order is paid with what the PSP took; '
+    'order, refund or payout and no settlement line. resolution: captured (a conflicted order is paid with what the PSP took; '
     'psp_reference when the order has none), kept (it moved and stays: booked, if it is not), refunded_outside (it moved and '
     'was given back beside this system), not_executed (it never moved), written_off (too little was charged). Returns '
     'proposed; nothing else happens until another person approves. Errors: PY001 a bad argument, PY005 a card number, PY006 '

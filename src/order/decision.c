@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * decision.c
- *	  Two people work off an exception about an order or payout.
+ *	  Two people work off an exception about an order, refund or payout.
  *
  * One proposes what became of the money, another one who has looked for
  * himself approves the very same; status, ledger and exception change in that
@@ -81,11 +81,13 @@ read_verdict(FunctionCallInfo fcinfo, Verdict *verdict)
 	"SELECT x.type, x.status, x.psp_id, x.order_id, x.line_id,"         \
 	" x.actual_amount, x.currency, x.in_ledger,"                        \
 	" x.actual_amount IS NOT NULL AND x.currency IS NOT NULL, EXISTS (" \
-	"SELECT FROM payment.payout_record AS o WHERE o.id = x.order_id)"   \
+	"SELECT FROM payment.payout_record AS o WHERE o.id = x.order_id),"  \
+	" EXISTS (SELECT FROM payment.refund_record AS o"                   \
+	" WHERE o.id = x.order_id)"                                         \
 	" FROM payment.exception_record AS x WHERE x.id = $1"
 
-/* true: its object is a payout */
-static bool
+/* the kind of its object */
+static TransitionObject
 read_dispute(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
 			 Dispute *dispute)
 {
@@ -109,7 +111,9 @@ read_dispute(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
 	dispute->currency = row_text(0, 7);
 	dispute->in_ledger = row_bool(0, 8);
 	dispute->has_amount = row_bool(0, 9);
-	return row_bool(0, 10);
+	if (row_bool(0, 10))
+		return OBJECT_PAYOUT;
+	return row_bool(0, 11) ? OBJECT_REFUND : OBJECT_PAYMENT_ORDER;
 }
 
 static void
@@ -129,19 +133,22 @@ check_kind(const Dispute *dispute)
 					 "is corrected by payment.post_journal().")));
 }
 
-/* task, payment, order or payout, then the exception: as evidence does */
+/* task, payment, order, refund or payout, then the exception: as evidence does */
 static Subject *
 lock_dispute(const pg_uuid_t *id, Dispute *dispute, SubjectSet *set,
 			 SubjectKey *key)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr lock_plan = NULL;
-	bool			  payout = read_dispute(&plan, DISPUTE_QUERY, id, dispute);
 	Subject			 *subject;
 
+	key->object = read_dispute(&plan, DISPUTE_QUERY, id, dispute);
 	check_kind(dispute);
-	key->object = payout ? OBJECT_PAYOUT : OBJECT_PAYMENT_ORDER;
-	key->operation = payout ? OPERATION_PAYOUT : OPERATION_PAY;
+	if (key->object == OBJECT_PAYOUT)
+		key->operation = OPERATION_PAYOUT;
+	else
+		key->operation =
+			key->object == OBJECT_REFUND ? OPERATION_REFUND : OPERATION_PAY;
 	key->id = dispute->object_id;
 	subjects_lock(set, key, 1);
 	(void) read_dispute(&lock_plan, DISPUTE_QUERY " FOR UPDATE OF x", id,
@@ -200,15 +207,26 @@ is_closed(const Dispute *dispute)
 	return one_of(dispute->status, closed);
 }
 
+/* the order of a refund, else NULL */
+static Subject *
+order_of(const SubjectSet *set, const Subject *subject)
+{
+	return subject->object == OBJECT_REFUND
+			   ? subject_find(set, &subject->order_id)
+			   : NULL;
+}
+
 static void
-propose(const Verdict *verdict, Dispute *dispute, const Subject *subject)
+propose(const Verdict *verdict, Dispute *dispute, const SubjectSet *set,
+		const Subject *subject)
 {
 	Proposal	   proposal;
 	DecisionEffect effect;
 
 	if (is_closed(dispute))
 		refuse_closed(dispute);
-	decision_effect(dispute, verdict, subject, &effect);
+	decision_effect(dispute, verdict, subject, order_of(set, subject),
+					&effect);
 	read_valid_proposal(dispute, &proposal);
 	if (proposal.exists)
 	{
@@ -257,19 +275,12 @@ claim_reference(const Verdict *verdict, Subject *subject)
 	subject->psp_reference = verdict->psp_reference;
 }
 
+/* in memory: what is captured of an order, or given back by a refund */
 static void
-apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
-	  SubjectSet *set, Subject *subject)
+change_books(const DecisionEffect *effect, const Dispute *dispute,
+			 Subject *subject, Subject *order)
 {
-	bool		   written_off = strcmp(verdict->outcome, "written_off") == 0;
-	bool		   exchanged = false;
-	Posting		   exchange;
-	DecisionEffect effect;
-
-	decision_effect(dispute, verdict, subject, &effect);
-	proposal_end(proposal, "applied", verdict->person, verdict->reason);
-	claim_reference(verdict, subject);
-	if (effect.captures)
+	if (effect->captures)
 	{
 		subject->captured_amount =
 			dispute->has_amount ? dispute->actual_amount : subject->amount;
@@ -280,6 +291,29 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 			subject->captured_amount - subject->captured_fee;
 		subject->capturing_amount = 0;
 	}
+	if (effect->refunds)
+	{
+		order->refunded_amount += subject->amount;
+		order->fee_returned += subject->fee_share;
+		order->pending_amount -= effect->from_pending;
+		order->books_changed = true;
+	}
+}
+
+static void
+apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
+	  SubjectSet *set, Subject *subject)
+{
+	bool		   written_off = strcmp(verdict->outcome, "written_off") == 0;
+	bool		   exchanged = false;
+	Posting		   exchange;
+	DecisionEffect effect;
+	Subject		  *order = order_of(set, subject);
+
+	decision_effect(dispute, verdict, subject, order, &effect);
+	proposal_end(proposal, "applied", verdict->person, verdict->reason);
+	claim_reference(verdict, subject);
+	change_books(&effect, dispute, subject, order);
 	if (effect.to && strcmp(effect.to, "reversed") == 0)
 	{
 		subject->pending_amount = 0;
@@ -287,11 +321,14 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 	}
 	if (effect.to)
 	{
+		bool succeeds;
+
 		if (!subject_step(subject, effect.to, CAUSE_DECISION))
 			elog(ERROR, "%s cannot become %s by decision", subject->path.now,
 				 effect.to);
-		subject->failure_code = effect.captures ? NULL : "decision";
-		subject->failure_message = effect.captures ? NULL : verdict->reason;
+		succeeds = effect.captures || effect.refunds;
+		subject->failure_code = succeeds ? NULL : "decision";
+		subject->failure_message = succeeds ? NULL : verdict->reason;
 		subjects_write(set);
 	}
 	set_status(dispute, "approved", false);
@@ -359,7 +396,7 @@ payment_propose_resolution(PG_FUNCTION_ARGS)
 	read_verdict(fcinfo, &verdict);
 	nest_level = batch_begin();
 	subject = lock_dispute(&verdict.object_id, &dispute, &set, &key);
-	propose(&verdict, &dispute, subject);
+	propose(&verdict, &dispute, &set, subject);
 	batch_end(nest_level);
 	PG_RETURN_TEXT_P(cstring_to_text("proposed"));
 }

@@ -12,7 +12,7 @@
 #include "order/proposal.h"
 #include "order/subject.h"
 
-/* an exception about an order or payout, locked */
+/* an exception about an order, refund or payout, locked */
 typedef struct Dispute
 {
 	pg_uuid_t	id;
@@ -33,14 +33,17 @@ typedef struct DecisionEffect
 {
 	const char *to; /* the object's next status, or NULL */
 	bool		captures;
+	bool		refunds; /* its order has given that back, after all */
+	int64		from_pending;
 	Posting		posting; /* no legs: none */
 } DecisionEffect;
 
 /*
  * PY303 or PY001 when such a decision is none for that exception and object.
- * Changes nothing.
+ * Changes nothing.  order: that of a refund.
  */
 extern void decision_effect(const Dispute *dispute, const Verdict *verdict,
-							const Subject *subject, DecisionEffect *effect);
+							const Subject *subject, const Subject *order,
+							DecisionEffect *effect);
 
 #endif /* PAYMENT_DECISION_H */

@@ -349,9 +349,74 @@ undo(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
 		return_payout(subject, effect);
 }
 
+/* ---- refunds ---- */
+
+/*
+ * The payer got what the seller had back: the seller gives it once more.  Its
+ * parts may come from elsewhere by now, the platform's part stays.
+ */
+static void
+keep_refund(const Dispute *dispute, const Verdict *verdict,
+			const Subject *refund, const Subject *order,
+			DecisionEffect *effect)
+{
+	int64 seller_part = refund->amount - refund->fee_share;
+	int64 left = order->captured_amount - order->refunded_amount -
+				 order->disputed_amount;
+	int64 fee_left =
+		order->captured_fee - order->fee_returned - order->disputed_fee;
+
+	if (!is(dispute->type, "late_success") ||
+		is(refund->path.now, "succeeded"))
+		return;
+	if (!dispute->has_amount || dispute->actual_amount != refund->amount ||
+		!is(dispute->currency, refund->currency) || refund->amount > left ||
+		refund->fee_share > fee_left || is(order->path.now, "reversed"))
+		refuse(dispute, verdict, refund,
+			   "It went out otherwise than it was asked for, or its order has "
+			   "not that much left: post what is right by "
+			   "payment.post_journal(), then decide \"refunded_outside\".");
+	effect->to = "succeeded";
+	effect->refunds = true;
+	effect->from_pending = Min(seller_part, order->pending_amount);
+	begin_posting(effect, "refund_corrected", refund, refund->currency);
+	leg(effect, ACCOUNT_PLATFORM_FEE, NULL, refund->fee_share);
+	leg(effect, ACCOUNT_SELLER_PENDING, &refund->seller_id,
+		effect->from_pending);
+	charge_seller(effect, refund, seller_part - effect->from_pending);
+	leg(effect, ACCOUNT_PSP_RECEIVABLE, &refund->psp_id, -refund->amount);
+}
+
+static void
+decide_refund(const Dispute *dispute, const Verdict *verdict,
+			  const Subject *refund, const Subject *order,
+			  DecisionEffect *effect)
+{
+	const char *outcome = verdict->outcome;
+	bool		kept = is(outcome, "kept");
+
+	if (is(outcome, "captured") || is(outcome, "written_off"))
+		refuse(dispute, verdict, refund,
+			   "Of a refund decide \"kept\", \"refunded_outside\" or "
+			   "\"not_executed\".");
+	if (kept && !is(dispute->type, "late_success") &&
+		!is(dispute->type, "status"))
+		refuse(dispute, verdict, refund,
+			   "Post what was paid too much by payment.post_journal(), then "
+			   "decide \"refunded_outside\".");
+	if (!kept && is(dispute->type, "status") &&
+		is(refund->path.now, "succeeded"))
+		refuse(dispute, verdict, refund,
+			   "It is booked as paid: post what is right by "
+			   "payment.post_journal(), then decide \"kept\".");
+	if (kept)
+		keep_refund(dispute, verdict, refund, order, effect);
+}
+
 void
 decision_effect(const Dispute *dispute, const Verdict *verdict,
-				const Subject *subject, DecisionEffect *effect)
+				const Subject *subject, const Subject *order,
+				DecisionEffect *effect)
 {
 	const char *outcome = verdict->outcome;
 	bool		conflict = is(subject->path.now, "conflicted") &&
@@ -364,6 +429,11 @@ decision_effect(const Dispute *dispute, const Verdict *verdict,
 		refuse(dispute, verdict, subject,
 			   "Decide first what became of it, by "
 			   "payment.resolve_unknown().");
+	if (subject->object == OBJECT_REFUND)
+	{
+		decide_refund(dispute, verdict, subject, order, effect);
+		return;
+	}
 	if (is(outcome, "captured"))
 	{
 		if (!conflict)

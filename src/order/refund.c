@@ -97,6 +97,31 @@ read_refund(FunctionCallInfo fcinfo, Refund *refund)
 						errhint("With \"none\" the platform keeps its fee.")));
 }
 
+static bool
+is_true_of(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *order_id)
+{
+	const Oid types[] = { UUIDOID };
+	Datum	  id = UUIDPGetDatum(order_id);
+
+	return batch_run(plan_keep(plan, sql, lengthof(types), types), &id, NULL) >
+		   0;
+}
+
+bool
+refund_is_in_doubt(const pg_uuid_t *order_id)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return is_true_of(&plan,
+					  "SELECT FROM payment.refund_record AS r"
+					  " JOIN payment.exception_record AS x"
+					  " ON x.order_id = r.id"
+					  " WHERE r.order_id = $1 AND r.id > $1"
+					  " AND x.type IN ('late_success', 'status')"
+					  " AND x.line_id IS NULL AND x.closed_at IS NULL LIMIT 1",
+					  order_id);
+}
+
 /*
  * Whether anything stands against refunding the order at all.  What its payer's
  * bank may take or has taken would go back twice.
@@ -123,6 +148,17 @@ check_refundable(const Subject *order)
 				 errhint("payment.dispute shows them. The payer gets the "
 						 "money by a dispute that is accepted or lost; what "
 						 "is won or withdrawn can be refunded.")));
+	if (refund_is_in_doubt(&order->id))
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("a refund of the payment order is in doubt"),
+				 errdetail("Of order %s a refund that failed may have reached "
+						   "its payer, or the other way round.",
+						   uuid_text(&order->id)),
+				 errhint(
+					 "payment.exception shows it, as one about the refund; "
+					 "two people decide it by "
+					 "payment.propose_resolution().")));
 	check_performs(order, OPERATION_REFUND);
 }
 
@@ -287,7 +323,8 @@ refund_from_available(const Refund *refund)
 
 /*
  * Whether it is time to ask for a refund that nobody has asked for.  One that
- * failed is asked for again, later each time; at last it is people's.
+ * failed is asked for again, later each time; at last it is people's.  One of
+ * which people have to say whether it failed has to be decided first.
  */
 static bool
 may_ask(const Subject *order, const char **problem)
@@ -297,6 +334,8 @@ may_ask(const Subject *order, const char **problem)
 	Datum			  id = UUIDPGetDatum(&order->id);
 	int64			  failed;
 	int64			  delay_ms;
+	const char		 *last_code;
+	TimestampTz		  last_at;
 
 	batch_run(plan_keep(&plan,
 						"SELECT count(*), max(updated_at),"
@@ -307,6 +346,10 @@ may_ask(const Subject *order, const char **problem)
 						lengthof(types), types),
 			  &id, NULL);
 	failed = row_int64(0, 1);
+	last_code = row_text(0, 3);
+	last_at = row_time(0, 2);
+	if (refund_is_in_doubt(&order->id))
+		return false;
 	if (failed == 0)
 		return true;
 	if (failed >= payment_max_undo_refunds)
@@ -316,13 +359,13 @@ may_ask(const Subject *order, const char **problem)
 			"but " INT64_FORMAT
 			" refunds of this order have failed, too (the last one: %s): the "
 			"payer's money has to be given back in another way.",
-			failed, row_text(0, 3) ? row_text(0, 3) : "no reason given");
+			failed, last_code ? last_code : "no reason given");
 		return false;
 	}
 	delay_ms = Min((int64) payment_undo_refund_delay_ms << Min(failed - 1, 30),
 				   UNDO_REFUND_DELAY_MAX_MS);
 	return GetCurrentTimestamp() >=
-		   TimestampTzPlusMilliseconds(row_time(0, 2), delay_ms);
+		   TimestampTzPlusMilliseconds(last_at, delay_ms);
 }
 
 Refund *

@@ -12,7 +12,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+
 #include "order/exchange.h"
+#include "order/plan.h"
 #include "order/seller_money.h"
 #include "order/weigh.h"
 
@@ -174,12 +177,43 @@ give_back(Weighing *w, Subject *refund, bool had_succeeded)
 	order->refund_failed = true;
 }
 
+/*
+ * People decided that it went out although it had failed.  That it had failed
+ * is told once more, or anew: they have to look again.
+ */
+static bool
+denies_kept(Weighing *w, const Subject *subject, Evidence *evidence)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(&subject->id);
+
+	if (!is_now(subject, "succeeded") ||
+		batch_run(plan_keep(&plan,
+							"SELECT FROM payment.exception_record AS x"
+							" JOIN payment.resolution AS r"
+							" ON r.object_id = x.id"
+							" WHERE x.order_id = $1"
+							" AND x.type = 'late_success'"
+							" AND r.status = 'applied'"
+							" AND r.outcome = 'kept'",
+							lengthof(types), types),
+				  &id, NULL) == 0)
+		return false;
+	weigh_report(w, subject, "status", evidence, 0,
+				 "The PSP says that the refund has failed, but people decided "
+				 "that the payer got it.");
+	evidence->effect = EVIDENCE_CONTRADICTED;
+	return true;
+}
+
 static void
 refund_ended(Weighing *w, Subject *subject, const char *to, Evidence *evidence)
 {
 	bool had_succeeded = is_now(subject, "succeeded");
 
-	if (weigh_takes_back(w, subject, evidence))
+	if (weigh_takes_back(w, subject, evidence) ||
+		denies_kept(w, subject, evidence))
 		return;
 	if (!is_now(subject, to))
 		leave_action(subject, evidence);

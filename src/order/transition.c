@@ -217,6 +217,9 @@ static const Transition transitions[] = {
 	{ OBJECT_REFUND, "requires_action", "pending", CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "requires_action", "unknown", LOST | CAUSE_EVIDENCE },
 	{ OBJECT_REFUND, "succeeded", "failed", CAUSE_EVIDENCE },
+	/* late success: two people keep what went out all the same */
+	{ OBJECT_REFUND, "failed", "succeeded", CAUSE_DECISION },
+	{ OBJECT_REFUND, "cancelled", "succeeded", CAUSE_DECISION },
 
 	{ OBJECT_PAYOUT, NULL, "created", CAUSE_API },
 	{ OBJECT_PAYOUT, "created", "pending_approval", CAUSE_API | CAUSE_POLICY },

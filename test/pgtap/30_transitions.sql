@@ -33,7 +33,7 @@ SELECT set_eq('SELECT DISTINCT object, to_status FROM step WHERE from_status IS 
         ('dispute', 'arbitration/open'), ('settlement_file', 'received'), ('exception', 'open')
     $$, 'how objects begin');
 SELECT set_eq('SELECT object, to_status FROM step EXCEPT SELECT object, from_status FROM step', $$
-    VALUES ('payment', 'succeeded'), ('payment_order', 'reversed'), ('refund', 'failed'), ('refund', 'cancelled'),
+    VALUES ('payment', 'succeeded'), ('payment_order', 'reversed'),
         ('payout', 'returned'), ('payout', 'failed'), ('payout', 'cancelled'), ('payout', 'rejected'),
         ('dispute', 'arbitration/withdrawn'), ('dispute_response', 'succeeded'), ('dispute_response', 'failed'),
         ('settlement_file', 'reconciled'), ('settlement_file', 'rejected'), ('settlement_file', 'superseded')
@@ -43,18 +43,19 @@ SELECT set_eq('SELECT object, to_status FROM step EXCEPT SELECT object, from_sta
 SELECT set_eq($$
     SELECT object, from_status, to_status FROM step
     WHERE (object, from_status) IN (('payment_order', 'captured'), ('payment_order', 'failed'), ('payment_order', 'expired'),
-        ('payment_order', 'cancelled'), ('refund', 'succeeded'), ('payout', 'paid'))
+        ('payment_order', 'cancelled'), ('refund', 'succeeded'), ('refund', 'failed'), ('refund', 'cancelled'), ('payout', 'paid'))
     $$, $$
     VALUES ('payment_order', 'captured', 'reversed'),
         ('payment_order', 'failed', 'captured'), ('payment_order', 'failed', 'conflicted'),
         ('payment_order', 'expired', 'captured'), ('payment_order', 'expired', 'conflicted'),
         ('payment_order', 'cancelled', 'captured'), ('payment_order', 'cancelled', 'conflicted'),
-        ('refund', 'succeeded', 'failed'), ('payout', 'paid', 'returned')
+        ('refund', 'succeeded', 'failed'), ('refund', 'failed', 'succeeded'), ('refund', 'cancelled', 'succeeded'),
+        ('payout', 'paid', 'returned')
     $$, 'ways out of an end');
 SELECT is_empty($$
     SELECT * FROM step
     WHERE (object, from_status) IN (('payment_order', 'captured'), ('payment_order', 'failed'), ('payment_order', 'expired'),
-        ('payment_order', 'cancelled'), ('refund', 'succeeded'), ('payout', 'paid'))
+        ('payment_order', 'cancelled'), ('refund', 'succeeded'), ('refund', 'failed'), ('refund', 'cancelled'), ('payout', 'paid'))
         AND cause NOT IN ('response', 'lookup', 'webhook', 'settlement', 'decision')
     $$, 'nobody but the PSP and people with a decision leave an end');
 

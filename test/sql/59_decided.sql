@@ -140,4 +140,89 @@ FROM unnest('{cap/1,cap/2}'::text[]) AS n;
 SELECT pg_temp.decide(pg_temp.object('cap/1'), 'status', 'kept'), pg_temp.decide(pg_temp.object('cap/3'), 'status', 'refunded_outside');
 SELECT * FROM pg_temp.state_of(pg_temp.object('cap/1')) UNION ALL SELECT * FROM pg_temp.state_of(pg_temp.object('cap/2'))
 UNION ALL SELECT * FROM pg_temp.state_of(pg_temp.object('cap/3'));
+SET test.psp = 'decided';
+
+-- a refund that failed and then succeeded: kept
+SELECT pg_temp.paid('kept') AS o \gset
+SELECT pg_temp.refunded(:'o', 400, 'failed', 'succeeded') AS r \gset
+SELECT * FROM pg_temp.state_of(:'o');
+-- while nobody knows, no other one is asked for
+SELECT pg_temp.refusal(format('SELECT payment.refund(%L, 1000, %L)', :'o', 'kept twice'));
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'r', 'late_success', w)) AS state, w FROM unnest('{captured,written_off}'::text[]) AS w;
+SELECT pg_temp.decide(:'r', 'late_success', 'kept');
+SELECT status, failure_code FROM payment.refund_record WHERE id = :'r';
+SELECT * FROM pg_temp.state_of(:'o');
+SELECT * FROM pg_temp.books(:'o');
+SELECT kind, account, amount FROM (SELECT j.kind, a.code AS account, e.amount, j.id, e.leg FROM payment.journal AS j
+    JOIN payment.entry AS e ON e.journal_id = j.id JOIN payment.account AS a ON a.id = e.account_id WHERE j.subject = :'r') AS x ORDER BY id, leg;
+-- that it had failed is told again: people look
+SELECT pg_temp.tell_refund(:'r', 'failed', 400);
+SELECT status FROM payment.refund_record WHERE id = :'r';
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'r', 'status', w)) AS state, w FROM unnest('{refunded_outside,not_executed}'::text[]) AS w;
+SELECT pg_temp.decide(:'r', 'status', 'kept');
+SELECT payment.refund(:'o', 600, 'kept rest') IS NOT NULL AS asked;
+-- after a release the seller owes it
+SELECT pg_temp.paid('owed') AS o \gset
+SELECT pg_temp.refunded(:'o', 400, 'succeeded', 'failed', 'succeeded') AS r \gset
+SELECT payment.release(:'o');
+SELECT count(payment.payout(seller_id, 1000, 'EUR', 'bank', 'decided payout', 'decided')) AS paid_out FROM payment.order_record WHERE id = :'o';
+SELECT pg_temp.decide(:'r', 'late_success', 'kept');
+SELECT * FROM pg_temp.books(:'o');
+-- more than is left, or otherwise than asked: no decision does that
+SELECT pg_temp.paid('much') AS o \gset
+SELECT pg_temp.refunded(:'o', 400, 'failed') AS r \gset
+SELECT pg_temp.refunded(:'o', 1000, 'succeeded') IS NOT NULL AS refunded;
+SELECT pg_temp.tell_refund(:'r', 'succeeded', 400);
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'r', 'late_success', 'kept'));
+SELECT pg_temp.decide(:'r', 'late_success', 'refunded_outside');
+SELECT pg_temp.paid('other') AS o \gset
+SELECT pg_temp.refunded(:'o', 400, 'failed') AS r \gset
+SELECT pg_temp.tell_refund(:'r', 'succeeded', 300);
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'r', 'late_success', 'kept'));
+-- not executed (failure told before success): the order can be refunded again
+SELECT pg_temp.decide(:'r', 'late_success', 'not_executed');
+SELECT status FROM payment.refund_record WHERE id = :'r';
+SELECT * FROM pg_temp.books(:'o');
+SELECT payment.refund(:'o', 1000, 'other again') IS NOT NULL AS asked;
+
+-- all or nothing: the machine waits, too
+SET payment.undo_refund_delay_ms = 0;
+CREATE FUNCTION pg_temp.refunds(payment_order uuid) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(status, ', ' ORDER BY id) FROM payment.refund WHERE order_id = payment_order
+$$;
+CREATE FUNCTION pg_temp.undo(payment_order uuid) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    -- no waiting, past the guard
+    ALTER TABLE payment.partial_failure DISABLE TRIGGER guard_rows;
+    UPDATE payment.partial_failure SET due_at = now() - interval '1 s';
+    ALTER TABLE payment.partial_failure ENABLE ALWAYS TRIGGER guard_rows;
+    PERFORM payment.undo_partial_failures(1000);
+    RETURN pg_temp.refunds(payment_order);
+END
+$$;
+CREATE FUNCTION pg_temp.half(name text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    object uuid;
+    refund uuid;
+BEGIN
+    PERFORM payment.checkout('decided ' || name, 'payer', (SELECT jsonb_agg(jsonb_build_object('seller', 'decided seller ' || n,
+        'amount', '10.00', 'currency', 'EUR', 'reference', name || '/' || n)) FROM generate_series(1, 2) AS n),
+        psp => 'decided', payment_method => 'pm', on_partial_failure => 'all_or_nothing');
+    PERFORM pg_temp.claim();
+    PERFORM pg_temp.record(name || '/1', 'succeeded', 'pi_' || name), pg_temp.record(name || '/2', 'declined');
+    object := pg_temp.object(name || '/1');
+    PERFORM pg_temp.undo(object);
+    PERFORM pg_temp.claim();
+    SELECT id INTO refund FROM payment.refund_record WHERE order_id = object;
+    PERFORM pg_temp.tell_refund(refund, 'failed', 1000), pg_temp.tell_refund(refund, 'succeeded', 1000);
+    RETURN object;
+END
+$$;
+SELECT pg_temp.half('half1') AS half1, pg_temp.half('half2') AS half2 \gset
+SELECT pg_temp.undo(:'half1'), pg_temp.refunds(:'half2');
+SELECT pg_temp.decide((SELECT id FROM payment.refund_record WHERE order_id = :'half1' ORDER BY id LIMIT 1), 'late_success', 'kept');
+SELECT pg_temp.decide((SELECT id FROM payment.refund_record WHERE order_id = :'half2' ORDER BY id LIMIT 1), 'late_success', 'not_executed');
+SELECT pg_temp.undo(:'half1'), pg_temp.refunds(:'half2');
+RESET payment.undo_refund_delay_ms;
+
 SELECT * FROM payment.verify();
