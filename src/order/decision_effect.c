@@ -25,6 +25,7 @@
 #include "order/batch.h"
 #include "order/decision.h"
 #include "order/plan.h"
+#include "order/refund.h"
 
 static bool
 is(const char *a, const char *b)
@@ -160,6 +161,21 @@ was_kept(const Subject *subject)
 					 &id, NULL) > 0;
 }
 
+/* Nobody knows yet what is left of it. */
+static void
+check_refunds(const Dispute *dispute, const Verdict *verdict,
+			  const Subject *subject)
+{
+	if (refund_is_under_way(&subject->id))
+		refuse(dispute, verdict, subject,
+			   "A refund of the order is under way: wait until it is over, "
+			   "then decide about what is left.");
+	if (refund_is_in_doubt(&subject->id))
+		refuse(dispute, verdict, subject,
+			   "Whether a refund of the order reached the payer is in doubt: "
+			   "decide its exception first.");
+}
+
 /*
  * A captured order's money was not ours to keep.  What went back by refunds or
  * disputes is gone already, and what was written off had never come.
@@ -179,6 +195,7 @@ reverse_capture(const Dispute *dispute, const Verdict *verdict,
 		refuse(dispute, verdict, subject,
 			   "It is disputed: wait until it is known who has the money, as "
 			   "payment.dispute shows.");
+	check_refunds(dispute, verdict, subject);
 	if (was_kept(subject))
 		refuse(dispute, verdict, subject,
 			   "More than was captured is booked of it by an earlier "

@@ -108,6 +108,18 @@ is_true_of(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *order_id)
 }
 
 bool
+refund_is_under_way(const pg_uuid_t *order_id)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return is_true_of(&plan,
+					  "SELECT FROM payment.refund_record"
+					  " WHERE order_id = $1 AND id > $1 AND status"
+					  " NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1",
+					  order_id);
+}
+
+bool
 refund_is_in_doubt(const pg_uuid_t *order_id)
 {
 	static SPIPlanPtr plan = NULL;

@@ -23,9 +23,10 @@ extern Refund *refund_rest(Subject *order, int64 taken_before,
 						   const char **problem);
 extern int64   refund_from_available(const Refund *refund);
 /*
- * Of an order that is locked: do people still have to say whether a refund that
- * failed went out all the same?
+ * Of an order that is locked: has a refund no outcome yet; do people still have
+ * to say whether one that failed went out all the same?
  */
+extern bool refund_is_under_way(const pg_uuid_t *order_id);
 extern bool refund_is_in_doubt(const pg_uuid_t *order_id);
 /* what is to be posted for it at the end */
 extern Posting refund_store(const Refund *refund, const Subject *order);

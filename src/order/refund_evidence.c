@@ -150,10 +150,16 @@ refunds_lock_sellers(const SubjectSet *set, const Evidence *evidence,
 	sellers_lock(sellers, seller_count);
 }
 
+/*
+ * Of an order that was reversed the seller has nothing left to get: what the
+ * PSP has not paid out is not owed by it either, and what came back is the
+ * payer's.
+ */
 static void
 give_back(Weighing *w, Subject *refund, bool had_succeeded)
 {
 	Subject	   *order = order_of(w, refund);
+	bool		reversed = is_now(order, "reversed");
 	int64		pending = order->released ? 0 : refund->from_pending;
 	int64		rest = refund->amount - refund->fee_share - pending;
 	SellerMoney owed = seller_credit(&refund->seller_id, refund->currency,
@@ -164,14 +170,24 @@ give_back(Weighing *w, Subject *refund, bool had_succeeded)
 	weigh_leg(posting,
 			  had_succeeded ? ACCOUNT_PSP_RECEIVABLE : ACCOUNT_REFUND_CLEARING,
 			  &refund->psp_id, refund->amount);
-	weigh_leg(posting, ACCOUNT_SELLER_PENDING, &refund->seller_id, -pending);
-	weigh_leg(posting, ACCOUNT_SELLER_RECEIVABLE, &refund->seller_id, -paid);
-	weigh_leg(posting, ACCOUNT_SELLER_AVAILABLE, &refund->seller_id,
-			  -(rest - paid));
-	weigh_leg(posting, ACCOUNT_PLATFORM_FEE, NULL, -refund->fee_share);
+	if (reversed)
+		weigh_leg(posting,
+				  had_succeeded ? ACCOUNT_UNIDENTIFIED_RECEIPTS
+								: ACCOUNT_PSP_RECEIVABLE,
+				  &refund->psp_id, -refund->amount);
+	else
+	{
+		weigh_leg(posting, ACCOUNT_SELLER_PENDING, &refund->seller_id,
+				  -pending);
+		weigh_leg(posting, ACCOUNT_SELLER_RECEIVABLE, &refund->seller_id,
+				  -paid);
+		weigh_leg(posting, ACCOUNT_SELLER_AVAILABLE, &refund->seller_id,
+				  -(rest - paid));
+		weigh_leg(posting, ACCOUNT_PLATFORM_FEE, NULL, -refund->fee_share);
+	}
 	order->refunded_amount -= refund->amount;
 	order->fee_returned -= refund->fee_share;
-	order->pending_amount += pending;
+	order->pending_amount += reversed ? 0 : pending;
 	order->books_changed = true;
 	exchange_refund_failed(w, order, refund);
 	order->refund_failed = true;

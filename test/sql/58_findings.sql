@@ -75,6 +75,10 @@ SELECT pg_temp.record('less/1', 'declined'), pg_temp.record('less/1', 'succeeded
 SELECT pg_temp.record('less/1', 'succeeded', 'pi_less', 9700);
 SELECT pg_temp.decide('less/1', 'amount', 'written_off');
 SELECT payment.refund(pg_temp.object('less/1'), 2000, 'findings refund less') IS NOT NULL AS refunded;
+SELECT count(*) FROM pg_temp.claim();
+SELECT payment.record_outcomes(ARRAY[ROW(a.id, 'succeeded', 200, 5, 're_less', 2000, 'EUR', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL)::payment.attempt_outcome]) FROM payment.refund AS r JOIN payment.attempt AS a ON a.object_id = r.id
+WHERE r.order_id = pg_temp.object('less/1');
 SELECT pg_temp.decide('less/1', 'late_success', 'refunded_outside');
 SELECT kind, account, sum(amount) FROM pg_temp.journals('less/1') GROUP BY 1, 2 ORDER BY min(CASE kind WHEN 'capture' THEN 1 WHEN 'written_off' THEN 2 ELSE 3 END), 2;
 SELECT a.code, coalesce(sum(b.balance), 0) AS balance FROM payment.account AS a LEFT JOIN payment.balance_slot AS b ON b.account_id = a.id

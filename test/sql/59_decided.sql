@@ -225,4 +225,40 @@ SELECT pg_temp.decide((SELECT id FROM payment.refund_record WHERE order_id = :'h
 SELECT pg_temp.undo(:'half1'), pg_temp.refunds(:'half2');
 RESET payment.undo_refund_delay_ms;
 
+-- nothing is reversed while a refund of it is under way, or in doubt
+SELECT pg_temp.late('way') AS o \gset
+SELECT pg_temp.refunded(:'o', 400) AS r \gset
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'o', 'late_success', 'refunded_outside'));
+SELECT pg_temp.tell_refund(:'r', 'failed', 400), pg_temp.tell_refund(:'r', 'succeeded', 400);
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'o', 'late_success', 'refunded_outside'));
+SELECT pg_temp.decide(:'r', 'late_success', 'not_executed'), pg_temp.decide(:'o', 'late_success', 'refunded_outside');
+SELECT * FROM pg_temp.books(:'o');
+-- a refund of a reversed order fails after all: the seller has nothing to get
+SELECT pg_temp.late('back') AS o \gset
+SELECT pg_temp.refunded(:'o', 400, 'succeeded') AS r \gset
+SELECT pg_temp.decide(:'o', 'late_success', 'refunded_outside');
+SELECT pg_temp.tell_refund(:'r', 'failed', 400);
+SELECT * FROM pg_temp.state_of(:'o');
+SELECT * FROM pg_temp.books(:'o');
+
+-- what a dispute has taken is not taken again; while one is open, nothing is
+SET test.psp = 'decided stripe';
+SET test.webhook_secret = 'whsec_decided';
+SELECT pg_temp.write_secret('decided', 'whsec_decided');
+SELECT count(payment.register_psp('decided stripe', 'stripe', 'http://127.0.0.1:1', 'none', webhook_secret_names => '{decided}')) AS registered;
+CREATE FUNCTION pg_temp.disputed(name text, amount integer, status text, at integer) RETURNS integer LANGUAGE sql AS $$
+    SELECT (pg_temp.receive(pg_temp.event('evt_' || name || at, 'charge.dispute.updated', jsonb_build_object('id', 'dp_' || name, 'object', 'dispute',
+        'amount', amount, 'currency', 'eur', 'payment_intent', 'pi_' || name, 'status', status, 'reason', 'fraudulent',
+        'balance_transactions', jsonb_build_array(jsonb_build_object('amount', -amount, 'fee', 0, 'currency', 'eur'))),
+        jsonb_build_object('created', 1760000000 + at)))).http_status
+$$;
+SELECT pg_temp.late('all') AS o \gset
+SELECT pg_temp.late('part') AS part \gset
+SELECT pg_temp.disputed('all', 1000, 'needs_response', 1), pg_temp.disputed('part', 300, 'needs_response', 1);
+SELECT pg_temp.refusal(format('SELECT pg_temp.decide(%L, %L, %L)', :'o', 'late_success', 'refunded_outside'));
+SELECT pg_temp.disputed('all', 1000, 'lost', 2), pg_temp.disputed('part', 300, 'lost', 2);
+SELECT pg_temp.decide(:'o', 'late_success', 'refunded_outside'), pg_temp.decide(:'part', 'late_success', 'not_executed');
+SELECT * FROM pg_temp.state_of(:'o') UNION ALL SELECT * FROM pg_temp.state_of(:'part');
+SELECT * FROM pg_temp.books(:'o');
+SELECT * FROM pg_temp.books(:'part');
 SELECT * FROM payment.verify();
