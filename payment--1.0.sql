@@ -2630,8 +2630,8 @@ CREATE FUNCTION payment.propose_resolution(exception uuid, resolution text, pers
     AS 'MODULE_PATHNAME', 'payment_propose_resolution';
 
 COMMENT ON FUNCTION payment.propose_resolution(uuid, text, text, text, text) IS
-    'Proposes what becomes of an exception of the type late_success, duplicate, amount, currency or status that is about an '
-    'order, refund or payout and no settlement line. resolution: captured (a conflicted order is paid with what the PSP took; '
+    'Proposes what becomes of an exception of the type late_success, duplicate, amount, currency, status or dispute that is '
+    'about an order, refund or payout and no settlement line. resolution: captured (a conflicted order is paid with what the PSP took; '
     'psp_reference when the order has none), kept (it moved and stays: booked, if it is not), refunded_outside (it moved and '
     'was given back beside this system), not_executed (it never moved), written_off (too little was charged). Returns '
     'proposed; nothing else happens until another person approves. Errors: PY001 a bad argument, PY005 a card number, PY006 '

@@ -32,8 +32,10 @@ PG_FUNCTION_INFO_V1(payment_reject_resolution);
 
 #define OPERATION_EXCEPTION "exception"
 
-static const char *const decidable[] = { "late_success", "duplicate", "amount",
-										 "currency",	 "status",	  NULL };
+static const char *const decidable[] = {
+	"late_success", "duplicate", "amount", "currency",
+	"status",		"dispute",	 NULL
+};
 static const char *const outcomes[] = { "captured",			"kept",
 										"refunded_outside", "not_executed",
 										"written_off",		NULL };
@@ -77,7 +79,7 @@ read_verdict(FunctionCallInfo fcinfo, Verdict *verdict)
 	verdict->outcome = outcome;
 }
 
-#define DISPUTE_QUERY                                                   \
+#define EXCEPTION_QUERY                                                 \
 	"SELECT x.type, x.status, x.psp_id, x.order_id, x.line_id,"         \
 	" x.actual_amount, x.currency, x.in_ledger,"                        \
 	" x.actual_amount IS NOT NULL AND x.currency IS NOT NULL, EXISTS (" \
@@ -88,8 +90,8 @@ read_verdict(FunctionCallInfo fcinfo, Verdict *verdict)
 
 /* the kind of its object */
 static TransitionObject
-read_dispute(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
-			 Dispute *dispute)
+read_exception(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
+			   DecidedException *exception)
 {
 	const Oid types[] = { UUIDOID };
 	Datum	  value = UUIDPGetDatum(id);
@@ -101,33 +103,33 @@ read_dispute(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
 				 errmsg("unknown exception"),
 				 errdetail("There is none with the id %s.", uuid_text(id)),
 				 errhint("Pass an id of payment.exception.")));
-	dispute->id = *id;
-	dispute->type = row_text(0, 1);
-	dispute->status = row_text(0, 2);
-	row_uuid(0, 3, &dispute->psp_id);
-	dispute->has_object = row_uuid(0, 4, &dispute->object_id);
-	dispute->has_line = row_uuid(0, 5, &line);
-	dispute->actual_amount = row_int64(0, 6);
-	dispute->currency = row_text(0, 7);
-	dispute->in_ledger = row_bool(0, 8);
-	dispute->has_amount = row_bool(0, 9);
+	exception->id = *id;
+	exception->type = row_text(0, 1);
+	exception->status = row_text(0, 2);
+	row_uuid(0, 3, &exception->psp_id);
+	exception->has_object = row_uuid(0, 4, &exception->object_id);
+	exception->has_line = row_uuid(0, 5, &line);
+	exception->actual_amount = row_int64(0, 6);
+	exception->currency = row_text(0, 7);
+	exception->in_ledger = row_bool(0, 8);
+	exception->has_amount = row_bool(0, 9);
 	if (row_bool(0, 10))
 		return OBJECT_PAYOUT;
 	return row_bool(0, 11) ? OBJECT_REFUND : OBJECT_PAYMENT_ORDER;
 }
 
 static void
-check_kind(const Dispute *dispute)
+check_kind(const DecidedException *exception)
 {
-	if (dispute->has_object && !dispute->has_line &&
-		one_of(dispute->type, decidable))
+	if (exception->has_object && !exception->has_line &&
+		one_of(exception->type, decidable))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PAYMENT_WRONG_STATE),
 			 errmsg("such an exception is not decided so"),
 			 errdetail("Exception %s is of the type \"%s\"%s.",
-					   uuid_text(&dispute->id), dispute->type,
-					   dispute->has_line ? ", of a settlement line" : ""),
+					   uuid_text(&exception->id), exception->type,
+					   exception->has_line ? ", of a settlement line" : ""),
 			 errhint("An unknown outcome is decided by "
 					 "payment.resolve_unknown(); what settlement differs in "
 					 "is corrected by payment.post_journal().")));
@@ -135,24 +137,24 @@ check_kind(const Dispute *dispute)
 
 /* task, payment, order, refund or payout, then the exception: as evidence does */
 static Subject *
-lock_dispute(const pg_uuid_t *id, Dispute *dispute, SubjectSet *set,
-			 SubjectKey *key)
+lock_exception(const pg_uuid_t *id, DecidedException *exception,
+			   SubjectSet *set, SubjectKey *key)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr lock_plan = NULL;
 	Subject			 *subject;
 
-	key->object = read_dispute(&plan, DISPUTE_QUERY, id, dispute);
-	check_kind(dispute);
+	key->object = read_exception(&plan, EXCEPTION_QUERY, id, exception);
+	check_kind(exception);
 	if (key->object == OBJECT_PAYOUT)
 		key->operation = OPERATION_PAYOUT;
 	else
 		key->operation =
 			key->object == OBJECT_REFUND ? OPERATION_REFUND : OPERATION_PAY;
-	key->id = dispute->object_id;
+	key->id = exception->object_id;
 	subjects_lock(set, key, 1);
-	(void) read_dispute(&lock_plan, DISPUTE_QUERY " FOR UPDATE OF x", id,
-						dispute);
+	(void) read_exception(&lock_plan, EXCEPTION_QUERY " FOR UPDATE OF x", id,
+						  exception);
 	subject = subject_find(set, &key->id);
 	if (subject == NULL)
 		elog(ERROR, "the object of an exception is missing");
@@ -160,11 +162,11 @@ lock_dispute(const pg_uuid_t *id, Dispute *dispute, SubjectSet *set,
 }
 
 static void
-set_status(Dispute *dispute, const char *status, bool closes)
+set_status(DecidedException *exception, const char *status, bool closes)
 {
 	static SPIPlanPtr plan = NULL;
 	const Oid		  types[] = { UUIDOID, TEXTOID, TIMESTAMPTZOID };
-	Datum			  values[] = { UUIDPGetDatum(&dispute->id),
+	Datum			  values[] = { UUIDPGetDatum(&exception->id),
 								   CStringGetTextDatum(status),
 								   TimestampTzGetDatum(GetCurrentTimestamp()) };
 
@@ -173,15 +175,15 @@ set_status(Dispute *dispute, const char *status, bool closes)
 						  " closed_at = $3 WHERE id = $1",
 						  lengthof(types), types),
 				values, closes ? NULL : "  n", CAUSE_DECISION);
-	dispute->status = status;
+	exception->status = status;
 }
 
 /* New evidence has sent it back: what was proposed before is void. */
 static void
-read_valid_proposal(const Dispute *dispute, Proposal *proposal)
+read_valid_proposal(const DecidedException *exception, Proposal *proposal)
 {
-	proposal_read(&dispute->id, proposal);
-	if (!proposal->exists || strcmp(dispute->status, "proposed") == 0)
+	proposal_read(&exception->id, proposal);
+	if (!proposal->exists || strcmp(exception->status, "proposed") == 0)
 		return;
 	proposal_end(proposal, "withdrawn", "payment",
 				 "the PSP has said something new");
@@ -189,22 +191,22 @@ read_valid_proposal(const Dispute *dispute, Proposal *proposal)
 }
 
 static void
-pg_attribute_noreturn() refuse_closed(const Dispute *dispute)
+pg_attribute_noreturn() refuse_closed(const DecidedException *exception)
 {
 	ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
 					errmsg("the exception is not open"),
-					errdetail("Exception %s is %s.", uuid_text(&dispute->id),
-							  dispute->status),
+					errdetail("Exception %s is %s.", uuid_text(&exception->id),
+							  exception->status),
 					errhint("New evidence opens it again.")));
 }
 
 static bool
-is_closed(const Dispute *dispute)
+is_closed(const DecidedException *exception)
 {
 	static const char *const closed[] = { "resolved", "written_off",
 										  "auto_resolved", NULL };
 
-	return one_of(dispute->status, closed);
+	return one_of(exception->status, closed);
 }
 
 /* the order of a refund, else NULL */
@@ -217,17 +219,17 @@ order_of(const SubjectSet *set, const Subject *subject)
 }
 
 static void
-propose(const Verdict *verdict, Dispute *dispute, const SubjectSet *set,
-		const Subject *subject)
+propose(const Verdict *verdict, DecidedException *exception,
+		const SubjectSet *set, const Subject *subject)
 {
 	Proposal	   proposal;
 	DecisionEffect effect;
 
-	if (is_closed(dispute))
-		refuse_closed(dispute);
-	decision_effect(dispute, verdict, subject, order_of(set, subject),
+	if (is_closed(exception))
+		refuse_closed(exception);
+	decision_effect(exception, verdict, subject, order_of(set, subject),
 					&effect);
-	read_valid_proposal(dispute, &proposal);
+	read_valid_proposal(exception, &proposal);
 	if (proposal.exists)
 	{
 		if (proposal_same_person(verdict->person, proposal.person))
@@ -248,9 +250,9 @@ propose(const Verdict *verdict, Dispute *dispute, const SubjectSet *set,
 	}
 	else
 	{
-		if (strcmp(dispute->status, "in_review") != 0)
-			set_status(dispute, "in_review", false);
-		set_status(dispute, "proposed", false);
+		if (strcmp(exception->status, "in_review") != 0)
+			set_status(exception, "in_review", false);
+		set_status(exception, "proposed", false);
 	}
 	proposal_insert(verdict, OPERATION_EXCEPTION);
 }
@@ -277,13 +279,13 @@ claim_reference(const Verdict *verdict, Subject *subject)
 
 /* in memory: what is captured of an order, or given back by a refund */
 static void
-change_books(const DecisionEffect *effect, const Dispute *dispute,
+change_books(const DecisionEffect *effect, const DecidedException *exception,
 			 Subject *subject, Subject *order)
 {
 	if (effect->captures)
 	{
 		subject->captured_amount =
-			dispute->has_amount ? dispute->actual_amount : subject->amount;
+			exception->has_amount ? exception->actual_amount : subject->amount;
 		subject->captured_at = GetCurrentTimestamp();
 		subject->captured_fee =
 			Min(subject->platform_fee, subject->captured_amount);
@@ -301,8 +303,8 @@ change_books(const DecisionEffect *effect, const Dispute *dispute,
 }
 
 static void
-apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
-	  SubjectSet *set, Subject *subject)
+apply(const Verdict *verdict, const Proposal *proposal,
+	  DecidedException *exception, SubjectSet *set, Subject *subject)
 {
 	bool		   written_off = strcmp(verdict->outcome, "written_off") == 0;
 	bool		   exchanged = false;
@@ -310,10 +312,10 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 	DecisionEffect effect;
 	Subject		  *order = order_of(set, subject);
 
-	decision_effect(dispute, verdict, subject, order, &effect);
+	decision_effect(exception, verdict, subject, order, &effect);
 	proposal_end(proposal, "applied", verdict->person, verdict->reason);
 	claim_reference(verdict, subject);
-	change_books(&effect, dispute, subject, order);
+	change_books(&effect, exception, subject, order);
 	if (effect.to && strcmp(effect.to, "reversed") == 0)
 	{
 		subject->pending_amount = 0;
@@ -331,8 +333,8 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 		subject->failure_message = succeeds ? NULL : verdict->reason;
 		subjects_write(set);
 	}
-	set_status(dispute, "approved", false);
-	set_status(dispute, written_off ? "written_off" : "resolved", true);
+	set_status(exception, "approved", false);
+	set_status(exception, written_off ? "written_off" : "resolved", true);
 	if (effect.posting.leg_count > 0)
 		posting_post(&effect.posting, 1);
 	if (exchanged)
@@ -340,25 +342,26 @@ apply(const Verdict *verdict, const Proposal *proposal, Dispute *dispute,
 }
 
 static void
-approve(const Verdict *verdict, Dispute *dispute, SubjectSet *set,
+approve(const Verdict *verdict, DecidedException *exception, SubjectSet *set,
 		Subject *subject)
 {
 	Proposal proposal;
 
-	if (is_closed(dispute))
+	if (is_closed(exception))
 	{
 		if (proposal_was_applied(verdict))
 			return;
-		refuse_closed(dispute);
+		refuse_closed(exception);
 	}
-	read_valid_proposal(dispute, &proposal);
+	read_valid_proposal(exception, &proposal);
 	if (!proposal.exists)
-		ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
-						errmsg("nothing is proposed"),
-						errdetail("Exception %s is %s.",
-								  uuid_text(&dispute->id), dispute->status),
-						errhint("Propose it by "
-								"payment.propose_resolution().")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PAYMENT_WRONG_STATE),
+				 errmsg("nothing is proposed"),
+				 errdetail("Exception %s is %s.", uuid_text(&exception->id),
+						   exception->status),
+				 errhint("Propose it by "
+						 "payment.propose_resolution().")));
 	if (proposal_same_person(verdict->person, proposal.person))
 		ereport(ERROR, (errcode(ERRCODE_PAYMENT_WRONG_STATE),
 						errmsg("who proposed cannot approve"),
@@ -376,7 +379,7 @@ approve(const Verdict *verdict, Dispute *dispute, SubjectSet *set,
 												  : ""),
 				 errhint("Agree with it, or end it by "
 						 "payment.reject_resolution().")));
-	apply(verdict, &proposal, dispute, set, subject);
+	apply(verdict, &proposal, exception, set, subject);
 }
 
 /*
@@ -386,17 +389,17 @@ approve(const Verdict *verdict, Dispute *dispute, SubjectSet *set,
 Datum
 payment_propose_resolution(PG_FUNCTION_ARGS)
 {
-	Verdict	   verdict;
-	Dispute	   dispute;
-	SubjectSet set;
-	SubjectKey key;
-	Subject	  *subject;
-	int		   nest_level;
+	Verdict			 verdict;
+	DecidedException exception;
+	SubjectSet		 set;
+	SubjectKey		 key;
+	Subject			*subject;
+	int				 nest_level;
 
 	read_verdict(fcinfo, &verdict);
 	nest_level = batch_begin();
-	subject = lock_dispute(&verdict.object_id, &dispute, &set, &key);
-	propose(&verdict, &dispute, &set, subject);
+	subject = lock_exception(&verdict.object_id, &exception, &set, &key);
+	propose(&verdict, &exception, &set, subject);
 	batch_end(nest_level);
 	PG_RETURN_TEXT_P(cstring_to_text("proposed"));
 }
@@ -408,21 +411,21 @@ payment_propose_resolution(PG_FUNCTION_ARGS)
 Datum
 payment_approve_resolution(PG_FUNCTION_ARGS)
 {
-	Verdict		  verdict;
-	Dispute		  dispute;
-	SubjectSet	  set;
-	SubjectKey	  key;
-	Subject		 *subject;
-	text		 *status;
-	int			  nest_level;
-	MemoryContext caller = CurrentMemoryContext;
+	Verdict			 verdict;
+	DecidedException exception;
+	SubjectSet		 set;
+	SubjectKey		 key;
+	Subject			*subject;
+	text			*status;
+	int				 nest_level;
+	MemoryContext	 caller = CurrentMemoryContext;
 
 	read_verdict(fcinfo, &verdict);
 	nest_level = batch_begin();
-	subject = lock_dispute(&verdict.object_id, &dispute, &set, &key);
-	approve(&verdict, &dispute, &set, subject);
+	subject = lock_exception(&verdict.object_id, &exception, &set, &key);
+	approve(&verdict, &exception, &set, subject);
 	MemoryContextSwitchTo(caller);
-	status = cstring_to_text(dispute.status);
+	status = cstring_to_text(exception.status);
 	batch_end(nest_level);
 	PG_RETURN_TEXT_P(status);
 }
@@ -438,15 +441,15 @@ payment_reject_resolution(PG_FUNCTION_ARGS)
 	pg_uuid_t *id = uuid_argument(fcinfo, 0, "exception");
 	char	  *person =
 		proposal_text(fcinfo, 1, "person", PROPOSAL_PERSON_MAX_BYTES);
-	char	  *reason = proposal_text(fcinfo, 2, "reason", 0);
-	Dispute	   dispute;
-	SubjectSet set;
-	SubjectKey key;
-	Proposal   proposal;
-	int		   nest_level = batch_begin();
+	char			*reason = proposal_text(fcinfo, 2, "reason", 0);
+	DecidedException exception;
+	SubjectSet		 set;
+	SubjectKey		 key;
+	Proposal		 proposal;
+	int				 nest_level = batch_begin();
 
-	(void) lock_dispute(id, &dispute, &set, &key);
-	read_valid_proposal(&dispute, &proposal);
+	(void) lock_exception(id, &exception, &set, &key);
+	read_valid_proposal(&exception, &proposal);
 	if (proposal.exists)
 	{
 		proposal_end(&proposal,
@@ -454,7 +457,7 @@ payment_reject_resolution(PG_FUNCTION_ARGS)
 						 ? "withdrawn"
 						 : "rejected",
 					 person, reason);
-		set_status(&dispute, "in_review", false);
+		set_status(&exception, "in_review", false);
 	}
 	batch_end(nest_level);
 	PG_RETURN_BOOL(proposal.exists);

@@ -13,7 +13,7 @@
 #include "order/subject.h"
 
 /* an exception about an order, refund or payout, locked */
-typedef struct Dispute
+typedef struct DecidedException
 {
 	pg_uuid_t	id;
 	const char *type;
@@ -26,7 +26,7 @@ typedef struct Dispute
 	int64		actual_amount;
 	const char *currency;
 	bool		in_ledger; /* its money is booked as the order's */
-} Dispute;
+} DecidedException;
 
 /* what a decision does, besides closing the exception */
 typedef struct DecisionEffect
@@ -42,8 +42,8 @@ typedef struct DecisionEffect
  * PY303 or PY001 when such a decision is none for that exception and object.
  * Changes nothing.  order: that of a refund.
  */
-extern void decision_effect(const Dispute *dispute, const Verdict *verdict,
-							const Subject *subject, const Subject *order,
-							DecisionEffect *effect);
+extern void decision_effect(const DecidedException *exception,
+							const Verdict *verdict, const Subject *subject,
+							const Subject *order, DecisionEffect *effect);
 
 #endif /* PAYMENT_DECISION_H */

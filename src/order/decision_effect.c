@@ -34,15 +34,16 @@ is(const char *a, const char *b)
 }
 
 static void
-pg_attribute_noreturn() refuse(const Dispute *dispute, const Verdict *verdict,
-							   const Subject *subject, const char *hint)
+pg_attribute_noreturn()
+	refuse(const DecidedException *exception, const Verdict *verdict,
+		   const Subject *subject, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PAYMENT_WRONG_STATE),
 			 errmsg("resolution \"%s\" does not fit the exception",
 					verdict->outcome),
 			 errdetail("It is of the type \"%s\", its object is \"%s\".",
-					   dispute->type, subject->path.now),
+					   exception->type, subject->path.now),
 			 errhint("%s", hint)));
 }
 
@@ -97,15 +98,15 @@ fee_of(const Subject *subject, int64 captured)
 }
 
 static void
-capture(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
-		DecisionEffect *effect)
+capture(const DecidedException *exception, const Verdict *verdict,
+		const Subject *subject, DecisionEffect *effect)
 {
 	int64 amount =
-		dispute->has_amount ? dispute->actual_amount : subject->amount;
+		exception->has_amount ? exception->actual_amount : subject->amount;
 	int64 fee = fee_of(subject, amount);
 
-	if (is(dispute->type, "currency") || amount <= 0)
-		refuse(dispute, verdict, subject,
+	if (is(exception->type, "currency") || amount <= 0)
+		refuse(exception, verdict, subject,
 			   "An order is captured in its own currency, and not with "
 			   "nothing.");
 	if (verdict->psp_reference == NULL && subject->psp_reference == NULL)
@@ -163,15 +164,15 @@ was_kept(const Subject *subject)
 
 /* Nobody knows yet what is left of it. */
 static void
-check_refunds(const Dispute *dispute, const Verdict *verdict,
+check_refunds(const DecidedException *exception, const Verdict *verdict,
 			  const Subject *subject)
 {
 	if (refund_is_under_way(&subject->id))
-		refuse(dispute, verdict, subject,
+		refuse(exception, verdict, subject,
 			   "A refund of the order is under way: wait until it is over, "
 			   "then decide about what is left.");
 	if (refund_is_in_doubt(&subject->id))
-		refuse(dispute, verdict, subject,
+		refuse(exception, verdict, subject,
 			   "Whether a refund of the order reached the payer is in doubt: "
 			   "decide its exception first.");
 }
@@ -181,7 +182,7 @@ check_refunds(const Dispute *dispute, const Verdict *verdict,
  * disputes is gone already, and what was written off had never come.
  */
 static void
-reverse_capture(const Dispute *dispute, const Verdict *verdict,
+reverse_capture(const DecidedException *exception, const Verdict *verdict,
 				const Subject *subject, DecisionEffect *effect)
 {
 	int64 amount = subject->captured_amount - subject->refunded_amount -
@@ -192,12 +193,12 @@ reverse_capture(const Dispute *dispute, const Verdict *verdict,
 	int64 written_off = Min(read_written_off(subject), amount);
 
 	if (subject->open_disputes > 0)
-		refuse(dispute, verdict, subject,
+		refuse(exception, verdict, subject,
 			   "It is disputed: wait until it is known who has the money, as "
 			   "payment.dispute shows.");
-	check_refunds(dispute, verdict, subject);
+	check_refunds(exception, verdict, subject);
 	if (was_kept(subject))
-		refuse(dispute, verdict, subject,
+		refuse(exception, verdict, subject,
 			   "More than was captured is booked of it by an earlier "
 			   "decision: post what is right by payment.post_journal(), then "
 			   "decide \"kept\".");
@@ -226,23 +227,24 @@ return_payout(const Subject *subject, DecisionEffect *effect)
  * by its seller.  A negative amount: less left than was booked.
  */
 static void
-book(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
-	 int64 amount, DecisionEffect *effect)
+book(const DecidedException *exception, const Verdict *verdict,
+	 const Subject *subject, int64 amount, DecisionEffect *effect)
 {
 	if (subject->object == OBJECT_PAYMENT_ORDER)
 	{
 		if (amount < 0)
-			refuse(dispute, verdict, subject,
+			refuse(exception, verdict, subject,
 				   "Less was charged than is booked: decide \"written_off\", "
 				   "or post what is right by payment.post_journal().");
 		begin_posting(effect, "unidentified_receipt", subject,
-					  dispute->currency);
-		leg(effect, ACCOUNT_PSP_RECEIVABLE, &dispute->psp_id, amount);
-		leg(effect, ACCOUNT_UNIDENTIFIED_RECEIPTS, &dispute->psp_id, -amount);
+					  exception->currency);
+		leg(effect, ACCOUNT_PSP_RECEIVABLE, &exception->psp_id, amount);
+		leg(effect, ACCOUNT_UNIDENTIFIED_RECEIPTS, &exception->psp_id,
+			-amount);
 		return;
 	}
-	if (!is(dispute->currency, subject->currency))
-		refuse(dispute, verdict, subject,
+	if (!is(exception->currency, subject->currency))
+		refuse(exception, verdict, subject,
 			   "Post what was paid in another currency by "
 			   "payment.post_journal(), then decide \"refunded_outside\".");
 	begin_posting(effect, "payout_corrected", subject, subject->currency);
@@ -264,46 +266,46 @@ booked(const Subject *subject)
 }
 
 static void
-keep(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
-	 DecisionEffect *effect)
+keep(const DecidedException *exception, const Verdict *verdict,
+	 const Subject *subject, DecisionEffect *effect)
 {
-	if (dispute->in_ledger || is(dispute->type, "status"))
+	if (exception->in_ledger || is(exception->type, "status"))
 		return;
-	if (!dispute->has_amount)
-		refuse(dispute, verdict, subject,
+	if (!exception->has_amount)
+		refuse(exception, verdict, subject,
 			   "Nothing says how much it was: post it by "
 			   "payment.post_journal(), then decide \"refunded_outside\".");
-	if (is(dispute->type, "amount") || is(dispute->type, "currency"))
+	if (is(exception->type, "amount") || is(exception->type, "currency"))
 	{
-		if (was_decided(&dispute->id, "kept"))
-			refuse(dispute, verdict, subject,
+		if (was_decided(&exception->id, "kept"))
+			refuse(exception, verdict, subject,
 				   "It was booked by an earlier decision: post the difference "
 				   "by payment.post_journal().");
-		if (is(dispute->type, "currency") && booked(subject) != 0)
-			refuse(dispute, verdict, subject,
+		if (is(exception->type, "currency") && booked(subject) != 0)
+			refuse(exception, verdict, subject,
 				   "It is booked in the order's currency: post what is right "
 				   "by payment.post_journal().");
-		book(dispute, verdict, subject,
-			 dispute->actual_amount - booked(subject), effect);
+		book(exception, verdict, subject,
+			 exception->actual_amount - booked(subject), effect);
 	}
 	else
-		book(dispute, verdict, subject, dispute->actual_amount, effect);
+		book(exception, verdict, subject, exception->actual_amount, effect);
 }
 
 static void
-write_off(const Dispute *dispute, const Verdict *verdict,
+write_off(const DecidedException *exception, const Verdict *verdict,
 		  const Subject *subject, DecisionEffect *effect)
 {
 	int64 loss;
 
 	if (subject->object != OBJECT_PAYMENT_ORDER ||
-		!is(dispute->type, "amount") || !dispute->has_amount ||
+		!is(exception->type, "amount") || !exception->has_amount ||
 		!is(subject->path.now, "captured") ||
-		dispute->actual_amount >= subject->captured_amount ||
-		was_decided(&dispute->id, "written_off"))
-		refuse(dispute, verdict, subject,
+		exception->actual_amount >= subject->captured_amount ||
+		was_decided(&exception->id, "written_off"))
+		refuse(exception, verdict, subject,
 			   "Only what was charged less than captured is a loss, once.");
-	loss = subject->captured_amount - dispute->actual_amount;
+	loss = subject->captured_amount - exception->actual_amount;
 	begin_posting(effect, "written_off", subject, subject->currency);
 	leg(effect, ACCOUNT_WRITE_OFF, NULL, loss);
 	leg(effect, ACCOUNT_PSP_RECEIVABLE, &subject->psp_id, -loss);
@@ -326,16 +328,16 @@ count_captures(const Subject *subject)
 
 /* Which of several captures failed nobody can say here, nor whose loss it is. */
 static void
-check_only_capture(const Dispute *dispute, const Verdict *verdict,
+check_only_capture(const DecidedException *exception, const Verdict *verdict,
 				   const Subject *subject)
 {
 	const char *now = subject->path.now;
 
 	if (subject->object != OBJECT_PAYMENT_ORDER || is(now, "reversed") ||
-		!is(dispute->type, "status") || !dispute->in_ledger ||
+		!is(exception->type, "status") || !exception->in_ledger ||
 		(is(now, "captured") && count_captures(subject) == 1))
 		return;
-	refuse(dispute, verdict, subject,
+	refuse(exception, verdict, subject,
 		   "A capture failed that is not all of the order: post what it took "
 		   "back by payment.post_journal(), then decide \"kept\".");
 }
@@ -345,23 +347,23 @@ check_only_capture(const Dispute *dispute, const Verdict *verdict,
  * only reserved, are not.
  */
 static bool
-is_about_charge(const Dispute *dispute, const Subject *subject)
+is_about_charge(const DecidedException *exception, const Subject *subject)
 {
-	return uuid_compare(&dispute->psp_id, &subject->psp_id) == 0 &&
-		   (dispute->in_ledger ||
-			(is(dispute->type, "status") && !dispute->has_amount));
+	return uuid_compare(&exception->psp_id, &subject->psp_id) == 0 &&
+		   (exception->in_ledger ||
+			(is(exception->type, "status") && !exception->has_amount));
 }
 
 /* it was given back, or never was: what is booked of it goes */
 static void
-undo(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
-	 DecisionEffect *effect)
+undo(const DecidedException *exception, const Verdict *verdict,
+	 const Subject *subject, DecisionEffect *effect)
 {
-	if (!is_about_charge(dispute, subject))
+	if (!is_about_charge(exception, subject))
 		return;
-	check_only_capture(dispute, verdict, subject);
+	check_only_capture(exception, verdict, subject);
 	if (is(subject->path.now, "captured"))
-		reverse_capture(dispute, verdict, subject, effect);
+		reverse_capture(exception, verdict, subject, effect);
 	else if (is(subject->path.now, "paid"))
 		return_payout(subject, effect);
 }
@@ -373,7 +375,7 @@ undo(const Dispute *dispute, const Verdict *verdict, const Subject *subject,
  * parts may come from elsewhere by now, the platform's part stays.
  */
 static void
-keep_refund(const Dispute *dispute, const Verdict *verdict,
+keep_refund(const DecidedException *exception, const Verdict *verdict,
 			const Subject *refund, const Subject *order,
 			DecisionEffect *effect)
 {
@@ -383,13 +385,13 @@ keep_refund(const Dispute *dispute, const Verdict *verdict,
 	int64 fee_left =
 		order->captured_fee - order->fee_returned - order->disputed_fee;
 
-	if (!is(dispute->type, "late_success") ||
+	if (!is(exception->type, "late_success") ||
 		is(refund->path.now, "succeeded"))
 		return;
-	if (!dispute->has_amount || dispute->actual_amount != refund->amount ||
-		!is(dispute->currency, refund->currency) || refund->amount > left ||
+	if (!exception->has_amount || exception->actual_amount != refund->amount ||
+		!is(exception->currency, refund->currency) || refund->amount > left ||
 		refund->fee_share > fee_left || is(order->path.now, "reversed"))
-		refuse(dispute, verdict, refund,
+		refuse(exception, verdict, refund,
 			   "It went out otherwise than it was asked for, or its order has "
 			   "not that much left: post what is right by "
 			   "payment.post_journal(), then decide \"refunded_outside\".");
@@ -405,7 +407,7 @@ keep_refund(const Dispute *dispute, const Verdict *verdict,
 }
 
 static void
-decide_refund(const Dispute *dispute, const Verdict *verdict,
+decide_refund(const DecidedException *exception, const Verdict *verdict,
 			  const Subject *refund, const Subject *order,
 			  DecisionEffect *effect)
 {
@@ -413,58 +415,68 @@ decide_refund(const Dispute *dispute, const Verdict *verdict,
 	bool		kept = is(outcome, "kept");
 
 	if (is(outcome, "captured") || is(outcome, "written_off"))
-		refuse(dispute, verdict, refund,
+		refuse(exception, verdict, refund,
 			   "Of a refund decide \"kept\", \"refunded_outside\" or "
 			   "\"not_executed\".");
-	if (kept && !is(dispute->type, "late_success") &&
-		!is(dispute->type, "status"))
-		refuse(dispute, verdict, refund,
+	if (kept && !is(exception->type, "late_success") &&
+		!is(exception->type, "status"))
+		refuse(exception, verdict, refund,
 			   "Post what was paid too much by payment.post_journal(), then "
 			   "decide \"refunded_outside\".");
-	if (!kept && is(dispute->type, "status") &&
+	if (!kept && is(exception->type, "status") &&
 		is(refund->path.now, "succeeded"))
-		refuse(dispute, verdict, refund,
+		refuse(exception, verdict, refund,
 			   "It is booked as paid: post what is right by "
 			   "payment.post_journal(), then decide \"kept\".");
 	if (kept)
-		keep_refund(dispute, verdict, refund, order, effect);
+		keep_refund(exception, verdict, refund, order, effect);
 }
 
 void
-decision_effect(const Dispute *dispute, const Verdict *verdict,
+decision_effect(const DecidedException *exception, const Verdict *verdict,
 				const Subject *subject, const Subject *order,
 				DecisionEffect *effect)
 {
 	const char *outcome = verdict->outcome;
 	bool		conflict = is(subject->path.now, "conflicted") &&
-					!is(dispute->type, "late_success") &&
-					!is(dispute->type, "status") &&
-					uuid_compare(&dispute->psp_id, &subject->psp_id) == 0;
+					!is(exception->type, "late_success") &&
+					!is(exception->type, "status") &&
+					uuid_compare(&exception->psp_id, &subject->psp_id) == 0;
 
 	memset(effect, 0, sizeof(DecisionEffect));
 	if (is(subject->path.now, "unknown"))
-		refuse(dispute, verdict, subject,
+		refuse(exception, verdict, subject,
 			   "Decide first what became of it, by "
 			   "payment.resolve_unknown().");
+	if (is(exception->type, "dispute"))
+	{
+		if (!is(outcome, "kept"))
+			refuse(
+				exception, verdict, subject,
+				"The books follow what the PSP says of a dispute: post what "
+				"else is right by payment.post_journal(), then decide "
+				"\"kept\".");
+		return;
+	}
 	if (subject->object == OBJECT_REFUND)
 	{
-		decide_refund(dispute, verdict, subject, order, effect);
+		decide_refund(exception, verdict, subject, order, effect);
 		return;
 	}
 	if (is(outcome, "captured"))
 	{
 		if (!conflict)
-			refuse(dispute, verdict, subject,
+			refuse(exception, verdict, subject,
 				   "Only a conflicted order is captured by decision.");
-		capture(dispute, verdict, subject, effect);
+		capture(exception, verdict, subject, effect);
 		return;
 	}
 	if (is(outcome, "written_off"))
-		write_off(dispute, verdict, subject, effect);
+		write_off(exception, verdict, subject, effect);
 	else if (is(outcome, "kept"))
-		keep(dispute, verdict, subject, effect);
+		keep(exception, verdict, subject, effect);
 	else
-		undo(dispute, verdict, subject, effect);
+		undo(exception, verdict, subject, effect);
 	if (conflict)
 		effect->to = "failed";
 }

@@ -237,6 +237,13 @@ SELECT pg_temp.tell(13, 'needs_response'), pg_temp.tell(13, 'won', amount => 900
 SELECT * FROM pg_temp.dispute(13);
 SELECT detail FROM pg_temp.exceptions('13');
 
+-- which two people close, once they have posted what is right
+SELECT id AS x FROM payment.exception_record WHERE order_id = pg_temp.object('13') AND type = 'dispute' \gset
+SELECT pg_temp.sqlstate_of(format('SELECT payment.propose_resolution(%L, ''refunded_outside'', ''Ann'', ''seen'')', :'x'));
+SELECT payment.propose_resolution(:'x', 'kept', 'Ann', 'seen'), payment.approve_resolution(:'x', 'kept', 'Ben', 'seen too');
+SELECT type, status, closed_at IS NOT NULL AS closed FROM payment.exception_record WHERE id = :'x';
+SELECT * FROM pg_temp.dispute(13);
+
 -- applications hear of each step
 SELECT e.number, e.type, e.data ->> 'status' AS status, e.data ->> 'is_taken' AS taken FROM payment.event AS e JOIN payment.dispute AS d ON d.id = e.object_id
 WHERE d.psp_reference = 'dp_4' ORDER BY e.number;
