@@ -68,6 +68,12 @@ seller_left(const Subject *order)
 	return Max(got - gave, 0);
 }
 
+static bool
+is_reversed(const Subject *order)
+{
+	return strcmp(order->path.now, "reversed") == 0;
+}
+
 static void
 split(Dispute *dispute, Subject *order)
 {
@@ -77,7 +83,9 @@ split(Dispute *dispute, Subject *order)
 		.refunded = order->refunded_amount + order->disputed_amount,
 		.fee_returned = order->fee_returned + order->disputed_fee,
 	};
-	int64 shared = Min(dispute->amount, so_far.amount - so_far.refunded);
+	/* of what people took back nobody has anything left */
+	int64 left = is_reversed(order) ? 0 : so_far.amount - so_far.refunded;
+	int64 shared = Min(dispute->amount, left);
 	int64 share = fee_refund_share(&so_far, shared, FEE_REFUND_PROPORTIONAL);
 	SellerMoney from_seller;
 	int64		seller_part;
@@ -116,28 +124,41 @@ post_opened(const Dispute *dispute)
 	posting_post(&posting, 1);
 }
 
+static void
+credit_seller(Posting *posting, const Dispute *dispute, int64 pending)
+{
+	SellerMoney owed = seller_credit(&dispute->seller_id, dispute->currency,
+									 dispute->from_receivable);
+	int64		available = seller_share(dispute) - pending - owed.receivable;
+
+	leg(posting, ACCOUNT_SELLER_PENDING, &dispute->seller_id, -pending);
+	leg(posting, ACCOUNT_SELLER_RECEIVABLE, &dispute->seller_id,
+		-owed.receivable);
+	leg(posting, ACCOUNT_SELLER_AVAILABLE, &dispute->seller_id, -available);
+}
+
 /*
  * To where it came from: to what is pending of an order that is not released,
- * else to the seller, who first pays what he owes for it.
+ * else to the seller, who first pays what he owes for it.  What comes back of
+ * an order that was reversed is the payer's.
  */
 static void
 post_returned(Dispute *dispute, Subject *order)
 {
 	Posting posting = begin(dispute, "dispute_returned", dispute->currency);
-	int64	pending = order->released ? 0 : dispute->from_pending;
-	SellerMoney owed = seller_credit(&dispute->seller_id, dispute->currency,
-									 dispute->from_receivable);
-	int64		available = seller_share(dispute) - pending - owed.receivable;
+	bool	reversed = is_reversed(order);
+	int64	pending = order->released || reversed ? 0 : dispute->from_pending;
 
 	leg(&posting, ACCOUNT_PSP_RECEIVABLE, &dispute->psp_id, dispute->amount);
 	leg(&posting, ACCOUNT_DISPUTE_RECEIVABLE, &dispute->psp_id,
 		-dispute->amount);
 	leg(&posting, ACCOUNT_SELLER_DISPUTE_HOLD, &dispute->seller_id,
 		seller_share(dispute));
-	leg(&posting, ACCOUNT_SELLER_PENDING, &dispute->seller_id, -pending);
-	leg(&posting, ACCOUNT_SELLER_RECEIVABLE, &dispute->seller_id,
-		-owed.receivable);
-	leg(&posting, ACCOUNT_SELLER_AVAILABLE, &dispute->seller_id, -available);
+	if (reversed)
+		leg(&posting, ACCOUNT_UNIDENTIFIED_RECEIPTS, &dispute->psp_id,
+			-seller_share(dispute));
+	else
+		credit_seller(&posting, dispute, pending);
 	posting_post(&posting, 1);
 
 	order->pending_amount += pending;

@@ -18,6 +18,22 @@
 /* id, status, and what changes */
 #define CHANGING_COLUMNS 14
 
+int64
+dispute_borne(const pg_uuid_t *order_id)
+{
+	static SPIPlanPtr plan = NULL;
+	const Oid		  types[] = { UUIDOID };
+	Datum			  id = UUIDPGetDatum(order_id);
+
+	batch_run(plan_keep(&plan,
+						"SELECT coalesce(sum(platform_loss), 0)::bigint"
+						" FROM payment.dispute_record"
+						" WHERE order_id = $1 AND id > $1 AND is_taken",
+						lengthof(types), types),
+			  &id, NULL);
+	return row_int64(0, 1);
+}
+
 bool
 dispute_read(Dispute *dispute, const pg_uuid_t *id)
 {

@@ -139,6 +139,9 @@ reach(Dispute *dispute, const char *status, TransitionCause cause)
 		return is_over(status) && !dispute_is(dispute, "challenged")
 				   ? DISPUTE_UNREACHABLE
 				   : DISPUTE_FOLLOWED;
+	/* nobody answered in time: that the money goes does not open it again */
+	if (dispute_is(dispute, "expired") && strcmp(status, "open") == 0)
+		return DISPUTE_FOLLOWED;
 	if (stage == LAST_STAGE || !step(dispute, stage + 1, "open", cause))
 		return DISPUTE_UNREACHABLE;
 	return strcmp(status, "open") == 0 ||
@@ -154,8 +157,10 @@ dispute_follow(Dispute *dispute, const PspDispute *said, TransitionCause cause)
 		dispute->path.first == NULL || said->sequence > dispute->sequence;
 	DisputeMove move = DISPUTE_FOLLOWED;
 
+	/* what has no place in the order of events changes nothing that is over */
 	if (!newer && is_over(status_of(dispute)) &&
-		(said->status == NULL || !is_over(said->status)))
+		(said->status == NULL || !is_over(said->status) ||
+		 said->sequence == 0))
 		return DISPUTE_OVERTAKEN;
 	while (stage_of(dispute->path.now) < said_stage(said))
 		if (!step(dispute, stage_of(dispute->path.now) + 1, "open", cause))

@@ -20,6 +20,7 @@
 
 #include "errcodes.h"
 #include "order/batch.h"
+#include "order/dispute.h"
 #include "order/fee_share.h"
 #include "order/idempotency.h"
 #include "order/plan.h"
@@ -174,14 +175,26 @@ check_refundable(const Subject *order)
 	check_performs(order, OPERATION_REFUND);
 }
 
+/*
+ * What the payer has not got yet: neither by refunds, nor by disputes, be it
+ * that the platform bears them.
+ */
+static int64
+rest_of(const Subject *order)
+{
+	int64 kept = order->captured_amount - order->disputed_amount;
+
+	return Min(kept - order->refunded_amount,
+			   kept - dispute_borne(&order->id));
+}
+
 static void
 check_rest(Refund *refund, const Subject *order)
 {
-	int64 rest = order->captured_amount - order->refunded_amount -
-				 order->disputed_amount;
-	int	 exponent = currency_exponent(order->currency);
-	char left[MONEY_TEXT_SIZE];
-	char wanted[MONEY_TEXT_SIZE];
+	int64 rest = Max(rest_of(order), 0);
+	int	  exponent = currency_exponent(order->currency);
+	char  left[MONEY_TEXT_SIZE];
+	char  wanted[MONEY_TEXT_SIZE];
 
 	if (!refund->has_amount)
 		refund->amount = rest;
@@ -384,13 +397,20 @@ Refund *
 refund_rest(Subject *order, int64 taken_before, const char **problem)
 {
 	Refund *refund;
-	int64	rest = order->captured_amount - order->refunded_amount -
-				 order->disputed_amount;
+	int64	rest = rest_of(order);
 
 	/* while it is disputed, nobody knows what is left */
-	if (strcmp(order->path.now, "captured") != 0 || rest == 0 ||
-		order->open_disputes > 0)
+	if (strcmp(order->path.now, "captured") != 0 || order->open_disputes > 0)
 		return NULL;
+	if (rest <= 0)
+	{
+		if (order->captured_amount >
+			order->refunded_amount + order->disputed_amount)
+			*problem = "Its payment is all or nothing and has failed in part, "
+					   "but a dispute that the platform bears has given the "
+					   "payer's money back already.";
+		return NULL;
+	}
 	if (!performs(&order->psp_id, OPERATION_REFUND))
 	{
 		*problem = "Its payment is all or nothing and has failed in part, but "

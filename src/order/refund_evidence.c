@@ -14,6 +14,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "order/dispute.h"
 #include "order/exchange.h"
 #include "order/plan.h"
 #include "order/seller_money.h"
@@ -240,6 +241,12 @@ refund_ended(Weighing *w, Subject *subject, const char *to, Evidence *evidence)
 	subject->failure_code = evidence->failure_code;
 	subject->failure_message = evidence->failure_message;
 	give_back(w, subject, had_succeeded);
+	/* it came upon a dispute, or a dispute upon it */
+	if (dispute_borne(&subject->order_id) > 0)
+		weigh_report(w, order_of(w, subject), "dispute", evidence, 0,
+					 "A refund has failed, and its seller has the money back, "
+					 "while the platform bears a dispute of the order: settle "
+					 "with the seller.");
 }
 
 void

@@ -614,6 +614,11 @@ webhook_apply(WebhookEvent *events, int count)
 
 	/* one of them may be what all have failed for */
 	for (int i = 0; i < ready_count; i++)
+	{
+		/* it may name a dispute by now that was rolled back */
+		if (dispute_event_counts(ready[i]))
+			(void) prepare_dispute(ready[i]);
 		if (ready_count == 1 || !try_to_weigh(&ready[i], 1, &problem))
 			set_state(ready[i], STATE_RECEIVED, problem);
+	}
 }

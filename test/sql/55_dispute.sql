@@ -261,4 +261,18 @@ SELECT pg_temp.tell(14, 'under_review', '{}', 1), pg_temp.tell(14, 'won', '{}', 
 SELECT * FROM pg_temp.dispute(14);
 SELECT * FROM pg_temp.seller(14);
 
+-- a refund under way fails as a dispute came upon it: the payer gets the money once, and nobody asks for it again
+SELECT pg_temp.captured(15) AS o \gset
+SELECT payment.refund(:'o', NULL, 'overtaken') AS overtaken \gset
+SELECT count(*) FROM pg_temp.claim();
+SELECT pg_temp.tell(15, 'needs_response');
+SELECT payment.record_outcomes(ARRAY[jsonb_populate_record(NULL::payment.attempt_outcome, jsonb_build_object('attempt_id', a.id, 'outcome', 'failed',
+    'http_status', 200, 'latency_ms', 5, 'psp_reference', 're_15', 'error_code', 'charge_for_pending_refund_disputed'))])
+FROM payment.attempt AS a WHERE a.object_id = :'overtaken';
+SELECT pg_temp.tell(15, 'lost', after_s => 1);
+SELECT * FROM pg_temp.dispute(15);
+SELECT * FROM pg_temp.seller(15);
+SELECT pg_temp.refused(format('SELECT payment.refund(%L, NULL, %L)', :'o', 'once more'));
+SELECT detail FROM pg_temp.exceptions('15');
+
 SELECT check_name, detail, expected, actual FROM payment.verify();

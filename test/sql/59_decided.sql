@@ -261,4 +261,19 @@ SELECT pg_temp.decide(:'o', 'late_success', 'refunded_outside'), pg_temp.decide(
 SELECT * FROM pg_temp.state_of(:'o') UNION ALL SELECT * FROM pg_temp.state_of(:'part');
 SELECT * FROM pg_temp.books(:'o');
 SELECT * FROM pg_temp.books(:'part');
+-- and the other way round: of what was taken back nobody has anything left, and what comes back is the payer's
+CREATE FUNCTION pg_temp.given_back(name text, at integer) RETURNS integer LANGUAGE sql AS $$
+    SELECT (pg_temp.receive(pg_temp.event('evt_' || name || at, 'charge.dispute.updated', jsonb_build_object('id', 'dp_' || name, 'object', 'dispute',
+        'amount', 1000, 'currency', 'eur', 'payment_intent', 'pi_' || name, 'status', 'won', 'reason', 'fraudulent',
+        'balance_transactions', '[{"amount": -1000, "fee": 0, "currency": "eur"}, {"amount": 1000, "fee": 0, "currency": "eur"}]'::jsonb),
+        jsonb_build_object('created', 1760000000 + at)))).http_status
+$$;
+SELECT pg_temp.late('first') AS first \gset
+SELECT pg_temp.decide(:'first', 'late_success', 'refunded_outside'), pg_temp.disputed('first', 1000, 'needs_response', 1);
+SELECT * FROM pg_temp.state_of(:'first');
+SELECT * FROM pg_temp.books(:'first');
+SELECT pg_temp.given_back('first', 2), pg_temp.given_back('all', 3);
+SELECT * FROM pg_temp.state_of(:'first') UNION ALL SELECT * FROM pg_temp.state_of(:'o');
+SELECT * FROM pg_temp.books(:'first');
+SELECT * FROM pg_temp.books(:'o');
 SELECT * FROM payment.verify();
