@@ -94,8 +94,8 @@ extern void dispute_charge_fee(Dispute *dispute, const PspDispute *said,
 /* dispute_row.c */
 /* of an order: what its PSP has taken that neither seller nor platform gave */
 extern int64 dispute_borne(const pg_uuid_t *order_id);
-extern bool dispute_read(Dispute *dispute, const pg_uuid_t *id);
-extern void dispute_insert(const Dispute *dispute, TransitionCause cause);
-extern void dispute_write(const Dispute *dispute, TransitionCause cause);
+extern bool	 dispute_read(Dispute *dispute, const pg_uuid_t *id);
+extern void	 dispute_insert(const Dispute *dispute, TransitionCause cause);
+extern void	 dispute_write(const Dispute *dispute, TransitionCause cause);
 
 #endif /* PAYMENT_DISPUTE_H */
